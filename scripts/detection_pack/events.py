@@ -1,0 +1,101 @@
+"""Events: raw records as their source writes them, and the verdicts that platforms reach on them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+Kind = Literal["m365", "process"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One raw record.
+
+    ``kind`` "m365": an Office 365 Management Activity record, ``CreationTime`` in UTC without an offset.
+    ``kind`` "process": a process creation in Sigma's taxonomy (Image, CommandLine, ParentImage, User,
+    Computer), ``UtcTime`` in UTC. ``id`` is unique among the events of one run.
+    """
+
+    id: str
+    kind: Kind
+    record: Mapping[str, Any]
+
+    @property
+    def time(self) -> datetime | None:
+        """The record's own time, aware and in UTC; None where the record has none that can be read."""
+        return parse_time(self.record.get("CreationTime" if self.kind == "m365" else "UtcTime"))
+
+    def json(self) -> str:
+        return json.dumps(self.record, ensure_ascii=False, sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Hit:
+    """What one artefact of one rule found.
+
+    A plain rule gives one hit that lists the ids of the events. A correlation gives one hit for each group
+    and window: ``group`` from canonical field to value, ``window`` the start of the window, ``value`` what
+    was counted. ``rows`` are the result rows as the platform returned them, by column name.
+    """
+
+    platform: str
+    rule: str
+    artefact: str
+    events: frozenset[str] = frozenset()
+    group: tuple[tuple[str, str], ...] | None = None
+    window: datetime | None = None
+    value: float | None = None
+    rows: tuple[Mapping[str, Any], ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that ``replay --format json`` prints for this hit."""
+        common: dict[str, Any] = {"platform": self.platform, "rule": self.rule}
+        if self.group is None:
+            return common | {"events": sorted(self.events)}
+        window = None if self.window is None else self.window.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return common | {"group": dict(self.group), "window": window, "value": self.value}
+
+
+@dataclass(frozen=True)
+class Clock:
+    """When a replay happens and how far back it looks. ``lookback`` None leaves the artefact's own knob."""
+
+    now: datetime
+    lookback: str | None = None
+
+
+def parse_time(text: object) -> datetime | None:
+    """ISO 8601 with ``T`` or a blank, with or without an offset (UTC then), to microseconds."""
+    if not isinstance(text, str):
+        return None
+    body, dot, rest = text.strip().replace(" ", "T", 1).partition(".")
+    if dot:
+        digits = len(rest) - len(rest.lstrip("0123456789"))
+        body += "." + rest[:digits][:6].ljust(6, "0") + rest[digits:]
+    try:
+        moment = datetime.fromisoformat(body.replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def raw_rows(events: Iterable[Event]) -> list[tuple[str, str, str]]:
+    """``(id, kind, record as JSON)``: the rows of the table ``raw`` that every ingest model reads."""
+    return [(event.id, event.kind, event.json()) for event in events]
+
+
+@dataclass(frozen=True)
+class RuleEntry:
+    """What an engine must know of a rule besides its artefacts; read from dist/manifest.json.
+
+    ``group_by`` holds a correlation's canonical group fields and ``window`` its length in seconds; a plain
+    rule has neither.
+    """
+
+    name: str
+    group_by: tuple[str, ...] = ()
+    window: int | None = None

@@ -1,0 +1,401 @@
+"""The pack: rules, pipelines and events, loaded and checked, as frozen dataclasses.
+
+pySigma's objects are made here (`Rule.sigma`, `Pipeline.processing`) and used by the backends of the
+platforms; nothing else sees them.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sigma.collection import SigmaCollection
+from sigma.correlations import SigmaCorrelationRule
+from sigma.exceptions import SigmaError
+from sigma.processing.pipeline import ProcessingPipeline
+from sigma.rule import SigmaRule
+
+from detection_pack.documents import Document, load_documents
+from detection_pack.findings import Finding, PackError
+
+PLATFORMS = ("sentinel", "splunk", "elastic")
+TIERS = ("core", "extended", "hunting")
+
+#: A rule's name becomes a file name, a macro name and a KQL identifier.
+NAME = re.compile(r"[a-z][a-z0-9_]{2,63}")
+
+DEFAULT_LOOKBACK = "24h"
+
+
+@dataclass(frozen=True)
+class AlertView:
+    """What an analyst sees of a hit: the custom key ``alert:`` of a rule, in canonical field names.
+
+    ``detail`` is text with ``{Field}`` placeholders; a correlation also has ``{count}`` and ``{window}``.
+    A column that the rule leaves out is the empty string in the result.
+    """
+
+    type: str
+    detail: str
+    user: str | None = None
+    source: str | None = None
+    agent: str | None = None
+    extra: str | None = None
+
+    #: The names of the result columns after the time, in the order of the reference query.
+    COLUMNS = ("UserId", "ClientIP", "ClientAgent", "DetectionType", "DetectionDetail", "ExtraInfo")
+    _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Every canonical field that the view reads, once each, in order of first use."""
+        named = [f for f in (self.user, self.source, self.agent, self.extra) if f]
+        named += [f for f in self._PLACEHOLDER.findall(self.detail) if f not in ("count", "window")]
+        return tuple(dict.fromkeys(named))
+
+    def detail_parts(self) -> tuple[tuple[bool, str], ...]:
+        """``detail`` cut at its placeholders: ``(is_placeholder, text or field)``, empty text left out."""
+        parts = self._PLACEHOLDER.split(self.detail)
+        return tuple((i % 2 == 1, part) for i, part in enumerate(parts) if part or i % 2)
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """The facts of a Sigma correlation that other parts need. ``window`` is in seconds."""
+
+    type: str
+    group_by: tuple[str, ...]
+    window: int
+    timespan: str
+    operator: str
+    threshold: int | float
+    value_field: str | None
+    base_rules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One Sigma file: a rule, or a correlation with the rules that it correlates.
+
+    ``main`` is the document that speaks for the file (the correlation if there is one).
+    """
+
+    name: str
+    path: Path
+    tier: str
+    documents: tuple[Document, ...]
+    main: Document
+
+    @property
+    def title(self) -> str:
+        return str(self.main.data.get("title", self.name))
+
+    @property
+    def id(self) -> str:
+        return str(self.main.data.get("id", ""))
+
+    @property
+    def level(self) -> str:
+        return str(self.main.data.get("level", "medium"))
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        return tuple(map(str, self.main.data.get("tags") or ()))
+
+    @property
+    def techniques(self) -> tuple[str, ...]:
+        """ATT&CK technique ids of the tags, in upper case, in the rule's order."""
+        found = (re.fullmatch(r"attack\.(t\d{4}(?:\.\d{3})?)", tag) for tag in self.tags)
+        return tuple(match[1].upper() for match in found if match)
+
+    @property
+    def lookback(self) -> str:
+        """How far back one run looks: the custom key ``lookback``, a Kusto timespan such as ``24h``."""
+        return str(self.main.data.get("lookback", DEFAULT_LOOKBACK))
+
+    @property
+    def logsource(self) -> Mapping[str, str]:
+        """The log source of the detection (a correlation's is that of the first rule it correlates)."""
+        for document in self.documents:
+            if isinstance(document.data.get("logsource"), dict):
+                return {k: str(v) for k, v in document.data["logsource"].items()}
+        return {}
+
+    @cached_property
+    def alert(self) -> AlertView:
+        """The rule's ``alert:`` view; somebody else's rule without one shows its title."""
+        stated = self.main.data.get("alert")
+        if stated is None:
+            return AlertView(type=self.title, detail=self.title.replace("{", "(").replace("}", ")"))
+        return AlertView(**{key: str(value) for key, value in stated.items()})
+
+    @cached_property
+    def correlation(self) -> Correlation | None:
+        """The correlation of this file, or None for a plain rule."""
+        rules = self.sigma().rules
+        found = next((r for r in rules if isinstance(r, SigmaCorrelationRule)), None)
+        if found is None:
+            return None
+        condition = self.main.data["correlation"].get("condition")
+        condition = condition if isinstance(condition, dict) else {}
+        operator = next((op for op in ("gte", "gt", "lte", "lt", "eq", "neq") if op in condition), "gte")
+        return Correlation(
+            type=found.type.name.lower(),
+            group_by=tuple(found.group_by or ()),
+            window=found.timespan.seconds,
+            timespan=found.timespan.spec,
+            operator=operator,
+            threshold=condition.get(operator, len(found.rules or ())),
+            value_field=condition.get("field") if isinstance(condition.get("field"), str) else None,
+            base_rules=tuple(ref.reference for ref in found.rules or ()),
+        )
+
+    @cached_property
+    def _parsed(self) -> SigmaCollection:
+        try:
+            return SigmaCollection.from_dicts([copy.deepcopy(d.data) for d in self.documents])
+        except SigmaError as error:
+            raise self.refused(error) from error
+        except (TypeError, ValueError, AttributeError, KeyError, IndexError, RecursionError) as error:
+            raise self.refused(SigmaError(f"not a Sigma rule: {error}")) from error
+
+    def sigma(self) -> SigmaCollection:
+        """A fresh pySigma collection of this file; a pipeline changes the rules that it is applied to."""
+        return copy.deepcopy(self._parsed)
+
+    def line_of(self, text: str) -> int:
+        """The line of the first place in the file that says ``text`` as a key or a value."""
+        for document in self.documents:
+            if (line := document.line_of(text)) != document.line():
+                return line
+        return self.main.line()
+
+    def refused(self, error: Exception, subject: str | None = None) -> PackError:
+        """A `PackError` for this rule from pySigma's or a backend's complaint about ``subject``."""
+        what = re.sub(r" in (?:/|[A-Za-z]:\\).*$", "", str(error).split("\n")[0]) or type(error).__name__
+        line = self.line_of(subject) if subject else self._line_named_in(what)
+        return PackError.at(self.path, line, what, "change the rule; see CONTRIBUTING.md")
+
+    def _line_named_in(self, message: str) -> int:
+        for quoted in re.findall(r"['\"]([^'\"]{2,})['\"]", message):
+            if (line := self.line_of(quoted)) != self.main.line():
+                return line
+        return self.main.line()
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A plain pySigma processing pipeline of one platform."""
+
+    platform: str
+    path: Path
+    document: Document
+
+    def processing(self) -> ProcessingPipeline:
+        """A fresh pySigma pipeline: it keeps state while it is applied."""
+        return copy.deepcopy(self._parsed)
+
+    @cached_property
+    def _parsed(self) -> ProcessingPipeline:
+        try:
+            return ProcessingPipeline.from_dict(copy.deepcopy(self.document.data))
+        except (SigmaError, TypeError, AttributeError, KeyError) as error:
+            what = str(error).split("\n")[0]
+            raise PackError.at(self.path, 1, what, "see pySigma's documentation of pipelines") from error
+
+    def known_fields(self, rule: SigmaRule | SigmaCorrelationRule) -> frozenset[str]:
+        """The canonical fields that the pipeline maps for the log source of this rule."""
+        return frozenset(
+            str(name)
+            for item in self._parsed.items
+            if hasattr(item.transformation, "mapping")
+            and type(item.transformation).__name__ == "FieldMappingTransformation"
+            and self._log_source_matches(item, rule)
+            for name in item.transformation.mapping
+        )
+
+    def enumerations(self, rule: SigmaRule | SigmaCorrelationRule) -> dict[str, frozenset[str]]:
+        """``{canonical field: values}`` of every field whose values the pipeline maps one by one."""
+        found: dict[str, frozenset[str]] = {}
+        for item in self._parsed.items:
+            if type(item.transformation).__name__ != "MapStringTransformation":
+                continue
+            if not self._log_source_matches(item, rule):
+                continue
+            conditions: Any = item.field_name_conditions
+            listed = conditions.values() if isinstance(conditions, dict) else conditions
+            values = frozenset(map(str, item.transformation.mapping))  # type: ignore[attr-defined]
+            for name in (name for c in listed for name in getattr(c, "fields", ())):
+                found[name] = found.get(name, frozenset()) | values
+        return found
+
+    def map_field(self, rule: Rule, field: str) -> str:
+        """The platform's name for a canonical field, in the context of the rule that has the detection."""
+        plain = next(r for r in rule.sigma().rules if isinstance(r, SigmaRule))
+        plain.fields = [field]
+        self.processing().apply(plain)
+        return str(plain.fields[0]) if plain.fields else field
+
+    @staticmethod
+    def _log_source_matches(item: Any, rule: SigmaRule | SigmaCorrelationRule) -> bool:
+        conditions = item.rule_conditions
+        listed = conditions.values() if isinstance(conditions, dict) else conditions
+        sources = [c for c in listed if type(c).__name__ == "LogsourceCondition"]
+        return not sources or any(c.match(rule) for c in sources)
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Everything that a build needs. ``root`` is the folder that holds sigma/, pipelines/ and tests/."""
+
+    root: Path
+    version: str
+    rules: tuple[Rule, ...]
+    pipelines: Mapping[str, Pipeline] = field(repr=False)
+
+    def rule(self, name: str) -> Rule:
+        return next(rule for rule in self.rules if rule.name == name)
+
+
+def load_pack(root: Path, rules_dir: Path | None = None, findings: list[Finding] | None = None) -> Pack:
+    """Load ``root`` (or, for its pipelines, ``root`` and the rules of ``rules_dir``).
+
+    With ``findings`` a faulty rule is reported there and left out; without, every fault is raised
+    together as one `PackError`.
+    """
+    collected: list[Finding] = [] if findings is None else findings
+    rules: list[Rule] = []
+    seen: dict[str, Path] = {}
+    for path, tier in rule_files(root, rules_dir):
+        try:
+            rule = load_rule(path, tier, named_by_stem=rules_dir is not None)
+            if rule.name in seen:
+                raise PackError.at(
+                    path,
+                    rule.main.line("name"),
+                    f'the name "{rule.name}" is taken by {seen[rule.name]}',
+                    "give each rule a name of its own",
+                )
+            seen[rule.name] = path
+            rules.append(rule)
+        except PackError as error:
+            collected.extend(error.findings)
+    pipelines = {}
+    for platform in PLATFORMS:
+        try:
+            pipelines[platform] = load_pipeline(platform, root / "pipelines" / f"{platform}.yml")
+        except PackError as error:
+            collected.extend(error.findings)
+            if findings is not None:
+                raise PackError(collected) from error
+    if collected and findings is None:
+        raise PackError(collected)
+    return Pack(root, pack_version(root), tuple(sorted(rules, key=lambda r: r.name)), pipelines)
+
+
+def pack_version(root: Path) -> str:
+    """The pack's version: that of pyproject.toml."""
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return str(project["version"])
+
+
+def rule_files(root: Path, rules_dir: Path | None = None) -> list[tuple[Path, str]]:
+    """``(path, tier)`` of every rule file, sorted by path."""
+    if rules_dir is not None:
+        if not rules_dir.is_dir():
+            raise PackError.at(rules_dir, 1, "is not a folder", "name the folder that holds the rules")
+        found = [p for p in rules_dir.rglob("*") if p.suffix in (".yml", ".yaml") and p.is_file()]
+        return [(path, "other") for path in sorted(found)]
+    return [(path, tier) for tier in TIERS for path in sorted((root / "sigma" / tier).glob("*.yml"))]
+
+
+def load_rule(path: Path, tier: str, named_by_stem: bool = False) -> Rule:
+    """One Sigma file, parsed by pySigma. Raises `PackError`.
+
+    In the pack the main document's ``name`` is the file stem; in a folder of anybody's rules the file
+    stem, made fit for a file name, is the name.
+    """
+    documents = load_documents(path)
+    if not documents:
+        raise PackError.at(path, 1, "holds no Sigma rule", "write a rule or remove the file")
+    for document in documents:
+        if not isinstance(document.data, dict):
+            raise PackError.at(path, document.line(), "is not a mapping", "write a Sigma rule")
+    correlations = [d for d in documents if "correlation" in d.data]
+    if len(correlations) > 1 or (not correlations and len(documents) > 1):
+        raise PackError.at(
+            path,
+            documents[1].line(),
+            "holds more than one rule",
+            "write one rule a file; only a correlation stands with the rules that it correlates",
+        )
+    main = correlations[0] if correlations else documents[0]
+    stem = path.stem
+    if named_by_stem:
+        stem = re.sub(r"[^a-z0-9_]+", "_", stem.lower()).strip("_") or "rule"
+        stem = stem if stem[0].isalpha() else f"rule_{stem}"
+        stem = stem[:64] if len(stem) > 2 else f"rule_{stem}"
+    elif main.data.get("name") != stem:
+        raise PackError.at(
+            path,
+            main.line("name"),
+            f'the name "{main.data.get("name")}" is not the file\'s',
+            f'write "name: {stem}" or rename the file',
+        )
+    if not NAME.fullmatch(stem):
+        raise PackError.at(
+            path,
+            main.line("name"),
+            f'"{stem}" cannot name a rule',
+            "use 3 to 64 of a-z, 0-9 and _, a letter first",
+        )
+    rule = Rule(stem, path, tier, tuple(documents), main)
+    _check_alert(rule)
+    rule.sigma()
+    return rule
+
+
+def _check_alert(rule: Rule) -> None:
+    stated = rule.main.data.get("alert")
+    if stated is None and rule.tier == "other":
+        return
+    allowed = ("type", "detail", "user", "source", "agent", "extra")
+    line = rule.main.line("alert")
+    if not isinstance(stated, dict):
+        raise PackError.at(
+            rule.path, line, 'has no "alert:" view', 'add "alert:" with type, detail, user and source'
+        )
+    for key in stated:
+        if key not in allowed:
+            raise PackError.at(
+                rule.path,
+                rule.main.line("alert", key),
+                f'"alert:" has no "{key}"',
+                f"use {', '.join(allowed)}",
+            )
+    for key in ("type", "detail"):
+        if not isinstance(stated.get(key), str):
+            raise PackError.at(rule.path, line, f'"alert:" has no "{key}"', f'add "{key}:" with text')
+    if not re.fullmatch(r"[1-9]\d{0,3}[dhm]", rule.lookback):
+        raise PackError.at(
+            rule.path,
+            rule.main.line("lookback"),
+            f'"{rule.lookback}" is not a look-back',
+            'write a number and d, h or m, such as "24h"',
+        )
+
+
+def load_pipeline(platform: str, path: Path) -> Pipeline:
+    """The pipeline file of a platform. Raises `PackError`."""
+    documents = load_documents(path)
+    if len(documents) != 1 or not isinstance(documents[0].data, dict):
+        raise PackError.at(path, 1, "is not one pipeline", "write one YAML mapping with transformations")
+    pipeline = Pipeline(platform, path, documents[0])
+    pipeline.processing()
+    return pipeline
