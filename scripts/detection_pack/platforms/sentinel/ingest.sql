@@ -1,0 +1,96 @@
+-- What the Office 365 and Defender XDR connectors make of a raw record.
+--
+-- Reads raw(id, kind, record JSON) and enums(enum, value, name); fills OfficeActivity and
+-- DeviceProcessEvents, whose columns are those of Azure Monitor's reference. A column that a connector does
+-- not fill keeps its default: the empty string for text, null for everything else. _EventId is ours: it
+-- carries the identity of the record through a query. Sources: the OfficeActivity table reference, a real
+-- exported row (OTRF Security-Datasets), the advanced hunting reference of DeviceProcessEvents.
+
+CREATE OR REPLACE TEMP MACRO field(record, name) AS coalesce(record ->> ('$."' || name || '"'), '');
+CREATE OR REPLACE TEMP MACRO spelled(kind, raw) AS
+  coalesce((SELECT any_value(e.name) FROM enums e WHERE e.enum = kind AND e.value = raw), raw);
+CREATE OR REPLACE TEMP MACRO last_part(path) AS regexp_extract(path, '[^\\/]*$');
+
+-- Exchange, SharePoint, OneDrive and Teams only: compliance records (Workload SecurityComplianceCenter) never
+-- reach the table. Names for every record type but 50, which the one real exported row spells in digits.
+INSERT INTO OfficeActivity BY NAME
+WITH office AS (
+  SELECT id, record, field(record, 'RecordType') AS raw_type,
+    CASE WHEN regexp_full_match(field(record, 'RecordType'), '[0-9]+') THEN spelled('AuditLogRecordType', field(record, 'RecordType'))
+         ELSE field(record, 'RecordType') END AS type_name
+  FROM raw WHERE kind = 'm365'
+)
+SELECT
+  id AS _EventId,
+  field(record, 'Id') AS OfficeId,
+  CASE WHEN type_name = 'ExchangeItemAggregated' THEN '50' ELSE type_name END AS RecordType,
+  utc(field(record, 'CreationTime')) AS TimeGenerated,
+  field(record, 'Operation') AS Operation,
+  field(record, 'OrganizationId') AS OrganizationId,
+  field(record, 'OrganizationName') AS OrganizationName,
+  spelled('UserType', field(record, 'UserType')) AS UserType,
+  field(record, 'UserKey') AS UserKey,
+  field(record, 'Workload') AS OfficeWorkload,
+  field(record, 'ResultStatus') AS ResultStatus,
+  field(record, 'ObjectId') AS OfficeObjectId,
+  field(record, 'UserId') AS UserId,
+  field(record, 'ClientIP') AS ClientIP,
+  field(record, 'ClientIPAddress') AS Client_IPAddress,
+  field(record, 'ClientInfoString') AS ClientInfoString,
+  field(record, 'ClientAppId') AS ClientAppId,
+  field(record, 'ClientProcessName') AS ClientProcessName,
+  field(record, 'ClientVersion') AS ClientVersion,
+  field(record, 'ClientMachineName') AS ClientMachineName,
+  field(record, 'AppId') AS AppId,
+  CASE field(record, 'ExternalAccess') WHEN 'true' THEN 'True' WHEN 'false' THEN 'False'
+    ELSE field(record, 'ExternalAccess') END AS ExternalAccess,
+  field(record, 'OriginatingServer') AS OriginatingServer,
+  spelled('LogonType', field(record, 'LogonType')) AS Logon_Type,
+  TRY_CAST(nullif(field(record, 'InternalLogonType'), '') AS INTEGER) AS InternalLogonType,
+  field(record, 'MailboxGuid') AS MailboxGuid,
+  field(record, 'MailboxOwnerUPN') AS MailboxOwnerUPN,
+  field(record, 'MailboxOwnerSid') AS MailboxOwnerSid,
+  field(record, 'LogonUserSid') AS LogonUserSid,
+  field(record, 'LogonUserDisplayName') AS LogonUserDisplayName,
+  field(record, 'Parameters') AS Parameters,
+  record -> '$.OperationProperties' AS OperationProperties,
+  field(record, 'Folders') AS Folders,
+  field(record, 'Folder') AS Folder,
+  field(record, 'Item') AS Item,
+  field(record, 'DestFolder') AS DestFolder,
+  field(record, 'DestMailboxOwnerUPN') AS DestMailboxOwnerUPN,
+  field(record, 'SendAsUserSmtp') AS SendAsUserSmtp,
+  field(record, 'SendOnBehalfOfUserSmtp') AS SendOnBehalfOfUserSmtp,
+  -- The connector leaves UserAgent empty on every Exchange row.
+  CASE WHEN type_name LIKE 'Exchange%' THEN '' ELSE field(record, 'UserAgent') END AS UserAgent,
+  'OfficeActivity' AS "Type"
+FROM office
+WHERE type_name NOT IN ('Discovery') AND type_name NOT LIKE 'SecurityComplianceCenter%'
+  AND field(record, 'Workload') NOT IN ('SecurityComplianceCenter', 'AzureActiveDirectory')
+  AND utc(field(record, 'CreationTime')) IS NOT NULL;
+
+INSERT INTO DeviceProcessEvents BY NAME
+SELECT
+  id AS _EventId,
+  utc(field(record, 'UtcTime')) AS TimeGenerated,
+  'ProcessCreated' AS ActionType,
+  field(record, 'Computer') AS DeviceName,
+  last_part(field(record, 'Image')) AS FileName,
+  field(record, 'Image') AS FolderPath,
+  field(record, 'CommandLine') AS ProcessCommandLine,
+  TRY_CAST(nullif(field(record, 'ProcessId'), '') AS BIGINT) AS ProcessId,
+  field(record, 'IntegrityLevel') AS ProcessIntegrityLevel,
+  field(record, 'OriginalFileName') AS ProcessVersionInfoOriginalFileName,
+  field(record, 'Product') AS ProcessVersionInfoProductName,
+  field(record, 'Company') AS ProcessVersionInfoCompanyName,
+  field(record, 'Description') AS ProcessVersionInfoFileDescription,
+  last_part(field(record, 'User')) AS AccountName,
+  CASE WHEN contains(field(record, 'User'), '\') THEN split_part(field(record, 'User'), '\', 1) ELSE '' END AS AccountDomain,
+  last_part(field(record, 'ParentImage')) AS InitiatingProcessFileName,
+  field(record, 'ParentImage') AS InitiatingProcessFolderPath,
+  field(record, 'ParentCommandLine') AS InitiatingProcessCommandLine,
+  TRY_CAST(nullif(field(record, 'ParentProcessId'), '') AS BIGINT) AS InitiatingProcessId,
+  last_part(field(record, 'ParentUser')) AS InitiatingProcessAccountName,
+  'DeviceProcessEvents' AS "Type"
+FROM raw
+WHERE kind = 'process' AND utc(field(record, 'UtcTime')) IS NOT NULL;

@@ -1,0 +1,245 @@
+"""The trap: KQL that looks right and answers otherwise.
+
+`contains` where the rule means whole terms, `in~` over numbers, a null that makes a `not` false, a quote that
+ends its literal. Every conversion here is executed, on a row that must match and on rows that must not.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from conftest import ROOT
+from detection_pack.events import Clock, Event, RuleEntry
+from detection_pack.findings import PackError
+from detection_pack.pack import Pipeline, Rule, load_pipeline, load_rule
+from detection_pack.platforms.sentinel.engine import Workspace, verdicts
+from detection_pack.platforms.sentinel.query import query_of
+
+NOW = Clock(datetime(2026, 3, 10, 13, 0, tzinfo=UTC))
+PIPELINE: Pipeline = load_pipeline("sentinel", ROOT / "pipelines" / "sentinel.yml")
+
+
+def rule_from(folder: Path, detection: str, logsource: str = "product: m365") -> Rule:
+    path = folder / "probe.yml"
+    head = f"title: Probe\nlogsource: {{{logsource}}}\ndetection:\n"
+    path.write_text(head + textwrap.indent(textwrap.dedent(detection), "  "), encoding="utf-8")
+    return load_rule(path, "other", named_by_stem=True)
+
+
+def rule_of(folder: Path, selection: dict[str, Any], condition: str = "selection") -> Rule:
+    """A rule whose values cannot be distorted on their way: YAML writes them, escapes and all."""
+    path = folder / "probe.yml"
+    document = {
+        "title": "Probe",
+        "logsource": {"product": "m365"},
+        "detection": {"selection": selection, "condition": condition},
+    }
+    path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    return load_rule(path, "other", named_by_stem=True)
+
+
+def matched(rule: Rule, *records: dict[str, Any]) -> list[bool]:
+    """For each record, whether the rule's KQL finds it."""
+    kind: Any = "process" if rule.logsource.get("category") else "m365"
+    time = "UtcTime" if kind == "process" else "CreationTime"
+    base = {"Workload": "Exchange", "RecordType": 2, time: "2026-03-10T12:00:00"}
+    events = [Event(str(i), kind, {**base, **record}) for i, record in enumerate(records)]
+    text = query_of(rule, PIPELINE).text()
+    [hit] = verdicts(Workspace(events), text, RuleEntry(rule.name), NOW, "probe.kql")
+    return [event.id in hit.events for event in events]
+
+
+CASES: list[tuple[str, dict[str, Any], str, list[dict[str, Any]], list[dict[str, Any]]]] = [
+    (
+        "whole terms, not substrings",
+        {"Operation|contains": ["Search-Mailbox", "New-MailboxSearch"]},
+        "selection",
+        [
+            {"Operation": o}
+            for o in ("Search-Mailbox", "SEARCH-MAILBOX", "x_Search-Mailbox_y", "a Search-Mailbox")
+        ],
+        [
+            {"Operation": o}
+            for o in ("Search-MailboxAuditLog", "xSearch-Mailbox", "Search-Mailbox2", "", "Search")
+        ],
+    ),
+    (
+        "a term whose end is no letter has no neighbour to mind",
+        {"ClientInfoString|contains": "curl/"},
+        "selection",
+        [{"ClientInfoString": c} for c in ("curl/7.68.0", "Client=REST;CURL/8;", "curl/")],
+        [{"ClientInfoString": c} for c in ("xcurl/7", "curl", "libcurl/7")],
+    ),
+    (
+        "all of a list",
+        {"ClientInfoString|contains|all": ["python", "EWS"]},
+        "selection",
+        [{"ClientInfoString": "ews by Python/3"}],
+        [{"ClientInfoString": "python"}, {"ClientInfoString": "pythonEWS"}],
+    ),
+    (
+        "substrings on other fields",
+        {"UserId|contains": "dmi"},
+        "selection",
+        [{"UserId": "ADMIN@contoso.example"}],
+        [{"UserId": "user@contoso.example"}, {}],
+    ),
+    (
+        "starts, ends, an inner wildcard and a single character",
+        {"UserId": ["svc-*", "*@fabrikam.example", "a*z", "b?d"]},
+        "selection",
+        [{"UserId": u} for u in ("SVC-1", "x@Fabrikam.example", "a..z", "AZ", "bad")],
+        [{"UserId": u} for u in ("xsvc-", "@fabrikam.example.org", "azb", "bd", "baad", "")],
+    ),
+    (
+        "record types by name and by digits",
+        {"RecordType": ["ExchangeItemAggregated", "ExchangeAdmin"]},
+        "selection",
+        [{"RecordType": 50}, {"RecordType": 1}],
+        [{"RecordType": 2}, {"RecordType": 3}, {"RecordType": 500}],
+    ),
+    (
+        "a number in the rule is a record type too",
+        {"RecordType": 3},
+        "selection",
+        [{"RecordType": 3}],
+        [{"RecordType": 2}, {"RecordType": 50}],
+    ),
+    (
+        "field against field, without regard to case, absent being different",
+        {"UserId|fieldref": "MailboxOwnerUPN"},
+        "not selection",
+        [{"UserId": "a@x", "MailboxOwnerUPN": "b@x"}, {"MailboxOwnerUPN": "b@x"}],
+        [{"UserId": "a@x", "MailboxOwnerUPN": "A@X"}],
+    ),
+    (
+        "exists means not empty",
+        {"MailboxOwnerUPN|exists": True},
+        "selection",
+        [{"MailboxOwnerUPN": "a@x"}],
+        [{"MailboxOwnerUPN": ""}, {}],
+    ),
+    (
+        "not, over an absent field",
+        {"UserId": "a@x"},
+        "not selection",
+        [{"UserId": "b@x"}, {}, {"UserId": ""}],
+        [{"UserId": "A@x"}],
+    ),
+    (
+        "cased",
+        {"Operation|cased": "Send"},
+        "selection",
+        [{"Operation": "Send"}],
+        [{"Operation": "send"}, {"Operation": "SendAs"}],
+    ),
+    (
+        "truth values in a text column, an integer in a number column",
+        {"ExternalAccess": True, "InternalLogonType": 1},
+        "selection",
+        [{"ExternalAccess": True, "InternalLogonType": 1}],
+        [{"ExternalAccess": False, "InternalLogonType": 1}, {"ExternalAccess": True}],
+    ),
+    (
+        "a regular expression",
+        {"ClientInfoString|re|i": r"python[-/]\d"},
+        "selection",
+        [{"ClientInfoString": "x Python/3"}],
+        [{"ClientInfoString": "python/x"}, {}],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("selection", "condition", "must", "must_not"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+)
+def test_executed(
+    tmp_path: Path,
+    selection: dict[str, Any],
+    condition: str,
+    must: list[dict[str, Any]],
+    must_not: list[dict[str, Any]],
+) -> None:
+    rule = rule_of(tmp_path, selection, condition)
+    assert matched(rule, *must, *must_not) == [True] * len(must) + [False] * len(must_not)
+
+
+def test_address_ranges(tmp_path: Path) -> None:
+    """duckdb-kql has no ipv4_is_in_range, so this one is read, and judged by Microsoft's parser below."""
+    body = query_of(rule_of(tmp_path, {"ClientIP|cidr": ["198.51.100.0/24", "2001:db8::/32"]}), PIPELINE).body
+    assert 'coalesce(ipv4_is_in_range(ClientIP, "198.51.100.0/24"), false)' in body
+    assert 'coalesce(ipv6_is_in_range(ClientIP, "2001:db8::/32"), false)' in body
+    assert body.index("| extend ClientIP = ") < body.index("ipv4_is_in_range")
+
+
+def test_file_name_is_an_equality(tmp_path: Path) -> None:
+    rule = rule_from(
+        tmp_path,
+        r"""
+        selection:
+          Image|endswith: ['\powershell.exe', '\pwsh.exe']
+        condition: selection
+        """,
+        "product: windows, category: process_creation",
+    )
+    assert 'FileName in~ ("powershell.exe", "pwsh.exe")' in query_of(rule, PIPELINE).body
+    images = (r"C:\a\POWERSHELL.exe", "pwsh.exe", r"C:\a\xpowershell.exe", r"C:\powershell.exe\a.exe")
+    assert matched(rule, *({"Image": image} for image in images)) == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("selection", "line", "said"),
+    [
+        (
+            {"Operatoin": "Send"},
+            1,
+            'field "Operatoin" is unknown to pipelines/sentinel.yml; did you mean "Operation"?',
+        ),
+        ({"RecordType": "ExchangeItme"}, 1, '"ExchangeItme"'),
+        ({"RecordType": "Discovery"}, 1, "never reach OfficeActivity"),
+        ({"CreationTime|contains": "2026"}, 1, "holds a time"),
+        ({"InternalLogonType": "Owner"}, 1, "holds a number"),
+        ({"ClientInfoString|re": "a(?=b)"}, 1, 'have no "(?="'),
+    ],
+)
+def test_refused_with_one_line(tmp_path: Path, selection: dict[str, Any], line: int, said: str) -> None:
+    with pytest.raises(PackError) as refusal:
+        query_of(rule_of(tmp_path, selection), PIPELINE)
+    [finding] = refusal.value.findings
+    assert said in str(finding) and finding.line >= line and "\n" not in str(finding)
+
+
+def test_keywords_are_refused(tmp_path: Path) -> None:
+    rule = rule_from(tmp_path, "selection: [mimikatz]\ncondition: selection\n")
+    with pytest.raises(PackError, match="name the field"):
+        query_of(rule, PIPELINE)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    value=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=12),
+    operator=st.sampled_from(("", "|contains", "|startswith", "|endswith")),
+)
+@example(value='"', operator="")
+@example(value="\\", operator="|contains")
+@example(value='\\"; print 1 //', operator="|contains")
+@example(value="\n| take 1", operator="|startswith")
+@example(value="*/ {{x}} ${x} [concat('a')]", operator="")
+@example(value="\u202e\u2028\u200b", operator="|endswith")
+def test_any_text_matches_itself_and_not_its_neighbour(
+    tmp_path_factory: pytest.TempPathFactory, value: str, operator: str
+) -> None:
+    """The event that holds the value matches; one that differs in one character does not."""
+    escaped = value.replace("\\", "\\\\").replace("*", "\\*").replace("?", "\\?")
+    rule = rule_of(tmp_path_factory.mktemp("probe"), {f"ResultStatus{operator}": escaped})
+    changed = ("x" if value[0] not in "xX" else "y") + value[1:]
+    found = matched(rule, {"ResultStatus": value}, {"ResultStatus": changed})
+    assert found == [True, False]
