@@ -1,0 +1,185 @@
+"""The pack into dist/: every artefact of every platform, and the manifest that lists them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detection_pack.events import RuleEntry
+from detection_pack.findings import Finding, PackError
+from detection_pack.pack import PLATFORMS, Pack, Rule
+from detection_pack.platforms.conversion import Artefact
+from detection_pack.platforms.elastic import artefacts as elastic
+from detection_pack.platforms.sentinel import artefacts as sentinel
+from detection_pack.platforms.splunk import artefacts as splunk
+
+Maker = Callable[[Pack, list[Finding] | None], list[Artefact]]
+MAKERS: dict[str, Maker] = {
+    "sentinel": sentinel.artefacts,
+    "splunk": splunk.artefacts,
+    "elastic": elastic.artefacts,
+}
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Built:
+    """Every file of dist/ by its relative path, and what was refused on the way."""
+
+    files: dict[str, bytes]
+    refused: tuple[Finding, ...] = ()
+
+
+def make(pack: Pack, keep_going: bool = False) -> Built:
+    """All files of dist/, in memory. A refused rule raises `PackError`, or with ``keep_going`` is left out
+    on every platform (an artefact that only two platforms have would not be the same rule everywhere)."""
+    refused: list[Finding] = []
+    kept = pack
+    made: dict[str, list[Artefact]] = {}
+    for platform in PLATFORMS:
+        skipped: list[Finding] = []
+        made[platform] = MAKERS[platform](kept, skipped)
+        refused += skipped
+    if refused and not keep_going:
+        raise PackError(dict.fromkeys(refused))
+    if refused:
+        named = {finding.path for finding in refused}
+        kept = Pack(
+            pack.root, pack.version, tuple(r for r in pack.rules if str(r.path) not in named), pack.pipelines
+        )
+        made = {platform: MAKERS[platform](kept, None) for platform in PLATFORMS}
+    files = {a.path: a.content for platform in PLATFORMS for a in made[platform]}
+    files[MANIFEST] = _json(manifest(kept, [a for p in PLATFORMS for a in made[p]]))
+    return Built(files, tuple(dict.fromkeys(refused)))
+
+
+def manifest(pack: Pack, artefacts: Sequence[Artefact]) -> dict[str, Any]:
+    """What dist/ holds: the pack's version, each rule with its artefacts, and the artefacts of all rules."""
+    return {
+        "version": pack.version,
+        "rules": [_entry(rule, artefacts) for rule in pack.rules],
+        "artefacts": [_digest(a) for a in sorted(artefacts, key=lambda a: a.path) if a.rule is None],
+    }
+
+
+def _entry(rule: Rule, artefacts: Sequence[Artefact]) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "name": rule.name,
+        "id": rule.id,
+        "title": rule.title,
+        "tier": rule.tier,
+        "level": rule.level,
+        "attack": list(rule.techniques),
+    }
+    if rule.main.data.get("confidence") is not None:
+        entry["confidence"] = str(rule.main.data["confidence"])
+    if (correlation := rule.correlation) is not None:
+        entry["correlation"] = {
+            "type": correlation.type,
+            "group_by": list(correlation.group_by),
+            "window_seconds": correlation.window,
+        }
+    entry["artefacts"] = [_digest(a) for a in sorted(artefacts, key=lambda a: a.path) if a.rule == rule.name]
+    return entry
+
+
+def _digest(artefact: Artefact) -> dict[str, str]:
+    return {"path": artefact.path, "sha256": hashlib.sha256(artefact.content).hexdigest()}
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def rule_entries(dist: Path) -> list[RuleEntry]:
+    """The rules that stand in dist/manifest.json. Raises `PackError`."""
+    path = dist / MANIFEST
+    try:
+        listed = json.loads(path.read_text(encoding="utf-8"))["rules"]
+        return [
+            RuleEntry(
+                rule["name"],
+                tuple(rule.get("correlation", {}).get("group_by", ())),
+                rule.get("correlation", {}).get("window_seconds"),
+            )
+            for rule in listed
+        ]
+    except OSError as error:
+        raise PackError.at(path, 1, "cannot be read", "run detection-pack build") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise PackError.at(path, 1, "is not a manifest of this pack", "run detection-pack build") from error
+
+
+def write(built: Built, out: Path) -> None:
+    """Replace the folder ``out`` whole. Nothing is written unless everything can be.
+
+    The new folder is made beside the old one and takes its name in one rename; a folder that is not a
+    former build (it has files but no manifest) is refused rather than deleted.
+    """
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise PackError.at(out, 1, "is not a folder", "name a folder for --out")
+    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
+        raise PackError.at(out, 1, "holds files that no build made", "name an empty folder for --out")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise PackError.at(
+            out, 1, f"cannot be written ({error.strerror})", "check its permissions"
+        ) from error
+    old = fresh.with_name(fresh.name + "-old")
+    try:
+        for relative, content in sorted(built.files.items()):
+            target = fresh / relative
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+            target.chmod(0o644)
+        fresh.chmod(0o755)
+        if out.exists():
+            out.rename(old)
+        try:
+            fresh.rename(out)
+        except OSError:
+            if old.exists():
+                old.rename(out)
+            raise
+    except OSError as error:
+        raise PackError.at(
+            out, 1, f"cannot be written ({error.strerror})", "check its permissions"
+        ) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def stale(built: Built, out: Path) -> list[Finding]:
+    """What ``build --check`` reports: each file of ``out`` that is not what the sources give."""
+    todo = "run detection-pack build"
+    findings = []
+    for relative, content in sorted(built.files.items()):
+        path = out / relative
+        if not path.is_file():
+            findings.append(Finding(str(path), 1, "is missing", todo))
+        elif (found := path.read_bytes()) != content:
+            findings.append(Finding(str(path), _first_difference(found, content), "is stale", todo))
+    findings += [
+        Finding(str(path), 1, "does not belong in dist/", todo)
+        for path in _files(out)
+        if path.relative_to(out).as_posix() not in built.files
+    ]
+    return findings
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _first_difference(found: bytes, expected: bytes) -> int:
+    lines = zip(found.split(b"\n"), expected.split(b"\n"), strict=False)
+    return next((n for n, (a, b) in enumerate(lines, start=1) if a != b), 1)

@@ -1,0 +1,157 @@
+"""tests/events/<rule>.yml: the events that a rule must and must not match."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from detection_pack.documents import Document, load_documents
+from detection_pack.events import Event, Kind, parse_time
+from detection_pack.findings import PackError
+
+_FILE_KEYS = {"rule", "defaults", "match", "no_match"}
+_CASE_KEYS = {"title", "record", "each", "absent", "source", "hits", "except"}
+
+
+@dataclass(frozen=True)
+class ExpectedHit:
+    """One alert that a correlation must raise: the group's values, the window's start and the count."""
+
+    group: tuple[tuple[str, str], ...]
+    window: datetime | None
+    value: float
+
+
+@dataclass(frozen=True)
+class Case:
+    """One entry of an events file: records that belong together, and whether the rule fires on them.
+
+    ``exceptions`` holds, for a platform that provably cannot agree, whether it fires and why not as
+    expected. ``hits`` is empty unless the entry states them.
+    """
+
+    rule: str
+    title: str
+    path: Path
+    line: int
+    matches: bool
+    events: tuple[Event, ...]
+    hits: tuple[ExpectedHit, ...] = ()
+    source: str | None = None
+    exceptions: Mapping[str, tuple[bool, str]] = field(default_factory=dict)
+
+    def expected_on(self, platform: str) -> bool:
+        return self.exceptions[platform][0] if platform in self.exceptions else self.matches
+
+
+def load_cases(path: Path, kind: Kind) -> list[Case]:
+    """Every case of an events file, in order. Raises `PackError`."""
+    documents = load_documents(path)
+    if len(documents) != 1 or not isinstance(documents[0].data, dict):
+        raise PackError.at(path, 1, "is not an events file", 'write one mapping with "match" and "no_match"')
+    document = documents[0]
+    _only(document, (), document.data, _FILE_KEYS)
+    if document.data.get("rule") != path.stem:
+        raise PackError.at(
+            path, document.line("rule"), "names another rule than its file", f'write "rule: {path.stem}"'
+        )
+    return [
+        _case(document, list_name, index, kind)
+        for list_name in ("match", "no_match")
+        for index in range(len(_listed(document, list_name)))
+    ]
+
+
+def _listed(document: Document, name: str) -> list[Any]:
+    value = document.data.get(name) or []
+    if not isinstance(value, list):
+        raise PackError.at(
+            document.path, document.line(name), f'"{name}" is not a list', "write a list of cases"
+        )
+    return value
+
+
+def _case(document: Document, list_name: str, index: int, kind: Kind) -> Case:
+    stated = document.data[list_name][index]
+    at = document.line(list_name, index)
+    if not isinstance(stated, dict) or not isinstance(stated.get("title"), str):
+        raise PackError.at(document.path, at, "is a case without a title", 'add "title:" and "record:"')
+    _only(document, (list_name, index), stated, _CASE_KEYS)
+    rule = document.path.stem
+    label = f"{rule}-{list_name.replace('_', '-')}-{index + 1}"
+    events = tuple(
+        Event(str(record.get("Id") or f"{label}{suffix}"), kind, record)
+        for suffix, record in _records(document, list_name, index, label)
+    )
+    for event in events:
+        if event.time is None:
+            wanted = "CreationTime" if kind == "m365" else "UtcTime"
+            raise PackError.at(document.path, at, f"has a record without a readable {wanted}", "add it")
+    return Case(
+        rule=rule,
+        title=stated["title"],
+        path=document.path,
+        line=at,
+        matches=list_name == "match",
+        events=events,
+        hits=tuple(_hits(document, list_name, index)),
+        source=stated.get("source"),
+        exceptions=_exceptions(document, list_name, index),
+    )
+
+
+def _records(
+    document: Document, list_name: str, index: int, label: str
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    stated = document.data[list_name][index]
+    at = document.line(list_name, index)
+    base = {**(document.data.get("defaults") or {})}
+    for name in stated.get("absent") or ():
+        base.pop(name, None)
+    own = stated.get("record") or {}
+    overrides = stated.get("each") or [{}]
+    if not isinstance(own, dict) or not isinstance(overrides, list):
+        raise PackError.at(document.path, at, "has a record that is not a mapping", "write field: value")
+    for number, override in enumerate(overrides, start=1):
+        if not isinstance(override, dict):
+            raise PackError.at(document.path, at, '"each" holds no mappings', "write a list of field: value")
+        record = {**base, **own, **override}
+        suffix = f"-{number}" if len(overrides) > 1 else ""
+        yield suffix, record if "Id" in record else {**record, "Id": f"{label}{suffix}"}
+
+
+def _hits(document: Document, list_name: str, index: int) -> Iterator[ExpectedHit]:
+    stated = document.data[list_name][index]
+    for number, hit in enumerate(stated.get("hits") or ()):
+        at = document.line(list_name, index, "hits", number)
+        if not isinstance(hit, dict) or set(hit) != {"group", "window", "value"}:
+            raise PackError.at(document.path, at, "is not a hit", 'write "group", "window" and "value"')
+        group = tuple((str(k), str(v)) for k, v in hit["group"].items())
+        yield ExpectedHit(group, parse_time(hit["window"]), float(hit["value"]))
+
+
+def _exceptions(document: Document, list_name: str, index: int) -> dict[str, tuple[bool, str]]:
+    stated = dict(document.data[list_name][index].get("except") or {})
+    if not stated:
+        return {}
+    why = stated.pop("why", None)
+    at = document.line(list_name, index, "except")
+    if not why or not set(stated.values()) <= {"match", "no_match"}:
+        raise PackError.at(
+            document.path, at, "is an exception without a reason", 'write "platform: no_match" and "why:"'
+        )
+    return {platform: (verdict == "match", str(why)) for platform, verdict in stated.items()}
+
+
+def _only(document: Document, at: tuple[str | int, ...], mapping: dict[str, Any], known: set[str]) -> None:
+    for key in mapping:
+        if key not in known:
+            raise PackError.at(
+                document.path,
+                document.line(*at, key),
+                f'"{key}" is unknown here',
+                f"use {', '.join(sorted(known))}",
+            )

@@ -1,0 +1,164 @@
+"""Arguments in, exit code out: 0 fine, 1 findings, 2 wrong use or unreadable input."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from detection_pack import build, logs, replay
+from detection_pack.events import Hit
+from detection_pack.findings import Finding, PackError
+from detection_pack.pack import PLATFORMS, load_pack
+from detection_pack.validate import validate
+
+FINE, FINDINGS, UNUSABLE = 0, 1, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+        return code
+    except PackError as error:
+        _report(error.findings)
+        return FINDINGS
+    except BrokenPipeError:
+        return FINE
+    except OSError as error:
+        print(f"{error.filename or 'detection-pack'}:1: {error.strerror}; check the path", file=sys.stderr)
+        return UNUSABLE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="detection-pack", description="Build, replay and validate the detection pack."
+    )
+    parser.add_argument(
+        "--root", type=Path, default=None, help="the pack's folder (default: found from here)"
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("build", help="write dist/")
+    command.add_argument("--check", action="store_true", help="write nothing; exit 1 if dist/ is stale")
+    command.add_argument("--rules", type=Path, metavar="DIR", help="build this folder of Sigma rules instead")
+    command.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: dist/)")
+    command.add_argument("--keep-going", action="store_true", help="report refused rules and build the rest")
+    command.set_defaults(run=_build)
+
+    command = commands.add_parser("replay", help="execute dist/ on tests/events or on logs")
+    command.add_argument("logs", nargs="*", type=Path, metavar="LOG")
+    command.add_argument("--dist", type=Path, metavar="DIR", help="the build to execute (default: dist/)")
+    command.add_argument("--platform", action="append", choices=PLATFORMS)
+    command.add_argument("--rule", action="append", metavar="NAME")
+    command.add_argument("--format", choices=("table", "json"), default="table")
+    command.set_defaults(run=_replay)
+
+    command = commands.add_parser("validate", help="check rules, pipelines and events files")
+    command.add_argument("paths", nargs="*", type=Path, metavar="PATH")
+    command.set_defaults(run=_validate)
+    return parser
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    root = _root(arguments)
+    if arguments.rules is not None and arguments.out is None:
+        raise _Unusable("--rules", "needs --out", "name the folder to write")
+    if arguments.rules is not None and not arguments.rules.is_dir():
+        raise _Unusable(str(arguments.rules), "is not a folder", "name the folder that holds the rules")
+    out = arguments.out or root / "dist"
+    faults: list[Finding] | None = [] if arguments.keep_going else None
+    pack = load_pack(root, arguments.rules, faults)
+    built = build.make(pack, arguments.keep_going)
+    refused = [*(faults or ()), *built.refused]
+    _report(refused)
+    if arguments.check:
+        findings = build.stale(built, out)
+        _report(findings)
+        return FINDINGS if findings or refused else FINE
+    build.write(built, out)
+    print(f"{out}: {len(pack.rules) - len({f.path for f in built.refused})} rules, {len(built.files)} files")
+    return FINDINGS if refused else FINE
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    root = _root(arguments)
+    dist = arguments.dist or root / "dist"
+    platforms = arguments.platform or list(PLATFORMS)
+    try:
+        entries = build.rule_entries(dist)
+        replay.selected(entries, arguments.rule)
+        events = logs.read_logs(arguments.logs)
+    except PackError as error:
+        _report(error.findings)
+        return UNUSABLE
+    if arguments.logs:
+        hits = replay.replay(dist, events, platforms, arguments.rule)
+        if arguments.format == "json":
+            _print_hits(hits)
+        else:
+            print(replay.hits_as_table(replay.exact(hits)))
+        return FINE
+    wanted = set(arguments.rule or ())
+    rules = [rule for rule in load_pack(root).rules if not wanted or rule.name in wanted]
+    cases = replay.all_cases(root, rules)
+    executed = replay.execute(dist, cases, platforms)
+    verdicts = replay.judge(dist, cases, executed)
+    if arguments.format == "json":
+        _print_hits([hit for hits in executed.values() for hit in hits])
+    else:
+        print(replay.table(verdicts))
+    wrong = [line for verdict in verdicts for line in verdict.wrong]
+    for line in wrong:
+        print(line, file=sys.stderr)
+    return FINDINGS if wrong else FINE
+
+
+def _print_hits(hits: Sequence[Hit]) -> None:
+    found = [hit.as_json() for hit in replay.exact(hits)]
+    print(json.dumps({"hits": found}, ensure_ascii=False, indent=1))
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    for path in arguments.paths:
+        if not path.exists():
+            raise _Unusable(str(path), "does not exist", "name a rule, a pipeline or an events file")
+    findings = validate(_root(arguments), arguments.paths)
+    _report(findings)
+    if not findings:
+        print("valid")
+    return FINDINGS if findings else FINE
+
+
+def _root(arguments: argparse.Namespace) -> Path:
+    """The folder that holds pipelines/ and sigma/: the given one, this one or above, else the checkout's."""
+    if arguments.root is not None:
+        candidates = [arguments.root]
+    else:
+        here = Path.cwd()
+        candidates = [here, *here.parents, Path(__file__).resolve().parents[2]]
+    for folder in candidates:
+        if (folder / "pipelines").is_dir() and (folder / "pyproject.toml").is_file():
+            return Path(folder)
+    raise _Unusable(
+        str(candidates[0]), "is not a detection pack", "run it in the pack's folder or give --root"
+    )
+
+
+class _Unusable(SystemExit):
+    """Wrong use: one line on standard error and exit code 2."""
+
+    def __init__(self, path: str, what: str, todo: str) -> None:
+        print(Finding(path, 1, what, todo), file=sys.stderr)
+        super().__init__(UNUSABLE)
+
+
+def _report(findings: Sequence[Finding]) -> None:
+    for finding in findings:
+        print(finding, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,237 @@
+"""dist/ against events: the verdicts of every shipped query, compared with what must be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from detection_pack.build import rule_entries
+from detection_pack.cases import Case, load_cases
+from detection_pack.events import Clock, Event, Hit, Kind, RuleEntry
+from detection_pack.findings import PackError
+from detection_pack.pack import PLATFORMS, Rule
+from detection_pack.platforms.elastic import engine as elastic
+from detection_pack.platforms.sentinel import engine as sentinel
+from detection_pack.platforms.splunk import engine as splunk
+
+Runner = Callable[[Path, Sequence[RuleEntry], Sequence[Event], Clock], list[Hit]]
+ENGINES: dict[str, Runner] = {"sentinel": sentinel.run, "splunk": splunk.run, "elastic": elastic.run}
+
+#: Artefacts that may alert more often than the rule, never less: Kibana's threshold rule.
+SOUND_ONLY = ".threshold.json"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How one artefact did on the cases of its rule. ``wrong`` says what it got wrong, a line each."""
+
+    platform: str
+    rule: str
+    artefact: str
+    matched: int
+    must_match: int
+    silent: int
+    must_not: int
+    wrong: tuple[str, ...]
+
+
+def kind_of(rule: Rule) -> Kind:
+    """Which raw records a rule reads."""
+    return "process" if rule.logsource.get("category") == "process_creation" else "m365"
+
+
+def selected(entries: Sequence[RuleEntry], names: Iterable[str] | None) -> list[RuleEntry]:
+    """The entries of these rules; all of them for None. Raises `PackError` for a name that dist/ lacks."""
+    if not names:
+        return list(entries)
+    known = {entry.name: entry for entry in entries}
+    for name in names:
+        if name not in known:
+            raise PackError.at("--rule", 1, f'no rule "{name}" in dist/', f"use {', '.join(sorted(known))}")
+    return [known[name] for name in dict.fromkeys(names)]
+
+
+def replay(
+    dist: Path,
+    events: Sequence[Event],
+    platforms: Sequence[str] = PLATFORMS,
+    rules: Iterable[str] | None = None,
+) -> list[Hit]:
+    """Execute what stands in ``dist`` on the events, as if right after the last of them.
+
+    The look-back knob is set to cover them all; every other knob is as shipped.
+    """
+    entries = selected(rule_entries(dist), rules)
+    clock = clock_for(events)
+    return [hit for platform in platforms for hit in ENGINES[platform](dist, entries, events, clock)]
+
+
+def clock_for(events: Sequence[Event]) -> Clock:
+    """One second after the last event, looking back over all of them, in whole days."""
+    times = [event.time for event in events if event.time is not None]
+    if not times:
+        return Clock(datetime(2026, 1, 1, tzinfo=UTC), "1d")
+    now = max(times) + timedelta(seconds=1)
+    return Clock(now, f"{(now - min(times)).days + 1}d")
+
+
+def all_cases(root: Path, rules: Sequence[Rule]) -> dict[str, list[Case]]:
+    """The cases of every rule. A rule without an events file is an error."""
+    found = {}
+    for rule in rules:
+        path = root / "tests" / "events" / f"{rule.name}.yml"
+        if not path.is_file():
+            raise PackError.at(rule.path, 1, "has no events file", f"write tests/events/{path.name}")
+        found[rule.name] = load_cases(path, kind_of(rule))
+    return found
+
+
+def execute(
+    dist: Path, cases: Mapping[str, Sequence[Case]], platforms: Sequence[str] = PLATFORMS
+) -> dict[tuple[str, str], list[Hit]]:
+    """Replay each rule's own cases: the hits of every ``(rule, platform)``."""
+    entries = {entry.name: entry for entry in rule_entries(dist)}
+    found = {}
+    for name, listed in cases.items():
+        if name not in entries:
+            raise PackError.at(
+                dist / "manifest.json", 1, f'lacks the rule "{name}"', "run detection-pack build"
+            )
+        events = [event for case in listed for event in case.events]
+        clock = clock_for(events)
+        for platform in platforms:
+            found[name, platform] = ENGINES[platform](dist, [entries[name]], events, clock)
+    return found
+
+
+def judge(
+    dist: Path, cases: Mapping[str, Sequence[Case]], executed: Mapping[tuple[str, str], Sequence[Hit]]
+) -> list[Verdict]:
+    """Compare executed hits with the cases. Every artefact that was executed gets a verdict."""
+    entries = {entry.name: entry for entry in rule_entries(dist)}
+    verdicts = []
+    for (name, platform), hits in executed.items():
+        entry = entries[name]
+        for artefact in dict.fromkeys([*_artefacts(dist, entry, platform), *(hit.artefact for hit in hits)]):
+            own = [hit for hit in hits if hit.artefact == artefact]
+            verdicts.append(_verdict(platform, entry, artefact, cases[name], own))
+    return verdicts
+
+
+def _artefacts(dist: Path, entry: RuleEntry, platform: str) -> list[str]:
+    """What an engine executes of a rule: its queries, but for the base query of a threshold rule."""
+    folder = dist / platform / "queries"
+    listed = sorted(path.relative_to(dist).as_posix() for path in folder.glob(f"{entry.name}.*"))
+    base = [path for path in listed if path.endswith(".lucene") and entry.window is not None]
+    return [path for path in listed if path not in base]
+
+
+def _verdict(
+    platform: str, entry: RuleEntry, artefact: str, cases: Sequence[Case], hits: Sequence[Hit]
+) -> Verdict:
+    sound_only = artefact.endswith(SOUND_ONLY)
+    wrong = []
+    right = {True: 0, False: 0}
+    for case in cases:
+        expected = case.expected_on(platform)
+        fault = (
+            _plain_fault(case, expected, hits)
+            if entry.window is None
+            else _correlation_fault(case, expected, hits, entry.group_by[0], sound_only)
+        )
+        if fault is None:
+            right[expected] += 1
+        else:
+            wrong.append(f"{case.path}:{case.line}: {artefact}: {fault}: {case.title}")
+    must_match = sum(case.expected_on(platform) for case in cases)
+    return Verdict(
+        platform,
+        entry.name,
+        artefact,
+        right[True],
+        must_match,
+        right[False],
+        len(cases) - must_match,
+        tuple(wrong),
+    )
+
+
+def _plain_fault(case: Case, expected: bool, hits: Sequence[Hit]) -> str | None:
+    found = {event for hit in hits for event in hit.events}
+    for event in case.events:
+        if (event.id in found) != expected:
+            return f"{event.id} {'was missed' if expected else 'matched and must not'}"
+    return None
+
+
+def _correlation_fault(
+    case: Case, expected: bool, hits: Sequence[Hit], group_field: str, sound_only: bool
+) -> str | None:
+    # Cases of one file do not share the first group field, so its value tells whose alert this is.
+    owned = {str(event.record.get(group_field) or "").lower() for event in case.events}
+    own = [hit for hit in hits if hit.group and hit.group[0][1].lower() in owned]
+    if not expected:
+        return "fired and must not" if own and not sound_only else None
+    if not own:
+        return "did not fire"
+    if sound_only or not case.hits:
+        return None
+    found = {(hit.group, hit.window, hit.value) for hit in own}
+    stated = {(hit.group, hit.window, hit.value) for hit in case.hits}
+    return (
+        None if found == stated else f"fired as {sorted(map(str, found))}, not as {sorted(map(str, stated))}"
+    )
+
+
+def table(verdicts: Sequence[Verdict]) -> str:
+    """Rules by platforms: matched of those that must, silent of those that must not."""
+    rules = list(dict.fromkeys(v.rule for v in verdicts))
+    platforms = list(dict.fromkeys(v.platform for v in verdicts))
+    rows = [["rule", *platforms]]
+    for rule in rules:
+        row = [rule]
+        for platform in platforms:
+            cells = [_cell(v) for v in verdicts if v.rule == rule and v.platform == platform]
+            row.append(" + ".join(cells))
+        rows.append(row)
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    executed = len(verdicts)
+    bad = sum(bool(v.wrong) for v in verdicts)
+    kinds = f"{len(rules)} rules x {len(platforms)} platforms"
+    lines.append(
+        f"{kinds}: {executed} artefacts executed, {'all as expected' if not bad else f'{bad} wrong'}"
+    )
+    return "\n".join(lines)
+
+
+def _cell(verdict: Verdict) -> str:
+    mark = "ok" if not verdict.wrong else "WRONG"
+    suffix = verdict.artefact.rpartition("/")[2].partition(".")[2]
+    silent = "" if suffix == SOUND_ONLY[1:] else f", {verdict.silent}/{verdict.must_not} silent"
+    return f"{mark} {suffix} {verdict.matched}/{verdict.must_match} match{silent}"
+
+
+def exact(hits: Sequence[Hit]) -> list[Hit]:
+    """The hits that are the rule's own: not those of an artefact that is only sound, nor empty ones."""
+    return [
+        hit for hit in hits if not hit.artefact.endswith(SOUND_ONLY) and (hit.events or hit.group is not None)
+    ]
+
+
+def hits_as_table(hits: Sequence[Hit]) -> str:
+    """One line an alert, for people."""
+    lines = []
+    for hit in hits:
+        if hit.group is not None:
+            group = ", ".join(f"{k}={v}" for k, v in hit.group)
+            when = hit.window.strftime("%Y-%m-%dT%H:%M:%SZ") if hit.window else "?"
+            lines.append(f"{hit.platform:9} {hit.rule}  {when}  {group}  count={hit.value:g}")
+        else:
+            lines += [f"{hit.platform:9} {hit.rule}  {event}" for event in sorted(hit.events)]
+    return "\n".join(lines) if lines else "no hits"
