@@ -1,4 +1,8 @@
-"""Arguments in, exit code out: 0 fine, 1 findings, 2 wrong use or unreadable input."""
+"""Arguments in, exit code out: 0 fine, 1 findings, 2 wrong use or unreadable input.
+
+The engines are imported by the commands that run them: a build needs none, and DuckDB alone takes longer to
+load than the whole build.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from detection_pack import build, logs, replay
+from detection_pack import build
 from detection_pack.events import Hit
 from detection_pack.findings import Finding, PackError
 from detection_pack.pack import PLATFORMS, load_pack
-from detection_pack.validate import validate
 
 FINE, FINDINGS, UNUSABLE = 0, 1, 2
 
@@ -84,6 +87,8 @@ def _build(arguments: argparse.Namespace) -> int:
 
 
 def _replay(arguments: argparse.Namespace) -> int:
+    from detection_pack import logs, replay
+
     root = _root(arguments)
     dist = arguments.dist or root / "dist"
     platforms = arguments.platform or list(PLATFORMS)
@@ -117,11 +122,15 @@ def _replay(arguments: argparse.Namespace) -> int:
 
 
 def _print_hits(hits: Sequence[Hit]) -> None:
+    from detection_pack import replay
+
     found = [hit.as_json() for hit in replay.exact(hits)]
     print(json.dumps({"hits": found}, ensure_ascii=False, indent=1))
 
 
 def _validate(arguments: argparse.Namespace) -> int:
+    from detection_pack.validate import validate
+
     for path in arguments.paths:
         if not path.exists():
             raise _Unusable(str(path), "does not exist", "name a rule, a pipeline or an events file")

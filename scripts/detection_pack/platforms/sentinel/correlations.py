@@ -108,8 +108,8 @@ class KustoCorrelations:
             self._known(raw, state)
         folded = [self._folded(raw, state) for raw in raws]
         aggregate = self.aggregates[correlation_type].format(
-            field=folded[0] if len(folded) == 1 else f"strcat({',  , '.join(folded)})",
-            raw=raws[0] if len(raws) == 1 else f"strcat({', '.join(raws)})",
+            field=_joined(folded),
+            raw=_joined(raws),
             percentile=condition.percentile,
         )
         lines = self._summarize(rule, [f"{VALUE} = {aggregate}"], state)
@@ -119,12 +119,12 @@ class KustoCorrelations:
     def _ordered(self, rule: SigmaCorrelationRule, _: str, state: ConversionState) -> list[str]:
         # make_list keeps the order of sorted input (Kusto: "make_list, ordering").
         pattern = ".*".join(str(index) for index in range(len(rule.referenced_rules)))
-        lines = self._summarize(rule, ['Sequence = strcat_array(make_list(EventType), "")'], state)
+        lines = self._summarize(rule, ["EventTypes = make_list(EventType)"], state)
         return [
             "| sort by TimeGenerated asc",
             *lines,
-            f"| where Sequence matches regex {kql_string(pattern)}",
-            f"| extend {VALUE} = strlen(Sequence)",
+            f'| where strcat_array(EventTypes, "") matches regex {kql_string(pattern)}',
+            f"| extend {VALUE} = array_length(EventTypes)",
         ]
 
     def _extended(self, rule: SigmaCorrelationRule, _: str, state: ConversionState) -> list[str]:
@@ -162,6 +162,14 @@ class KustoCorrelations:
     def _folded(column: str, state: ConversionState) -> str:
         identities = state.processing_state.get("identity_fields") or ()
         return f"tolower({column})" if column in identities else column
+
+
+def _joined(columns: list[str]) -> str:
+    """Several columns as one value; a tab between them, so that ("ab", "c") is not ("a", "bc")."""
+    if len(columns) <= 1:
+        return "".join(columns)
+    separated = ', "\\t", '.join(columns)
+    return f"strcat({separated})"
 
 
 def _base_rules(rule: SigmaCorrelationRule) -> list[SigmaRule]:

@@ -1,0 +1,141 @@
+"""The trap: a difference from the reference that nobody decided.
+
+Each departure of docs/departures.md, executed on all platforms; and none without a test, none tested that is
+not listed.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from conftest import DIST, ROOT
+from detection_pack.build import rule_entries
+from detection_pack.events import Clock, Event, Hit
+from detection_pack.replay import ENGINES, SOUND_ONLY
+
+CLOCK = Clock(datetime(2026, 3, 10, 13, 0, tzinfo=UTC))
+BULK, EWS, ADMIN = "bulk_cross_mailbox_access", "suspicious_ews_client", "exchange_admin_cmdlet"
+ITEM = {
+    "RecordType": 2,
+    "Workload": "Exchange",
+    "Operation": "Create",
+    "CreationTime": "2026-03-10T12:00:00",
+    "UserId": "visitor@contoso.example",
+    "ClientIP": "198.51.100.7",
+    "ClientIPAddress": "198.51.100.7",
+    "LogonType": 2,
+}
+TESTED = (
+    "upn-case",
+    "letter-case",
+    "record-type-digits",
+    "aggregated-records",
+    "client-ip",
+    "elastic-long-values",
+    "elastic-letters",
+    "elastic-threshold",
+)
+
+
+def run(platform: str, rule: str, records: list[dict[str, Any]], threshold: bool = False) -> list[Hit]:
+    events = [Event(f"e{i}", "m365", {"Id": f"e{i}", **ITEM, **r}) for i, r in enumerate(records)]
+    entries = [entry for entry in rule_entries(DIST) if entry.name == rule]
+    hits = ENGINES[platform](DIST, entries, events, CLOCK)
+    return [hit for hit in hits if hit.artefact.endswith(SOUND_ONLY) == threshold]
+
+
+def matched(platform: str, rule: str, record: dict[str, Any]) -> bool:
+    return run(platform, rule, [record])[0].events == {"e0"}
+
+
+def owners(*names: str, **fields: Any) -> list[dict[str, Any]]:
+    """One record for each owner, with the mailbox's GUID, which is the same for every spelling."""
+    return [
+        {
+            "MailboxOwnerUPN": f"{name}@contoso.example",
+            "MailboxGuid": f"guid-{name.lower()}",
+            "MailboxOwnerSid": f"S-{name.lower()}",
+            "LogonUserSid": "S-visitor",
+            **fields,
+        }
+        for name in names
+    ]
+
+
+def test_every_departure_is_listed_and_tested() -> None:
+    text = (ROOT / "docs" / "departures.md").read_text(encoding="utf-8")
+    assert tuple(re.findall(r"^\| `([a-z-]+)` \|", text, re.MULTILINE)) == TESTED
+
+
+every_platform = pytest.mark.parametrize("platform", sorted(ENGINES))
+
+
+@every_platform
+def test_upn_case(platform: str) -> None:
+    """Counted, compared and grouped without regard to case."""
+    assert run(platform, BULK, owners("a", "A", "b", "c", "d")) == []
+    assert run(platform, BULK, owners("a", "b", "c", "d", "Visitor")) == []
+    split = [*owners("a", "b", "c"), *owners("d", "e", UserId="VISITOR@contoso.example")]
+    [hit] = run(platform, BULK, split)
+    assert hit.value == 5 and hit.group is not None
+    assert dict(hit.group)["UserId"] == "visitor@contoso.example"
+
+
+@every_platform
+def test_letter_case(platform: str) -> None:
+    assert len(run(platform, BULK, owners("a", "b", "c", "d", "e", Operation="CREATE"))) == 1
+
+
+@every_platform
+def test_record_type_digits(platform: str) -> None:
+    """Sentinel spells type 50 in digits; the other platforms have one spelling each."""
+    assert matched(platform, EWS, {"RecordType": 50, "ClientInfoString": "curl/8.5"})
+
+
+@every_platform
+def test_aggregated_records(platform: str) -> None:
+    record = {
+        "RecordType": 50,
+        "Operation": "MailItemsAccessed",
+        "ClientInfoString": "x python-requests/2.25.1[y];",
+    }
+    assert matched(platform, EWS, record)
+    assert not matched(platform, EWS, {**record, "RecordType": 1})
+
+
+@every_platform
+def test_client_ip(platform: str) -> None:
+    """One address, whichever port it came from and whichever field has it."""
+    mixed = [
+        *owners("a", "b", ClientIP="198.51.100.7:1000"),
+        *owners("c", "d", ClientIP="198.51.100.7:2000", ClientIPAddress="198.51.100.7"),
+        *owners("e", ClientIP=None),
+    ]
+    [hit] = run(platform, BULK, mixed)
+    assert hit.group is not None and dict(hit.group)["ClientIP"] == "198.51.100.7"
+
+
+@every_platform
+def test_elastic_long_values(platform: str) -> None:
+    record = {"ClientInfoString": "x" * 1100 + ";curl/8.5"}
+    assert matched(platform, EWS, record) == (platform != "elastic")
+
+
+@every_platform
+def test_elastic_letters(platform: str) -> None:
+    """A living script's letters end no word on any platform; a rare one's do on Elastic."""
+    assert not matched(platform, EWS, {"ClientInfoString": "жMailSniper"})
+    assert matched(platform, EWS, {"ClientInfoString": "\U00010330MailSniper"}) == (platform == "elastic")
+
+
+def test_elastic_threshold() -> None:
+    """Four other mailboxes and the user's own: the threshold rule may fire, the ES|QL must not."""
+    four_and_own = owners("a", "b", "c", "d", "visitor")
+    assert run("elastic", BULK, four_and_own) == []
+    assert len(run("elastic", BULK, four_and_own, threshold=True)) == 1
+    assert run("elastic", BULK, owners("a", "b", "c", "d"), threshold=True) == []
+    assert len(run("elastic", BULK, owners("a", "b", "c", "d", "e"), threshold=True)) >= 1

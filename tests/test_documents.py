@@ -1,0 +1,74 @@
+"""The trap: a YAML file from a stranger.
+
+Anchors that explode, tags that construct objects, duplicate keys that a reviewer misses, depth that overflows
+the stack, text that forges a second line of output: each is refused with one line, and at once.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from detection_pack.documents import MAX_BYTES, load_documents
+from detection_pack.findings import Finding, PackError
+
+BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40))
+
+HOSTILE = {
+    "aliases that explode": (BOMB, "uses a YAML alias"),
+    "an alias of itself": ("a: &a [*a]\n", "uses a YAML alias"),
+    "a tag that runs a program": ("a: !!python/object/apply:os.system [id]\n", "YAML"),
+    "a duplicate key": ("title: a\ntitle: b\n", 'repeats the key "title"'),
+    "a duplicate key of another type": ("1: a\n'1': b\n", 'repeats the key "1"'),
+    "a NUL": ("title: a\0b\n", "NUL"),
+    "depth": ("[" * 5000, "YAML"),
+    "depth that closes": ("[" * 300 + "]" * 300, "nested too deeply"),
+    "a mapping as a key": ("{a: b}: c\n", "not plain text"),
+    "a huge integer": ("a: " + "9" * 10_000 + "\n", "YAML"),
+    "a tab": ("a:\n\tb: c\n", "YAML"),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), HOSTILE.values(), ids=HOSTILE.keys())
+def test_refused_with_one_line_and_at_once(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "rule.yml"
+    path.write_text(text, encoding="utf-8")
+    start = time.monotonic()
+    with pytest.raises(PackError) as refusal:
+        load_documents(path)
+    assert said in str(refusal.value)
+    assert len(str(refusal.value).splitlines()) == 1
+    assert time.monotonic() - start < 5
+
+
+def test_size_is_limited(tmp_path: Path) -> None:
+    path = tmp_path / "rule.yml"
+    path.write_bytes(b"a: " + b"x" * MAX_BYTES)
+    with pytest.raises(PackError, match="larger than"):
+        load_documents(path)
+
+
+def test_lines_are_exact(tmp_path: Path) -> None:
+    path = tmp_path / "rule.yml"
+    path.write_text(
+        "# c\ntitle: x\n\ndetection:\n  a:\n    F|contains:\n      - one\n      - two\n", encoding="utf-8"
+    )
+    [document] = load_documents(path)
+    assert document.line("title") == 2
+    assert document.line("detection", "a", "F|contains") == 6
+    assert document.line("detection", "a", "F|contains", 1) == 8
+    assert document.line("detection", "a", "gone") == 5
+    assert (document.line_of("F"), document.line_of("two"), document.line_of("none")) == (6, 8, 2)
+
+
+def test_dates_stay_text(tmp_path: Path) -> None:
+    path = tmp_path / "rule.yml"
+    path.write_text("date: 2026-11-23\n", encoding="utf-8")
+    assert load_documents(path)[0].data == {"date": "2026-11-23"}
+
+
+def test_a_finding_is_one_line_whatever_it_quotes() -> None:
+    shown = str(Finding("a\nb.yml", 1, 'field "x\r\n\x1b[31m\u202e"', "y"))
+    assert len(shown.splitlines()) == 1 and shown.isprintable()
