@@ -39,7 +39,9 @@ def sigma_convert() -> float:
     program = shutil.which("sigma", path=str(Path(sys.executable).parent)) or shutil.which("sigma")
     if program is None:
         raise SystemExit("sigma is not installed; pip install -e '.[test]'")
-    rules = [str(p) for p in sorted((ROOT / "sigma" / "core").glob("*.yml")) if "correlation:" not in p.read_text()]
+    rules = [
+        str(p) for p in sorted((ROOT / "sigma" / "core").glob("*.yml")) if "correlation:" not in p.read_text()
+    ]
     total = 0.0
     for target, platform in TARGETS.items():
         pipeline = f"pipelines/{platform}.yml"

@@ -11,8 +11,11 @@ from typing import Any
 from detection_pack.documents import Document, load_documents
 from detection_pack.events import Event, Kind, parse_time
 from detection_pack.findings import PackError
+from detection_pack.pack import PLATFORMS
 
 _FILE_KEYS = {"rule", "defaults", "match", "no_match"}
+#: The name by which a case excepts Kibana's threshold rule.
+THRESHOLD = "threshold"
 _CASE_KEYS = {"title", "record", "each", "absent", "source", "hits", "except"}
 
 
@@ -29,8 +32,8 @@ class ExpectedHit:
 class Case:
     """One entry of an events file: records that belong together, and whether the rule fires on them.
 
-    ``exceptions`` holds, for a platform that provably cannot agree, whether it fires and why not as
-    expected. ``hits`` is empty unless the entry states them.
+    ``exceptions`` holds, for a platform (or "threshold", Kibana's threshold rule) that provably cannot
+    agree, whether it fires and why not as expected. ``hits`` is empty unless the entry states them.
     """
 
     rule: str
@@ -43,7 +46,8 @@ class Case:
     source: str | None = None
     exceptions: Mapping[str, tuple[bool, str]] = field(default_factory=dict)
 
-    def expected_on(self, platform: str) -> bool:
+    def expected_of(self, platform: str) -> bool:
+        """Whether the rule fires on ``platform`` (or as "threshold")."""
         return self.exceptions[platform][0] if platform in self.exceptions else self.matches
 
 
@@ -139,9 +143,13 @@ def _exceptions(document: Document, list_name: str, index: int) -> dict[str, tup
         return {}
     why = stated.pop("why", None)
     at = document.line(list_name, index, "except")
-    if not why or not set(stated.values()) <= {"match", "no_match"}:
+    known = {*PLATFORMS, THRESHOLD}
+    if not why or not set(stated) <= known or not set(stated.values()) <= {"match", "no_match"}:
         raise PackError.at(
-            document.path, at, "is an exception without a reason", 'write "platform: no_match" and "why:"'
+            document.path,
+            at,
+            "is not an exception with a reason",
+            f'write "platform: no_match" ({", ".join(sorted(known))}) and "why:"',
         )
     return {platform: (verdict == "match", str(why)) for platform, verdict in stated.items()}
 

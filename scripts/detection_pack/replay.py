@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from detection_pack.build import rule_entries
-from detection_pack.cases import Case, load_cases
+from detection_pack.cases import THRESHOLD, Case, load_cases
 from detection_pack.events import Clock, Event, Hit, Kind, RuleEntry
 from detection_pack.findings import PackError
 from detection_pack.pack import PLATFORMS, Rule
@@ -124,8 +124,8 @@ def _artefacts(dist: Path, entry: RuleEntry, platform: str) -> list[str]:
     """What an engine executes of a rule: its queries, but for the base query of a threshold rule."""
     folder = dist / platform / "queries"
     listed = sorted(path.relative_to(dist).as_posix() for path in folder.glob(f"{entry.name}.*"))
-    base = [path for path in listed if path.endswith(".lucene") and entry.window is not None]
-    return [path for path in listed if path not in base]
+    left_out = (".view.json", ".lucene") if entry.window is not None else (".view.json",)
+    return [path for path in listed if not path.endswith(left_out)]
 
 
 def _verdict(
@@ -134,8 +134,9 @@ def _verdict(
     sound_only = artefact.endswith(SOUND_ONLY)
     wrong = []
     right = {True: 0, False: 0}
+    judged_as = THRESHOLD if sound_only else platform
     for case in cases:
-        expected = case.expected_on(platform)
+        expected = case.expected_of(judged_as)
         fault = (
             _plain_fault(case, expected, hits)
             if entry.window is None
@@ -145,7 +146,7 @@ def _verdict(
             right[expected] += 1
         else:
             wrong.append(f"{case.path}:{case.line}: {artefact}: {fault}: {case.title}")
-    must_match = sum(case.expected_on(platform) for case in cases)
+    must_match = sum(case.expected_of(judged_as) for case in cases)
     return Verdict(
         platform,
         entry.name,

@@ -1,0 +1,1 @@
+"""Elastic: Lucene query strings, Kibana threshold rules and ES|QL."""

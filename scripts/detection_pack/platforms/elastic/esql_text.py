@@ -1,0 +1,152 @@
+"""The text of an ES|QL query: names, strings, and the alert view around a correlation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from detection_pack.pack import Correlation, Rule
+from detection_pack.platforms.conversion import RefusedValue
+
+#: Result columns before the grouping fields: the time and the reference query's six others.
+COLUMNS = ("time", "UserId", "ClientIP", "ClientAgent", "DetectionType", "DetectionDetail", "ExtraInfo")
+WINDOW = "window"
+_UNITS = {"s": "second", "m": "minute", "h": "hour", "d": "day"}
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What a correlation counts: the column's name and its aggregate; None counts the rules that matched."""
+
+    column: str
+    aggregate: str | None
+
+
+def name(field: str) -> str:
+    """A field name; a part is quoted if it is no plain identifier."""
+    parts = field.split(".")
+    return ".".join(
+        p if re.fullmatch(r"[A-Za-z_@][A-Za-z0-9_]*", p) else f"`{p.replace('`', '``')}`" for p in parts
+    )
+
+
+def string(text: str) -> str:
+    """A string literal: ES|QL knows ``\\\\ \\" \\n \\r \\t``; every other character stands for itself."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t") + '"'
+
+
+def compose(
+    rule: Rule,
+    state: Mapping[str, Any],
+    wheres: Sequence[str],
+    counted: Counted,
+    operator: str,
+    threshold: float,
+    fields: Mapping[str, str],
+    facts: Correlation,
+) -> str:
+    """The whole query. ``fields``: canonical to platform names of the view and the grouping."""
+    types: Mapping[str, str] = state.get("field_types") or {}
+    identities = tuple(state.get("identity_fields") or ())
+    groups = [fields[g] for g in facts.group_by]
+    folded = [f"{name(g)} = TO_LOWER({name(g)})" for g in groups if g in identities]
+    evals = [f"{WINDOW} = DATE_TRUNC({_span(facts)}, @timestamp)", *folded]
+    stats = ["time = MIN(@timestamp)"]
+    if counted.aggregate is None:
+        evals += [f"in_{i} = CASE({where}, 1, 0)" for i, where in enumerate(wheres)]
+        stats = [f"in_{i} = MAX(in_{i})" for i in range(len(wheres))] + stats
+    else:
+        stats = [f"{counted.column} = {counted.aggregate}", *stats]
+    seen = _Seen(groups, types)
+    view = _view(rule, fields, seen, counted, facts)
+    stats += seen.aggregates
+    lines = [
+        f"// {_comment(rule.title)} ({rule.name})",
+        f'// tune: the look-back ({rule.lookback}) is the rule\'s own "from" in Kibana',
+        f"FROM {', '.join(_index(state))}",
+        f"| WHERE {wheres[0] if len(wheres) == 1 else ' OR '.join(f'({w})' for w in wheres)}",
+        "// tune: the window",
+        f"| EVAL {', '.join(evals)}",
+        f"| STATS {', '.join(stats)} BY {', '.join([*map(name, groups), WINDOW])}",
+    ]
+    if counted.aggregate is None:
+        lines.append(f"| EVAL {counted.column} = {' + '.join(f'in_{i}' for i in range(len(wheres)))}")
+    lines += [
+        "// tune: the threshold",
+        f"| WHERE {counted.column} {operator} {threshold}",
+        f"| EVAL {', '.join(view)}",
+        f"| KEEP {', '.join([*COLUMNS, *map(name, groups), WINDOW, counted.column])}",
+        "| SORT time DESC",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+class _Seen:
+    """How the alert shows a field after STATS: a grouping field itself, any other as its values joined."""
+
+    def __init__(self, groups: Sequence[str], types: Mapping[str, str]) -> None:
+        self._groups = groups
+        self._types = types
+        self.aggregates: list[str] = []
+        self._columns: dict[str, str] = {}
+
+    def text(self, field: str) -> str:
+        if self._types.get(field) == "object":
+            raise RefusedValue(f'"{field}" is an object; an ES|QL alert can show single fields only', field)
+        is_text = self._types.get(field, "keyword") in ("keyword", "wildcard")
+        shown = name(field) if is_text else f"TO_STRING({name(field)})"
+        if field in self._groups:
+            return f'COALESCE({shown}, "")'
+        if field not in self._columns:
+            self._columns[field] = f"seen_{len(self._columns)}"
+            self.aggregates.append(f"{self._columns[field]} = VALUES({shown})")
+        return f'COALESCE(MV_CONCAT(MV_SORT({self._columns[field]}), ", "), "")'
+
+
+def _view(
+    rule: Rule, fields: Mapping[str, str], seen: _Seen, counted: Counted, facts: Correlation
+) -> list[str]:
+    alert = rule.alert
+    columns = []
+    for column, canonical in (
+        ("UserId", alert.user),
+        ("ClientIP", alert.source),
+        ("ClientAgent", alert.agent),
+    ):
+        columns.append(f"{column} = {seen.text(fields[canonical]) if canonical else string('')}")
+    parts = []
+    for is_field, part in alert.detail_parts():
+        if not is_field:
+            parts.append(string(part))
+        elif part == "count":
+            parts.append(f"TO_STRING({counted.column})")
+        else:
+            parts.append(string(facts.timespan) if part == "window" else seen.text(fields[part]))
+    detail = f"CONCAT({', '.join(parts)})" if len(parts) > 1 else (parts or ['""'])[0]
+    extra = seen.text(fields[alert.extra]) if alert.extra else string("")
+    columns += [
+        f"DetectionType = {string(alert.type)}",
+        f"DetectionDetail = {detail}",
+        f"ExtraInfo = {extra}",
+    ]
+    return columns
+
+
+def _span(facts: Correlation) -> str:
+    """Fixed lengths only: a month or a year is not one, and ES|QL starts weeks on a Monday."""
+    found = re.fullmatch(r"(\d+)([smhd])", facts.timespan)
+    if not found:
+        raise RefusedValue(f'a window of "{facts.timespan}" is not supported; use s, m, h or d', "timespan")
+    return f"{found[1]} {_UNITS[found[2]]}{'' if found[1] == '1' else 's'}"
+
+
+def _index(state: Mapping[str, Any]) -> list[str]:
+    stated = state.get("index") or ["*"]
+    return [str(i) for i in (stated if isinstance(stated, list) else [stated])]
+
+
+def _comment(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)

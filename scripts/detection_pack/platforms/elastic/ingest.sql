@@ -1,0 +1,138 @@
+-- What Elastic holds of a raw record: the o365 integration's ingest pipeline, and the process fields that
+-- Elastic Defend, Winlogbeat and the Windows packages share. Source: elastic/integrations,
+-- packages/o365/data_stream/audit/elasticsearch/ingest_pipeline/default.yml.
+--
+-- In:  raw(id, kind, record), event_codes(value, code), enums(enum, value, name)
+-- Out: elastic_documents(id, index_name, document), the document with flat dotted names
+--
+-- One point is taken from the field notes and not from that file: on ExchangeItem, user.email is the mailbox
+-- owner. The published pipeline moves MailboxOwnerUPN there and, further down, writes UserId over user.email
+-- whenever UserId is one address; its own test files show the owner kept only for UserIds such as S-1-5-18.
+-- docs/departures.md says what a site must check.
+
+CREATE OR REPLACE TEMP MACRO utc_text(text) AS strftime(
+    TRY_CAST(regexp_replace(replace(text, ' ', 'T'), '(\.\d{6})\d*|Z$', '\1', 'g') AS TIMESTAMP),
+    '%Y-%m-%dT%H:%M:%S.%gZ');
+CREATE OR REPLACE TEMP MACRO is_address(text) AS len(string_split(text, '@')) = 2;
+-- The pipeline's grok: [address]:port, [address], a.b.c.d:port, or the address alone.
+CREATE OR REPLACE TEMP MACRO without_port(text) AS regexp_replace(
+    regexp_replace(text, '::ffff:([0-9]+\.[0-9]+\.[0-9]+\.[0-9]+)', '\1'),
+    '^(?:\[([^\]]*)\](?::[0-9]+)?|([0-9]+\.[0-9]+\.[0-9]+\.[0-9]+):[0-9]+)$', '\1\2');
+CREATE OR REPLACE TEMP MACRO file_of(path) AS regexp_extract(path, '[^\\/]*$');
+
+CREATE OR REPLACE TEMP TABLE audit AS
+WITH parsed AS (
+    SELECT id, record::JSON AS record, record::JSON ->> '$.RecordType' AS stated FROM raw WHERE kind = 'm365'
+)
+SELECT
+    parsed.*,
+    -- The API sends the number; an events file may hold its digits or its symbolic name.
+    COALESCE(code.value, enum.value, stated) AS record_type
+FROM parsed
+LEFT JOIN event_codes AS code ON code.code = stated
+LEFT JOIN enums AS enum ON enum.enum = 'AuditLogRecordType' AND enum.name = stated AND code.value IS NULL;
+
+CREATE OR REPLACE TEMP TABLE audit_common AS
+SELECT
+    audit.id,
+    json_object(
+        '@timestamp', utc_text(record ->> '$.CreationTime'),
+        'event.id', record ->> '$.Id',
+        'event.action', record ->> '$.Operation',
+        'event.provider', record ->> '$.Workload',
+        'event.code', code.code,
+        'event.dataset', 'o365.audit',
+        'organization.id', lower(record ->> '$.OrganizationId'),
+        'user_agent.original', record ->> '$.UserAgent',
+        'source.ip', without_port(COALESCE(
+            record ->> '$.ClientIPAddress', record ->> '$.ClientIP', record ->> '$.ActorIpAddress')),
+        'client.ip', without_port(COALESCE(
+            record ->> '$.ClientIPAddress', record ->> '$.ClientIP', record ->> '$.ActorIpAddress')),
+        'user.id', CASE WHEN code.code = 'ExchangeItem'
+            THEN COALESCE(record ->> '$.UserId', record ->> '$.LogonUserSid') ELSE record ->> '$.UserId' END,
+        'user.name', CASE WHEN is_address(record ->> '$.UserId')
+            THEN string_split(record ->> '$.UserId', '@')[1] END,
+        'user.domain', CASE WHEN is_address(record ->> '$.UserId')
+            THEN string_split(record ->> '$.UserId', '@')[2] END,
+        'user.email', COALESCE(
+            CASE WHEN code.code = 'ExchangeItem' THEN record ->> '$.MailboxOwnerUPN' END,
+            CASE WHEN is_address(record ->> '$.UserId') THEN record ->> '$.UserId' END),
+        'process.name', CASE WHEN code.code = 'ExchangeItem' THEN record ->> '$.ClientProcessName' END,
+        'o365.audit.RecordType', record_type,
+        'o365.audit.Parameters._raw', CASE WHEN json_type(record -> '$.Parameters') = 'VARCHAR'
+            THEN record ->> '$.Parameters' END
+    ) AS document
+FROM audit LEFT JOIN event_codes AS code ON code.value = record_type;
+
+-- Everything else stays below o365.audit under its own name; a field that is renamed is gone there.
+CREATE OR REPLACE TEMP TABLE audit_kept AS
+WITH named AS (
+    SELECT id, record, record_type, unnest(json_keys(record)) AS name FROM audit
+), valued AS (
+    SELECT id, record, record_type, name, json_extract(record, '$."' || name || '"') AS value
+    FROM named WHERE NOT contains(name, '"')
+)
+SELECT id, json_group_object('o365.audit.' || name, value ->> '$') AS document
+FROM valued
+WHERE json_type(value) NOT IN ('NULL', 'ARRAY', 'OBJECT')
+    AND name NOT IN ('ClientIPAddress', 'Id', 'Operation', 'OrganizationId', 'Parameters', 'RecordType',
+                     'UserAgent', 'Workload')
+    -- Of the addresses only the first that is there is moved away.
+    AND NOT (name = 'ClientIP' AND record ->> '$.ClientIPAddress' IS NULL)
+    AND NOT (name = 'ActorIpAddress' AND record ->> '$.ClientIPAddress' IS NULL
+             AND record ->> '$.ClientIP' IS NULL)
+    AND NOT (record_type = '2' AND name IN (
+        'ClientProcessName', 'LogonUserDisplayName', 'MailboxOwnerUPN', 'OrganizationName', 'OriginatingServer'))
+    AND NOT (record_type = '1' AND name IN ('OrganizationName', 'OriginatingServer'))
+GROUP BY id;
+
+CREATE OR REPLACE TEMP TABLE audit_parameters AS
+WITH listed AS (
+    SELECT id, unnest(CAST(record -> '$.Parameters' AS JSON[])) AS parameter
+    FROM audit WHERE json_type(record -> '$.Parameters') = 'ARRAY'
+), named AS (
+    SELECT id, parameter ->> '$.Name' AS name, last(parameter ->> '$.Value') AS value
+    FROM listed WHERE parameter ->> '$.Name' IS NOT NULL AND parameter ->> '$.Value' IS NOT NULL
+    GROUP BY ALL
+)
+SELECT id, json_group_object('o365.audit.Parameters.' || name, value) AS document FROM named GROUP BY id;
+
+CREATE OR REPLACE TEMP TABLE processes AS
+SELECT
+    id,
+    json_object(
+        '@timestamp', utc_text(record ->> '$.UtcTime'),
+        'event.category', 'process',
+        'process.executable', record ->> '$.Image',
+        'process.name', file_of(record ->> '$.Image'),
+        'process.command_line', record ->> '$.CommandLine',
+        'process.pid', record ->> '$.ProcessId',
+        'process.working_directory', record ->> '$.CurrentDirectory',
+        'process.pe.original_file_name', record ->> '$.OriginalFileName',
+        'process.pe.product', record ->> '$.Product',
+        'process.pe.company', record ->> '$.Company',
+        'process.pe.description', record ->> '$.Description',
+        'process.parent.executable', record ->> '$.ParentImage',
+        'process.parent.name', file_of(record ->> '$.ParentImage'),
+        'process.parent.command_line', record ->> '$.ParentCommandLine',
+        'process.parent.pid', record ->> '$.ParentProcessId',
+        'user.name', regexp_extract(record ->> '$.User', '[^\\]*$'),
+        'user.domain', regexp_extract(record ->> '$.User', '^([^\\]*)\\', 1),
+        'host.name', record ->> '$.Computer'
+    ) AS document
+FROM (SELECT id, record::JSON AS record FROM raw WHERE kind = 'process');
+
+-- Empty and null values are dropped.
+CREATE OR REPLACE TABLE elastic_documents AS
+WITH pieces AS (
+    SELECT id, 'logs-o365.audit-default' AS index_name, document FROM audit_common
+    UNION ALL SELECT id, 'logs-o365.audit-default', document FROM audit_kept
+    UNION ALL SELECT id, 'logs-o365.audit-default', document FROM audit_parameters
+    UNION ALL SELECT id, 'logs-endpoint.events.process-default', document FROM processes
+), fields AS (
+    SELECT id, index_name, unnest(json_keys(document)) AS name, document FROM pieces
+), filled AS (
+    SELECT id, index_name, name, json_extract_string(document, '$."' || name || '"') AS value FROM fields
+)
+SELECT id, index_name, json_group_object(name, value) AS document
+FROM filled WHERE value IS NOT NULL AND value <> '' AND NOT contains(name, '"') GROUP BY id, index_name;

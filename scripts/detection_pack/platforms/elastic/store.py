@@ -1,0 +1,202 @@
+"""Events as Elastic holds them, to search with Lucene and ES|QL.
+
+Lucene runs on osmem-server with the index mapping of `mapping.json`; one server serves the whole process.
+ES|QL runs on DuckDB through `esql_sql`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import csv
+import fnmatch
+import ipaddress
+import itertools
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from osmem_server import OsmemServer
+
+from detection_pack.events import Event, parse_time, raw_rows
+from detection_pack.platforms.elastic.esql_sql import Translation, mapping_types
+
+_HERE = Path(__file__).parent
+_BULK = 5_000
+_RUNS = itertools.count(1)
+_ADDRESSES = ("source.ip", "client.ip")
+
+Range = tuple[datetime | None, datetime | None]
+
+
+class SearchFailed(Exception):
+    """The server refused a query or a document."""
+
+
+class Store:
+    """The documents of ``events``. Use it as a context manager: it owns indices on the server."""
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self._run = next(_RUNS)
+        self.documents: dict[str, dict[str, Any]] = {}
+        self._index_of: dict[str, str] = {}
+        self._ids: list[str] = []
+        for identifier, index, text in ingested(events):
+            self.documents[identifier] = _as_indexed(json.loads(text))
+            self._index_of[identifier] = index
+        self._ids = list(self.documents)
+        self._created: dict[str, str] = {}
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name in self._created.values():
+            _request("DELETE", f"/{name}")
+        self._created.clear()
+
+    def lucene(
+        self, query: str, indices: Sequence[str] = ("*",), during: Range = (None, None)
+    ) -> frozenset[str]:
+        """The ids of the documents that a query string finds, in ``(after, upto]`` where times are given."""
+        found = self.search(query, indices, during, {"size": max(len(self._ids), 1), "_source": False})
+        return frozenset(self._ids[int(hit["_id"])] for hit in found.get("hits", {}).get("hits", ()))
+
+    def search(
+        self, query: str, indices: Sequence[str], during: Range, body: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Any search over what a query string finds, sent as Kibana sends it."""
+        names = self._names(indices)
+        if not names:
+            return {}
+        clauses: list[dict[str, Any]] = [{"query_string": {"query": query, "analyze_wildcard": True}}]
+        after, upto = during
+        bounds = {k: _iso(v) for k, v in (("gt", after), ("lte", upto)) if v is not None}
+        if bounds:
+            clauses.append({"range": {"@timestamp": bounds}})
+        path = f"/{','.join(names)}/_search"
+        return _request("POST", path, {**body, "query": {"bool": {"filter": clauses}}})
+
+    def esql(self, text: str, during: Range = (None, None)) -> list[dict[str, Any]]:
+        """The rows of an ES|QL query, by column name; dates are aware, in UTC. Raises `UnsupportedEsql`."""
+        held = [
+            (self._index_of[i], json.dumps(d, ensure_ascii=False))
+            for i, d in self.documents.items()
+            if _within(d, during)
+        ]
+        addresses = {d[f] for d in self.documents.values() for f in _ADDRESSES if f in d}
+        translation = Translation(text, mapping_types(), addresses)
+        held = [row for row in held if _matches(row[0], translation.indices)]
+        with duckdb.connect() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute("CREATE TABLE esql_source(index_name VARCHAR, document JSON)")
+            _insert(connection, "esql_source", held)
+            rows = connection.execute(translation.sql).fetchall()
+        names = list(translation.columns)
+        return [{n: _aware(v) for n, v in zip(names, row, strict=True)} for row in rows]
+
+    def _names(self, indices: Sequence[str]) -> list[str]:
+        if not self._created:
+            self._create()
+        return [name for logical, name in self._created.items() if _matches(logical, indices)]
+
+    def _create(self) -> None:
+        mapping = json.loads((_HERE / "mapping.json").read_text(encoding="utf-8"))
+        for logical in sorted(set(self._index_of.values())):
+            name = f"run-{self._run}-{logical}"
+            _request("PUT", f"/{name}", mapping)
+            self._created[logical] = name
+        lines = []
+        for number, identifier in enumerate(self._ids):
+            index = self._created[self._index_of[identifier]]
+            lines.append(json.dumps({"index": {"_index": index, "_id": str(number)}}))
+            lines.append(json.dumps(self.documents[identifier]))
+        for start in range(0, len(lines), 2 * _BULK):
+            body = ("\n".join(lines[start : start + 2 * _BULK]) + "\n").encode()
+            answer = _request("POST", "/_bulk?refresh=true", body)
+            if answer.get("errors"):
+                reasons = [i["index"]["error"] for i in answer["items"] if "error" in i["index"]]
+                raise SearchFailed(f"a document was refused: {reasons[0]}")
+
+
+def ingested(events: Sequence[Event]) -> list[tuple[str, str, str]]:
+    """``(id, index, document as JSON)`` of each event, as the ingest model has it."""
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE raw(id VARCHAR, kind VARCHAR, record VARCHAR)")
+        connection.execute("CREATE TABLE event_codes(value VARCHAR, code VARCHAR)")
+        connection.execute("CREATE TABLE enums(enum VARCHAR, value VARCHAR, name VARCHAR)")
+        _insert(connection, "event_codes", _csv(_HERE / "event_codes.csv"))
+        _insert(connection, "enums", _csv(_HERE.parent / "enums.csv"))
+        _insert(connection, "raw", raw_rows(events))
+        connection.execute((_HERE / "ingest.sql").read_text(encoding="utf-8"))
+        return connection.execute(
+            "SELECT id, index_name, document FROM elastic_documents ORDER BY id"
+        ).fetchall()
+
+
+def _as_indexed(document: dict[str, Any]) -> dict[str, Any]:
+    """An ip field holds addresses in one spelling, and nothing that is none."""
+    for field in _ADDRESSES:
+        if field in document:
+            try:
+                document[field] = str(ipaddress.ip_address(document[field]))
+            except ValueError:
+                del document[field]
+    return document
+
+
+def _csv(path: Path) -> list[tuple[str, ...]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return [tuple(row) for row in csv.reader(file)][1:]
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Sequence[str]]) -> None:
+    if rows:
+        turned = [list(column) for column in zip(*rows, strict=True)]
+        connection.execute(f"INSERT INTO {table} SELECT {', '.join('unnest(?)' for _ in turned)}", turned)
+
+
+def _matches(index: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(index, pattern) for pattern in patterns)
+
+
+def _within(document: Mapping[str, Any], during: Range) -> bool:
+    after, upto = during
+    if after is None and upto is None:
+        return True
+    moment = parse_time(document.get("@timestamp"))
+    return moment is not None and (after is None or moment > after) and (upto is None or moment <= upto)
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def _aware(value: Any) -> Any:
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
+
+
+@cache
+def _server() -> OsmemServer:
+    server = OsmemServer.start()
+    atexit.register(server.process.kill)
+    return server
+
+
+def _request(method: str, path: str, body: Mapping[str, Any] | bytes | None = None) -> dict[str, Any]:
+    kind = "application/x-ndjson" if isinstance(body, bytes) else "application/json"
+    data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
+    url = _server().url + urllib.parse.quote(path, safe="/,?=&*")
+    request = urllib.request.Request(url, data=data, method=method, headers={"Content-Type": kind})
+    try:
+        with urllib.request.urlopen(request, timeout=120) as response:
+            answer: dict[str, Any] = json.load(response)
+    except urllib.error.HTTPError as error:
+        raise SearchFailed(error.read().decode(errors="replace")[:500]) from error
+    return answer

@@ -1,0 +1,138 @@
+"""Sigma correlations as ``bin`` and ``stats``: clock windows, as the reference query's ``bin(…, 1h)``.
+
+``stats`` gives no group to an event whose group field is null (Search Reference, "stats"), so group fields
+are made text first. Fields that name a person are counted and grouped without regard to case. The first
+aggregate of the ``stats`` is what the rule counts; the tests and the replay rely on that order.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sigma.correlations import SigmaCorrelationCondition, SigmaCorrelationType
+
+from detection_pack.platforms.conversion import RefusedValue
+from detection_pack.platforms.splunk.literals import eval_field, eval_string
+from detection_pack.platforms.splunk.predicates import is_multivalue
+
+#: The fields that a correlation adds to its rows.
+COUNT = "matched_count"
+FIRST_SEEN = "first_seen"
+MARKER = "matched_rule"
+
+OPERATORS = {"GTE": ">=", "GT": ">", "LTE": "<=", "LT": "<", "EQ": "=", "NEQ": "!="}
+
+#: `dc` is exact, `estdc` is not (Search Reference, "Aggregate functions").
+AGGREGATES = {
+    SigmaCorrelationType.EVENT_COUNT: "count",
+    SigmaCorrelationType.VALUE_COUNT: "dc({field})",
+    SigmaCorrelationType.VALUE_SUM: "sum({field})",
+    SigmaCorrelationType.VALUE_AVG: "avg({field})",
+    SigmaCorrelationType.TEMPORAL: f"dc({MARKER})",
+    SigmaCorrelationType.TEMPORAL_ORDERED: f"dc({MARKER})",
+}
+
+
+def correlated(
+    rule: Any, bases: Sequence[tuple[str, str]], state: Mapping[str, Any], knobs: str, shown: Sequence[str]
+) -> str:
+    """The search of a correlation over the searches of its rules, ``bases``: (rule, text).
+
+    ``shown`` are the platform's fields of the alert view, kept as sets of values.
+    """
+    condition = rule.condition
+    if not isinstance(condition, SigmaCorrelationCondition):
+        raise RefusedValue("SPL has no exact form of an extended correlation condition", "condition")
+    if rule.aliases is not None and len(list(rule.aliases)) > 0:
+        raise RefusedValue("the pack does not rename fields by correlation aliases", "aliases")
+    if rule.type not in AGGREGATES:
+        # perc, exactperc and median follow [stats] perc_method of limits.conf: nearest rank or interpolated.
+        raise RefusedValue(
+            f"{rule.type.name.lower()} depends on a setting of the Splunk server (perc_method)", "type"
+        )
+    if rule.timespan.unit not in "smhd":
+        raise RefusedValue("a window of weeks, months or years has no fixed clock window in SPL", "timespan")
+    group = list(rule.group_by or [])
+    value = condition.fieldref if isinstance(condition.fieldref, str) else None
+    if value is None and "{field}" in AGGREGATES[rule.type]:
+        raise RefusedValue("SPL counts the values of one field", "field")
+    for name in [*group, *([value] if value else [])]:
+        if is_multivalue(name):
+            raise RefusedValue("a field that holds several values can be neither grouped nor counted", name)
+    kept = [name for name in dict.fromkeys(shown) if name not in group]
+    aggregates = [f"{AGGREGATES[rule.type].format(field=plain_name(value or ''))} AS {COUNT}"]
+    aggregates.append(f"min({FIRST_SEEN}) AS {FIRST_SEEN}")
+    aggregates += [f"values({plain_name(n)}) AS {plain_name(n)}" for n in kept]
+    names = [plain_name(n) for n in dict.fromkeys([*group, *([value] if value else []), *kept])]
+    if len(set(names)) != len(names) or {COUNT, FIRST_SEEN, MARKER} & set(names):
+        raise RefusedValue("two fields of the correlation would get one name in SPL", "group-by")
+    ordered = rule.type == SigmaCorrelationType.TEMPORAL_ORDERED
+    if ordered:
+        aggregates += _order_times(bases)
+    lines = [_searches(bases, rule.type)]
+    derived = dict(state.get("derived_fields") or {})
+    used = dict.fromkeys([*group, *([value] if value else []), *kept])
+    computed = [f"| eval {eval_field(n)}={derived[n]}" for n in used if n in derived]
+    lines += [line for line in computed if not all(line in text.split("\n") for _, text in bases)]
+    lines += _prepared(group, value, kept, frozenset(state.get("identity_fields") or ()))
+    lines += [
+        f"| eval {FIRST_SEEN}=_time",
+        f"| bin _time span=`{knobs}_window`",
+        f"| stats {', '.join(aggregates)} BY {', '.join(['_time', *map(plain_name, group)])}",
+        f"| where {COUNT}{OPERATORS[condition.op.name]}`{knobs}_threshold`"
+        + (" AND earliest_first<=latest_second" if ordered else ""),
+    ]
+    return "\n".join(lines)
+
+
+def _searches(bases: Sequence[tuple[str, str]], kind: SigmaCorrelationType) -> str:
+    """One search, or several at once. `multisearch` takes streaming commands only: search, eval and where
+    are (Search Reference, "multisearch")."""
+    marked = kind in (SigmaCorrelationType.TEMPORAL, SigmaCorrelationType.TEMPORAL_ORDERED)
+    texts = [text + (f"\n| eval {MARKER}={eval_string(name)}" if marked else "") for name, text in bases]
+    if len(texts) == 1:
+        return texts[0]
+    indented = ["  [ search " + text.replace("\n", "\n    ") + " ]" for text in texts]
+    return "| multisearch\n" + "\n".join(indented)
+
+
+def _prepared(
+    group: Sequence[str], value: str | None, kept: Sequence[str], folded: frozenset[str]
+) -> list[str]:
+    """Group fields as text, people in lower case, and every field under a name that needs no quotes."""
+    texts = [f"{plain_name(n)}=" + _folded(f'coalesce({eval_field(n)},"")', n in folded) for n in group]
+    taken = set(group)
+    if value is not None and value not in taken and (value in folded or plain_name(value) != value):
+        texts.append(f"{plain_name(value)}={_folded(eval_field(value), value in folded)}")
+        taken.add(value)
+    texts += [f"{plain_name(n)}={eval_field(n)}" for n in kept if plain_name(n) != n and n not in taken]
+    return [f"| eval {', '.join(texts)}"] if texts else []
+
+
+def plain_name(name: str) -> str:
+    """A field name without characters that need quotes, for the fields of a correlation's rows."""
+    return re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")
+
+
+def _folded(expression: str, fold: bool) -> str:
+    return f"lower({expression})" if fold else expression
+
+
+def _order_times(bases: Sequence[tuple[str, str]]) -> list[str]:
+    """Two rules in order: the first time of the one is not after the last time of the other."""
+    if len(bases) != 2:
+        raise RefusedValue("SPL decides the order of two rules, not of more", "rules")
+    first, second = (eval_string(name) for name, _ in bases)
+    return [
+        f"min(eval(if({MARKER}={first},{FIRST_SEEN},null()))) AS earliest_first",
+        f"max(eval(if({MARKER}={second},{FIRST_SEEN},null()))) AS latest_second",
+    ]
+
+
+def span(timespan: str) -> str:
+    """A Sigma timespan as the span of ``bin``: s, m, h and d mean the same in both."""
+    if not re.fullmatch(r"[1-9]\d*[smhd]", timespan):
+        raise RefusedValue("a window of weeks, months or years has no fixed clock window in SPL", timespan)
+    return timespan

@@ -1,0 +1,119 @@
+"""A rule as a finished SPL search: the backend's search, then the seven columns of the alert view."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from detection_pack.pack import Correlation, Pipeline, Rule
+from detection_pack.platforms.conversion import Converted, RefusedValue, convert
+from detection_pack.platforms.splunk.backend import PackSplunkBackend
+from detection_pack.platforms.splunk.correlations import COUNT, FIRST_SEEN, plain_name, span
+from detection_pack.platforms.splunk.literals import eval_field, eval_string
+from detection_pack.platforms.splunk.predicates import is_multivalue
+
+COLUMNS = ("_time", "UserId", "ClientIP", "ClientAgent", "DetectionType", "DetectionDetail", "ExtraInfo")
+
+
+@dataclass(frozen=True)
+class SplunkQuery:
+    """A search that can be pasted into Splunk once its macros exist.
+
+    ``search`` finds the events or groups, ``view`` makes the columns; ``macros`` maps each knob of the rule
+    to its shipped definition, ``source_macro`` is the macro that finds the log source.
+    """
+
+    name: str
+    search: str
+    view: str
+    macros: Mapping[str, str]
+    source_macro: str
+
+    @property
+    def text(self) -> str:
+        return f"{self.search}\n{self.view}\n| table {', '.join(COLUMNS)}\n"
+
+
+def queries(rule: Rule, pipeline: Pipeline) -> SplunkQuery:
+    """Convert one rule file. Raises `PackError` where SPL cannot say what the rule says."""
+    shown = len(rule.alert.fields)
+    converted = convert(rule, pipeline, PackSplunkBackend, knobs=rule.name, shown=shown)
+    try:
+        if len(converted.queries) != 1:
+            raise RefusedValue("a rule needs one condition to be one search", "condition")
+        macros = {f"{rule.name}_lookback": f"-{rule.lookback}"}
+        if rule.correlation is not None:
+            macros[f"{rule.name}_window"] = span(rule.correlation.timespan)
+            macros[f"{rule.name}_threshold"] = f"{rule.correlation.threshold}"
+        return SplunkQuery(
+            rule.name,
+            converted.queries[0],
+            _view(rule, converted),
+            macros,
+            str(converted.state["source_macro"]),
+        )
+    except RefusedValue as error:
+        raise rule.refused(error, error.subject) from error
+
+
+def _view(rule: Rule, converted: Converted) -> str:
+    alert, correlation = rule.alert, rule.correlation
+    shown = _Shown(converted, correlation)
+    lines = []
+    if correlation is None:
+        derived: dict[str, Any] = dict(converted.state.get("derived_fields") or {})
+        used = [name for name in dict.fromkeys(converted.fields[f] for f in alert.fields) if name in derived]
+        done = {n for n in used if f"| eval {eval_field(n)}={derived[n]}" in converted.queries[0].split("\n")}
+        lines = [f"| eval {eval_field(n)}={derived[n]}" for n in used if n not in done]
+    detail = [
+        shown.placeholder(text) if is_field else eval_string(text) for is_field, text in alert.detail_parts()
+    ]
+    columns = {
+        "ClientAgent": shown.column(alert.agent),
+        "DetectionType": eval_string(alert.type),
+        "DetectionDetail": ".".join(detail) or '""',
+        "ExtraInfo": shown.column(alert.extra),
+    }
+    user, source = shown.column(alert.user), shown.column(alert.source)
+    # The assignments of one eval are made in order, so the columns that are also fields come last.
+    if alert.source == "UserId" and alert.user != "UserId":
+        if alert.user == "ClientIP":
+            raise RefusedValue("the alert view swaps UserId and ClientIP", "alert")
+        columns |= {"ClientIP": source, "UserId": user}
+    else:
+        columns |= {"UserId": user, "ClientIP": source}
+    if correlation is not None:
+        columns["_time"] = FIRST_SEEN
+    lines.append("| eval " + ",\n    ".join(f"{name}={text}" for name, text in columns.items()))
+    return "\n".join(lines)
+
+
+class _Shown:
+    """The expressions that show a field of the alert view; an absent field is the empty text."""
+
+    def __init__(self, converted: Converted, correlation: Correlation | None) -> None:
+        self.converted = converted
+        self.correlation = correlation
+        self.file_names: Mapping[str, str] = converted.state.get("file_name_fields") or {}
+
+    def column(self, canonical: str | None) -> str:
+        if canonical is None:
+            return '""'
+        name = self.converted.fields[canonical]
+        joined = self.correlation is not None and canonical not in self.correlation.group_by
+        if self.correlation is not None:
+            column = plain_name(name)
+        else:
+            name = self.file_names.get(name, name)
+            column = eval_field(name)
+        if joined or (self.correlation is None and is_multivalue(name)):
+            column = f'mvjoin({column}, ", ")'
+        return f'coalesce({column},"")'
+
+    def placeholder(self, text: str) -> str:
+        if self.correlation is not None and text == "count":
+            return COUNT
+        if self.correlation is not None and text == "window":
+            return eval_string(self.correlation.timespan)
+        return self.column(text)

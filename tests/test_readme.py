@@ -1,0 +1,63 @@
+"""The trap: a README that shows what was once true.
+
+The rule, the three outputs and the commands on its first screen are what stands in the files
+("…" marks a cut).
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+from conftest import DIST, ROOT
+from detection_pack.cli import _parser
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(?:yaml)?\n(.*?)\n```", README, re.DOTALL)
+SHOWN = "suspicious_ews_client"
+
+
+def shows(block: str, text: str) -> bool:
+    """Whether the block's lines stand in the text, in order, each whole up to its cut."""
+    position = 0
+    for line in block.splitlines():
+        wanted = line.removesuffix("…")
+        found = text.find(wanted, position)
+        if found < 0:
+            return False
+        position = found + len(wanted)
+        if not line.endswith("…") and text[position : position + 1] not in ("\n", ""):
+            return False
+    return True
+
+
+def test_first_screen_is_the_files() -> None:
+    rule, kql, spl, lucene = BLOCKS[:4]
+    assert shows(rule, (ROOT / "sigma" / "core" / f"{SHOWN}.yml").read_text(encoding="utf-8"))
+    assert shows(kql, (DIST / "sentinel" / "queries" / f"{SHOWN}.kql").read_text(encoding="utf-8"))
+    assert shows(spl, (DIST / "splunk" / "queries" / f"{SHOWN}.spl").read_text(encoding="utf-8"))
+    assert shows(lucene, (DIST / "elastic" / "queries" / f"{SHOWN}.lucene").read_text(encoding="utf-8"))
+    assert all(len(block.splitlines()) > 0 for block in BLOCKS[:4])
+
+
+def test_there_are_two_commands_and_they_name_what_exists() -> None:
+    commands = [line for block in BLOCKS for line in block.splitlines() if line.startswith("python3 -m venv")]
+    assert len(commands) == 2
+    assert "detection-pack build" in commands[0] and "detection-pack replay" in commands[0]
+    assert commands[1].endswith(".venv/bin/pytest -q")
+
+
+def test_named_commands_exist() -> None:
+    usage = _parser().format_help()
+    named = re.findall(r"^detection-pack (\w+)", README, re.MULTILINE)
+    assert named and all(name in usage for name in named)
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+def test_headings_come_in_order() -> None:
+    headings = [len(mark) for mark in re.findall(r"^(#+) ", README, re.MULTILINE)]
+    assert headings[0] == 1 and all(b - a <= 1 for a, b in pairwise(headings))

@@ -1,0 +1,300 @@
+"""The trap: SPL looks like SQL and is not. An engine that gets one of these wrong makes every replay lie.
+
+Each case is a search, the events it is run on and the ids that Splunk returns, with the page that says so.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from detection_pack.events import Clock, Event
+from detection_pack.platforms.splunk.engine import execute
+from detection_pack.platforms.splunk.spl_parser import UnsupportedSpl
+
+NOW = Clock(datetime(2024, 2, 1, 18, 0, tzinfo=UTC))
+
+
+def event(name: str, time: str = "2024-02-01T12:30:00", **record: Any) -> Event:
+    return Event(name, "m365", {"CreationTime": time, **record})
+
+
+EVENTS = (
+    event("absent"),
+    event("empty", UserId=""),
+    event("lower", UserId="ann@x.com", RecordType=1),
+    event("upper", UserId="ANN@X.COM", RecordType=2),
+    event("star", UserId="a*n@x.com", RecordType=50),
+    event("back", UserId='dom\\ann "x"', RecordType=18),
+)
+ALL = {e.id for e in EVENTS}
+
+SEARCHES = {
+    # Search Manual, "Difference between NOT and !=": an absent field is not unequal, but it is NOT equal.
+    'UserId!="ann@x.com"': {"empty", "star", "back"},
+    'NOT UserId="ann@x.com"': {"absent", "empty", "star", "back"},
+    'NOT UserId!="ann@x.com"': {"absent", "lower", "upper"},
+    'UserId!=""': ALL - {"absent", "empty"},
+    'NOT UserId!=""': {"absent", "empty"},
+    'UserId=""': {"empty"},
+    # Search Reference, "search": letter case is ignored, * is a wildcard, in quotes too, without an escape.
+    'UserId="Ann@x.com"': {"lower", "upper"},
+    "UserId=ann*": {"lower", "upper"},
+    'UserId="a*n@x.com"': {"lower", "upper", "star"},
+    'UserId="a\\\\*n@x.com"': set(),
+    'UserId IN ("ann@*", "dom*")': {"lower", "upper", "back"},
+    'UserId="dom\\\\ann \\"x\\""': {"back"},
+    # Field names are case-sensitive.
+    'userid="ann@x.com"': set(),
+    # Numbers compare as numbers.
+    "RecordType=1": {"lower"},
+    'RecordType="01"': {"lower"},
+    "RecordType>2": {"star", "back"},
+    "RecordType IN (2, 50)": {"upper", "star"},
+    # Search Manual, "Boolean expressions with logical operators": search binds OR before AND ...
+    'RecordType=1 OR RecordType=2 UserId="ANN*"': {"lower", "upper"},
+    'UserId="x" RecordType=1 OR RecordType=2': set(),
+    "NOT RecordType=1 RecordType=2": {"upper"},
+    # ... and where binds AND before OR.
+    '* | where UserId="x" AND RecordType="1" OR RecordType="2"': {"upper"},
+    # Search Reference, "where": text compares case-sensitively, null is not true and neither is its NOT.
+    '* | where UserId="ann@x.com"': {"lower"},
+    '* | where lower(UserId)="ann@x.com"': {"lower", "upper"},
+    '* | where UserId!="ann@x.com"': ALL - {"absent", "lower"},
+    '* | where NOT UserId="ann@x.com"': ALL - {"absent", "lower"},
+    '* | where NOT match(UserId, "zzz")': ALL - {"absent"},
+    '* | where NOT coalesce(UserId,"")="ann@x.com"': ALL - {"lower"},
+    "* | where isnull(UserId)": {"absent"},
+    '* | where UserId="a*n@x.com"': {"star"},
+    # A field in single quotes, a string in double quotes.
+    "* | where 'UserId'=\"ann@x.com\"": {"lower"},
+    '* | where "UserId"="UserId" AND RecordType="1"': {"lower"},
+    # Search Reference, "Comparison and conditional functions": match finds a part; \x5c is a backslash.
+    '* | where match(UserId, "nn")': {"lower", "back"},
+    '* | where match(UserId, "(?i)NN")': {"lower", "upper", "back"},
+    '* | where match(UserId, "dom\\x5cann")': {"back"},
+    '* | where match(UserId, "\\x22")': {"back"},
+    '* | where UserId="dom\\\\ann \\"x\\""': {"back"},
+    # Conversion functions: tonumber of text is null, and a null never compares.
+    "* | where tonumber(RecordType)>=18": {"star", "back"},
+    "* | where coalesce(tonumber(UserId),7)=7": ALL,
+    # mvfilter of a field that is absent, and a wildcard search for whatever is there.
+    "* | where isnotnull(mvfilter('Parameters{}.Name'=\"x\"))": set(),
+    'UserId="*"': ALL - {"absent"},
+}
+
+
+@pytest.mark.parametrize("spl", SEARCHES)
+def test_a_search_finds_what_splunk_documents(spl: str) -> None:
+    assert {row.event for row in execute(spl, EVENTS, NOW)} == SEARCHES[spl]
+
+
+def test_one_value_of_several_is_enough() -> None:
+    several = event("s", Parameters=[{"Name": "A", "Value": "one"}, {"Name": "B", "Value": "two"}])
+    for spl, found in {
+        '"Parameters{}.Value"="TWO"': True,
+        '"Parameters{}.Value" IN ("x", "t*")': True,
+        'NOT "Parameters{}.Value"="two"': False,
+        "* | where isnotnull(mvfilter(match('Parameters{}.Value', \"^tw\")))": True,
+        '* | where mvjoin(\'Parameters{}.Value\', "+")="one+two"': True,
+        'A="one"': True,
+    }.items():
+        assert bool(execute(spl, [several], NOW)) is found, spl
+
+
+def test_several_values_where_one_is_needed_are_refused() -> None:
+    several = event("s", Folders=[{"Path": "a"}, {"Path": "b"}])
+    with pytest.raises(UnsupportedSpl, match="several values"):
+        execute("* | where match('Folders{}.Path', \"a\")", [several], NOW)
+    with pytest.raises(UnsupportedSpl, match="several values"):
+        execute('"Folders{}.Path"!="a"', [several], NOW)
+
+
+def test_earliest_is_inclusive_and_latest_is_not() -> None:
+    edges = [
+        event("first", "2024-02-01T17:00:00"),
+        event("before", "2024-02-01T16:59:59"),
+        event("now", "2024-02-01T18:00:00"),
+        event("last", "2024-02-01T17:59:59.999Z"),
+        event("offset", "2024-02-01T19:30:00+02:00"),
+        event("unreadable", "yesterday"),
+    ]
+    found = execute("earliest=-60m latest=now", edges, NOW)
+    assert {row.event for row in found} == {"first", "last", "offset"}
+
+
+STATS = (
+    event("a", "2024-02-01T12:00:00", UserId="u", ClientIP="i", MailboxOwnerUPN="m1"),
+    event("b", "2024-02-01T12:59:59.999", UserId="u", ClientIP="i", MailboxOwnerUPN="m2"),
+    event("c", "2024-02-01T13:00:00", UserId="u", ClientIP="i", MailboxOwnerUPN="m3"),
+    event("d", "2024-02-01T12:10:00", UserId="u", ClientIP="i", MailboxOwnerUPN="M1"),
+    event("e", "2024-02-01T12:20:00", UserId="u", ClientIP="i"),
+    event("f", "2024-02-01T12:20:00", UserId="u", MailboxOwnerUPN="m4"),
+    event("g", "2024-02-01T12:20:00", UserId="u", ClientIP="", MailboxOwnerUPN="m5"),
+)
+
+
+def test_stats_drops_null_groups_and_dc_ignores_null_and_sees_case() -> None:
+    # Search Reference, "stats" and "Aggregate functions".
+    spl = "* | bin _time span=1h | stats dc(MailboxOwnerUPN) AS n, count AS c BY _time, UserId, ClientIP"
+    rows = {
+        (row.values["_time"].hour, row.group): (row.value, row.values["c"])
+        for row in execute(spl, STATS, NOW)
+    }
+    assert rows == {
+        (12, ("u", "i")): (3.0, 4.0),
+        (12, ("u", "")): (1.0, 1.0),
+        (13, ("u", "i")): (1.0, 1.0),
+    }
+
+
+def test_fillnull_and_coalesce_keep_the_group() -> None:
+    for kept in ('fillnull value="" ClientIP', 'eval ClientIP=coalesce(ClientIP,"")'):
+        rows = execute(f"* | {kept} | stats count AS c BY ClientIP", STATS, NOW)
+        assert {row.group: row.value for row in rows} == {("i",): 5.0, ("",): 2.0}
+
+
+def test_values_are_distinct_and_sorted_and_a_group_knows_its_window() -> None:
+    spl = (
+        "* | eval seen=_time | bin _time span=1h | stats count AS c, min(seen) AS seen,"
+        ' values(MailboxOwnerUPN) AS m BY _time, UserId | eval all=mvjoin(m, ","), _time=seen'
+        " | table _time, all, c"
+    )
+    rows = sorted(execute(spl, STATS, NOW), key=lambda r: str(r.window))
+    assert [row.values["all"] for row in rows] == ["M1,m1,m2,m4,m5", "m3"]
+    assert [row.window for row in rows] == [datetime(2024, 2, 1, h, tzinfo=UTC) for h in (12, 13)]
+    assert rows[0].values["_time"] == datetime(2024, 2, 1, 12, 0, tzinfo=UTC)
+    assert all(row.event is None for row in rows)
+
+
+def test_eval_assigns_from_left_to_right_and_joins_numbers_as_integers() -> None:
+    (row,) = execute('RecordType=2 | eval a=lower(UserId), b=a."!".len(a) | table b', EVENTS, NOW)
+    (other,) = execute('UserId="ann@x.com" RecordType=1 | table _time, UserId, Nope', EVENTS, NOW)[:1]
+    assert row.values == {"b": "ann@x.com!9"}
+    assert other.values["Nope"] is None
+    assert other.event == "lower"
+
+
+def test_rows_of_a_union_keep_their_event_and_sort_newest_first() -> None:
+    spl = (
+        "| union maxtime=60 [ search RecordType=1 | table _time, UserId ]"
+        " [ search RecordType=2 | eval UserId=lower(UserId) | table _time, UserId ] | sort 0 -_time"
+    )
+    early = event("early", "2024-02-01T11:00:00", RecordType=2, UserId="Z")
+    rows = execute(spl, [early, *EVENTS], NOW)
+    assert [row.event for row in rows][-1] == "early"
+    assert {row.event for row in rows} == {"lower", "upper", "early"}
+    assert rows[-1].values["UserId"] == "z"
+
+
+CIDR = {
+    ("10.0.0.0/8", "10.255.0.1"): True,
+    ("10.0.0.0/8", "11.0.0.1"): False,
+    ("10.0.0.0/8", "10.0.0.1:80"): False,
+    ("10.0.0.0/8", "310.0.0.1"): False,
+    ("0.0.0.0/0", "1.2.3.4"): True,
+    ("0.0.0.0/0", ""): False,
+    ("192.168.1.128/25", "192.168.1.127"): False,
+    ("192.168.1.128/25", "192.168.1.128"): True,
+    ("2603:1026::/31", "2603:1027:207:5D::5"): True,
+    ("2603:1026::/31", "2603:1028::5"): False,
+    ("::1/128", "::1"): True,
+    ("::1/128", "0:0:0:0:0:0:0:1"): True,
+    ("::1/128", "::2"): False,
+    ("::/0", "1:2:3"): False,
+    ("fe80::/10", "fe80::"): True,
+    ("10.0.0.0/8", "::10"): False,
+}
+
+
+@pytest.mark.parametrize(("network", "address"), CIDR)
+def test_cidrmatch(network: str, address: str) -> None:
+    found = execute(
+        f'* | where cidrmatch("{network}", coalesce(ClientIP,""))', [event("e", ClientIP=address)], NOW
+    )
+    assert bool(found) is CIDR[network, address]
+
+
+PATTERNS = {
+    # PCRE's $ matches before a last line break, \z does not.
+    ("abc$", "abc\n"): True,
+    (r"abc\z", "abc\n"): False,
+    ("abc$", "abc\n\n"): False,
+    ("(?m)abc$", "abc\nx"): True,
+    ("a.c", "a\nc"): False,
+    ("(?s)a.c", "a\nc"): True,
+    (r"a\sc", "a\x0bc"): True,
+    (r"(?i)(?<![\p{L}\p{N}])curl/", "Xcurl/"): False,
+    (r"(?i)(?<![\p{L}\p{N}])curl/", "-CURL/7"): True,
+    (r"(?<![\p{L}\p{N}])(?:ab|cd)(?![\p{L}\p{N}])", "abé cd"): True,
+    (r"(?<![\p{L}\p{N}])(?:ab|cd)(?![\p{L}\p{N}])", "abé cd٣"): False,
+    (r"(?:(?<![\p{L}\p{N}])ab(?![\p{L}\p{N}])|cd$)", "xab cd"): True,
+    (r"\x{1F600}", "😀"): True,
+}
+
+
+@pytest.mark.parametrize(("regex", "text"), PATTERNS)
+def test_patterns_mean_what_pcre_says(regex: str, text: str) -> None:
+    found = execute(f'* | where match(UserId, "{regex}")', [event("e", UserId=text)], NOW)
+    assert bool(found) is PATTERNS[regex, text]
+
+
+REFUSED = {
+    "* | transaction UserId": "1:5",
+    "* | eval a=1 | stats count AS c": "end",
+    "* |\n  rex field=UserId x": "2:3",
+    '* | where like(UserId, "a%")': "1:11",
+    '* | where md5(UserId)="x"': "1:11",
+    "error": "1:1",
+    "* | where UserId": "1:5",
+    "* | eval x=isnull(UserId)": "1:5",
+    "* | sort UserId": "1:10",
+    "* | where RecordType>5": "1:11",
+    'UserId="`x`"': "1:8",
+    "`nope` UserId=1": "1:1",
+    "earliest=-1d@d": "1:1",
+    "(earliest=-1d OR UserId=x)": "1:2",
+    "UserId=x OR earliest=-1d": "1:13",
+    '* | where match(UserId, "(?=a)b")': "1:11",
+    '* | where match(UserId, "a(?<![\\p{L}\\p{N}])b")': "1:11",
+    '* | where match(UserId, "(?:a$)b")': "1:11",
+    '* | where match(UserId, "(a)\\1")': "1:11",
+    '* | where match(UserId, "a++")': "1:11",
+    '* | where replace(UserId, "a$", "b")="x"': "1:11",
+    "| multisearch [ search UserId=1 ] [ search UserId=2 | stats count AS c BY UserId ]": "1:",
+    '* | where UserId="a': "1:18",
+}
+
+
+@pytest.mark.parametrize("spl", REFUSED)
+def test_what_is_not_executed_exactly_is_refused_with_its_place(spl: str) -> None:
+    with pytest.raises(UnsupportedSpl) as refused:
+        execute(spl, EVENTS, NOW)
+    assert str(refused.value).startswith("unsupported SPL: ")
+    assert REFUSED[spl] in str(refused.value)
+
+
+def test_the_place_is_that_of_the_text_before_macros_are_expanded() -> None:
+    with pytest.raises(UnsupportedSpl, match="at 1:18"):
+        execute("`src` UserId=* | rex x", EVENTS, NOW, {"src": 'sourcetype="o365:management:activity"'})
+
+
+def test_record_types_by_name_or_number_are_the_integer_that_splunk_holds() -> None:
+    shapes = [
+        event("name", RecordType="ExchangeItem"),
+        event("int", RecordType=2),
+        event("text", RecordType="2"),
+    ]
+    assert {row.event for row in execute("RecordType=2", shapes, NOW)} == {"name", "int", "text"}
+    assert not execute("RecordType=ExchangeItem", shapes, NOW)
+
+
+def test_json_null_is_no_field_and_a_users_domain_is_not_in_user() -> None:
+    host = Event(
+        "p", "process", {"UtcTime": "2024-02-01 12:00:00", "User": "CORP\\bob", "Image": "C:\\W\\X.exe"}
+    )
+    assert execute('user="bob" process_name="x.exe" dest=*', [host], NOW) == []
+    assert len(execute('user="bob" process_name="x.exe" tag=process tag=report', [host], NOW)) == 1
+    assert len(execute("NOT UserId=*", [event("n", UserId=None)], NOW)) == 1

@@ -1,0 +1,66 @@
+"""The trap: a union that is not the sum of its rules.
+
+The union of each platform, executed as it stands on all events of tests/events: the rows of all rules, each
+exactly once, in the seven columns, newest first. And on every platform a rule shows an analyst the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from conftest import DIST, ROOT
+from detection_pack.build import rule_entries
+from detection_pack.events import Event, Hit
+from detection_pack.pack import AlertView, Pack
+from detection_pack.platforms.sentinel import engine as sentinel
+from detection_pack.platforms.splunk import engine as splunk
+from detection_pack.replay import ENGINES, all_cases, clock_for
+
+UNIONS = {"sentinel": sentinel.run_union, "splunk": splunk.run_union}
+TIME = {"sentinel": "TimeGenerated", "splunk": "_time", "elastic": "time"}
+
+
+@pytest.fixture(scope="module")
+def events(pack: Pack) -> list[Event]:
+    cases = all_cases(ROOT, pack.rules)
+    return [event for listed in cases.values() for case in listed for event in case.events]
+
+
+def moment(value: Any) -> datetime:
+    assert isinstance(value, datetime)
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def shown(row: Mapping[str, Any], time: str) -> tuple[object, ...]:
+    """A result row as an analyst reads it; what a set of operations looks like is each platform's own."""
+    texts = [str(row[column] or "") for column in AlertView.COLUMNS]
+    return (moment(row[time]), *texts)
+
+
+@pytest.mark.parametrize("platform", sorted(UNIONS))
+def test_union_is_the_sum_of_its_rules(platform: str, events: list[Event]) -> None:
+    clock = clock_for(events)
+    rows = UNIONS[platform](DIST, events, clock)
+    time = TIME[platform]
+    assert [list(row) for row in rows[:1]] == [[time, *AlertView.COLUMNS]]
+    hits = ENGINES[platform](DIST, rule_entries(DIST), events, clock)
+    single = Counter(shown(row, time) for hit in hits for row in hit.rows)
+    assert len(rows) > 100 and Counter(shown(row, time) for row in rows) == single
+    times = [moment(row[time]) for row in rows]
+    assert times == sorted(times, reverse=True)
+
+
+def test_analysts_see_the_same_on_every_platform(events: list[Event]) -> None:
+    """All columns but ExtraInfo, whose lists each platform writes in its own way; Lucene returns documents."""
+    clock = clock_for(events)
+    seen: dict[str, Counter[tuple[object, ...]]] = {}
+    for platform in ("sentinel", "splunk"):
+        hits: list[Hit] = ENGINES[platform](DIST, rule_entries(DIST), events, clock)
+        rows = [row for hit in hits for row in hit.rows]
+        seen[platform] = Counter(shown(row, TIME[platform])[:-1] for row in rows)
+    assert seen["sentinel"] == seen["splunk"]
