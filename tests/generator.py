@@ -125,7 +125,7 @@ def _group(rng: random.Random, number: int) -> list[Event]:
     """One account in several mailboxes: around the threshold, around an hour's end, in two spellings."""
     user = f"user{number}@contoso.example"
     base = START + timedelta(hours=rng.randrange(11), minutes=rng.choice((0, 30, 59)), seconds=50)
-    events = []
+    events: list[Event] = []
     for _ in range(rng.randrange(4, 15)):
         owner = rng.choice(
             (f"box{rng.randrange(8)}@contoso.example", f"box{rng.randrange(8)}@contoso.example", user)

@@ -15,6 +15,7 @@ import pytest
 from conftest import DIST, ROOT
 from detection_pack.build import rule_entries
 from detection_pack.events import Clock, Event, Hit
+from detection_pack.platforms.elastic import engine as elastic
 from detection_pack.replay import ENGINES, SOUND_ONLY
 
 CLOCK = Clock(datetime(2026, 3, 10, 13, 0, tzinfo=UTC))
@@ -37,6 +38,8 @@ TESTED = (
     "client-ip",
     "elastic-long-values",
     "elastic-letters",
+    "elastic-owner",
+    "elastic-missing-user",
     "elastic-threshold",
 )
 
@@ -130,6 +133,23 @@ def test_elastic_letters(platform: str) -> None:
     """A living script's letters end no word on any platform; a rare one's do on Elastic."""
     assert not matched(platform, EWS, {"ClientInfoString": "жMailSniper"})
     assert matched(platform, EWS, {"ClientInfoString": "\U00010330MailSniper"}) == (platform == "elastic")
+
+
+def test_elastic_owner() -> None:
+    """Told apart by GUID and SIDs where they are there; test_elastic_owner.py has every case."""
+    entries = [entry for entry in rule_entries(DIST) if entry.name == BULK]
+    for sids, fired in (({}, 1), ({"MailboxOwnerSid": None, "LogonUserSid": None}, 0)):
+        records = [{**record, **sids} for record in owners("a", "b", "c", "d", "e")]
+        events = [Event(f"e{i}", "m365", {**ITEM, **r}) for i, r in enumerate(records)]
+        hits = elastic.run(DIST, entries, events, CLOCK, keeps_item_owner=False)
+        assert len([hit for hit in hits if not hit.artefact.endswith(SOUND_ONLY)]) == fired
+
+
+@every_platform
+def test_elastic_missing_user(platform: str) -> None:
+    [hit] = run(platform, BULK, owners("a", "b", "c", "d", "e", UserId=None))
+    assert hit.group is not None
+    assert dict(hit.group)["UserId"] == ("s-visitor" if platform == "elastic" else "")
 
 
 def test_elastic_threshold() -> None:

@@ -55,7 +55,7 @@ def test_generated_events_are_dense_on_both_sides(events: list[Event]) -> None:
 def test_model_is_the_reference_query(events: list[Event]) -> None:
     rows = _run_reference(events)
     for rule, shown in REFERENCE_TYPES.items():
-        found = {row["_EventId"] for row in rows if row["DetectionType"] == shown}
+        found = {str(row["_EventId"]) for row in rows if row["DetectionType"] == shown}
         expected = {event.id for event in events if model.matches(rule, event, departures=False)}
         assert found == expected, _difference(found, expected)
     found_groups = {

@@ -113,6 +113,8 @@ def accesses(
     for number, owner in enumerate(owners):
         named = user if user is None or isinstance(user, str) else user[number % len(user)]
         record = {"RecordType": 2, "Operation": "Create", "UserId": named, "MailboxOwnerUPN": owner}
+        if owner:
+            record["MailboxGuid"] = f"guid of {owner.lower()}"
         out.append({**record, "ClientIP": "10.0.0.1", "CreationTime": f"2026-01-01T{time}", **more})
     return out
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import sigma.data.mitre_attack as attack
@@ -42,12 +43,12 @@ def local_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def issues(text: str, path: Path | None = None) -> list[str]:
-    validators = InstalledSigmaPlugins.autodiscover().validators
+    validators: Any = InstalledSigmaPlugins.autodiscover().validators
     configuration = yaml.safe_load(CONFIGURATION.read_text(encoding="utf-8"))
     validator = SigmaValidator.from_dict(configuration, validators)
     collection = SigmaCollection.from_yaml(text)
     collection.resolve_rule_references()
-    found = validator.validate_rules(iter(collection.rules))
+    found = validator.validate_rules(cast(Iterator[Any], iter(collection.rules)))
     return [f"{path}: {type(issue).__name__}: {issue}" for issue in found]
 
 

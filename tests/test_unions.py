@@ -7,7 +7,7 @@ exactly once, in the seven columns, newest first. And on every platform a rule s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,7 +21,10 @@ from detection_pack.platforms.sentinel import engine as sentinel
 from detection_pack.platforms.splunk import engine as splunk
 from detection_pack.replay import ENGINES, all_cases, clock_for
 
-UNIONS = {"sentinel": sentinel.run_union, "splunk": splunk.run_union}
+UNIONS: dict[str, Callable[..., Sequence[Mapping[str, Any]]]] = {
+    "sentinel": sentinel.run_union,
+    "splunk": splunk.run_union,
+}
 TIME = {"sentinel": "TimeGenerated", "splunk": "_time", "elastic": "time"}
 
 
@@ -56,7 +59,7 @@ def test_union_is_the_sum_of_its_rules(platform: str, events: list[Event]) -> No
 
 
 def test_analysts_see_the_same_on_every_platform(events: list[Event]) -> None:
-    """All columns but ExtraInfo, whose lists each platform writes in its own way; Lucene returns documents."""
+    """All columns but ExtraInfo, whose lists each platform writes in its own way."""
     clock = clock_for(events)
     seen: dict[str, Counter[tuple[object, ...]]] = {}
     for platform in ("sentinel", "splunk"):

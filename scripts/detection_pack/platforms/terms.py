@@ -12,10 +12,6 @@ from dataclasses import dataclass
 
 from sigma.types import SigmaString, SpecialChars
 
-#: Letters and digits beyond ASCII, block by block, for engines whose regular expressions have no ``\\p{L}``.
-#: The blocks hold the living scripts; what they miss or take too much is in docs/departures.md.
-WORD_RANGES = "a-zA-Z0-9ªµºÀ-ÖØ-öø-ˁͰ-ͳͶͷͻ-ͽΆΈ-ҁҊ-ՖՠՖա-ֈא-תؠ-ي٠-٩ऄ-हक़-ॡ०-९ก-ะเ-ๆ๐-๙Ⴀ-ჺᄀ-ᇿḀ-ᾼぁ-ゖァ-ヺ㐀-䶿一-鿿가-힣０-９Ａ-Ｚａ-ｚ"
-
 
 @dataclass(frozen=True)
 class WholeTerm:

@@ -24,13 +24,19 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _PAGE = 10_000
 
 
-def run(dist: Path, rules: Sequence[RuleEntry], events: Sequence[Event], clock: Clock) -> list[Hit]:
+def run(
+    dist: Path,
+    rules: Sequence[RuleEntry],
+    events: Sequence[Event],
+    clock: Clock,
+    keeps_item_owner: bool = True,
+) -> list[Hit]:
     """Execute each rule's files. A plain rule gives one hit, with no event where nothing matched. A
     correlation gives one hit a group and window from the ES|QL, which is exact, and one a group and window
     from the threshold rule, which covers it. Raises `PackError` for a file that is missing or refused."""
     span = (clock.now - _span(clock.lookback or DEFAULT_LOOKBACK), clock.now)
     hits: list[Hit] = []
-    with Store(events) as store:
+    with Store(events, keeps_item_owner) as store:
         for rule in rules:
             base = dist / FOLDER / rule.name
             view = _read_json(base.with_name(f"{rule.name}.view.json"))

@@ -63,10 +63,17 @@ def compose(
     seen = _Seen(groups, types)
     view = _view(rule, fields, seen, counted, facts)
     stats += seen.aggregates
+    corrected: Mapping[str, str] = state.get("corrected_fields") or {}
+    corrections = [
+        f"| EVAL {name(field)} = {expression}"
+        for field, expression in corrected.items()
+        if field in fields.values() or any(name(field) in where for where in wheres)
+    ]
     lines = [
         f"// {_comment(rule.title)} ({rule.name})",
         f'// tune: the look-back ({rule.lookback}) is the rule\'s own "from" in Kibana',
         f"FROM {', '.join(_index(state))}",
+        *corrections,
         f"| WHERE {wheres[0] if len(wheres) == 1 else ' OR '.join(f'({w})' for w in wheres)}",
         "// tune: the window",
         f"| EVAL {', '.join(evals)}",

@@ -5,10 +5,9 @@
 -- In:  raw(id, kind, record), event_codes(value, code), enums(enum, value, name)
 -- Out: elastic_documents(id, index_name, document), the document with flat dotted names
 --
--- One point is taken from the field notes and not from that file: on ExchangeItem, user.email is the mailbox
--- owner. The published pipeline moves MailboxOwnerUPN there and, further down, writes UserId over user.email
--- whenever UserId is one address; its own test files show the owner kept only for UserIds such as S-1-5-18.
--- docs/departures.md says what a site must check.
+-- On ExchangeItem the pipeline moves MailboxOwnerUPN to user.email and, further down, writes UserId over it
+-- whenever UserId is one address. Records in which the owner is still there are known too, so both shapes are
+-- modelled: the variable keeps_item_owner says which. The pack's queries must give one answer on both.
 
 CREATE OR REPLACE TEMP MACRO utc_text(text) AS strftime(
     TRY_CAST(regexp_replace(replace(text, ' ', 'T'), '(\.\d{6})\d*|Z$', '\1', 'g') AS TIMESTAMP),
@@ -54,9 +53,13 @@ SELECT
             THEN string_split(record ->> '$.UserId', '@')[1] END,
         'user.domain', CASE WHEN is_address(record ->> '$.UserId')
             THEN string_split(record ->> '$.UserId', '@')[2] END,
-        'user.email', COALESCE(
-            CASE WHEN code.code = 'ExchangeItem' THEN record ->> '$.MailboxOwnerUPN' END,
-            CASE WHEN is_address(record ->> '$.UserId') THEN record ->> '$.UserId' END),
+        'user.email', CASE WHEN getvariable('keeps_item_owner') OR NOT is_address(record ->> '$.UserId')
+            THEN COALESCE(
+                CASE WHEN code.code = 'ExchangeItem' THEN record ->> '$.MailboxOwnerUPN' END,
+                CASE WHEN is_address(record ->> '$.UserId') THEN record ->> '$.UserId' END)
+            ELSE COALESCE(
+                CASE WHEN is_address(record ->> '$.UserId') THEN record ->> '$.UserId' END,
+                CASE WHEN code.code = 'ExchangeItem' THEN record ->> '$.MailboxOwnerUPN' END) END,
         'process.name', CASE WHEN code.code = 'ExchangeItem' THEN record ->> '$.ClientProcessName' END,
         'o365.audit.RecordType', record_type,
         'o365.audit.Parameters._raw', CASE WHEN json_type(record -> '$.Parameters') = 'VARCHAR'
@@ -103,6 +106,7 @@ SELECT
     json_object(
         '@timestamp', utc_text(record ->> '$.UtcTime'),
         'event.category', 'process',
+        'event.type', COALESCE(record ->> '$.EventType', 'start'),
         'process.executable', record ->> '$.Image',
         'process.name', file_of(record ->> '$.Image'),
         'process.command_line', record ->> '$.CommandLine',

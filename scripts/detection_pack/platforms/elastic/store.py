@@ -42,12 +42,12 @@ class SearchFailed(Exception):
 class Store:
     """The documents of ``events``. Use it as a context manager: it owns indices on the server."""
 
-    def __init__(self, events: Sequence[Event]) -> None:
+    def __init__(self, events: Sequence[Event], keeps_item_owner: bool = True) -> None:
         self._run = next(_RUNS)
         self.documents: dict[str, dict[str, Any]] = {}
         self._index_of: dict[str, str] = {}
         self._ids: list[str] = []
-        for identifier, index, text in ingested(events):
+        for identifier, index, text in ingested(events, keeps_item_owner):
             self.documents[identifier] = _as_indexed(json.loads(text))
             self._index_of[identifier] = index
         self._ids = list(self.documents)
@@ -125,8 +125,12 @@ class Store:
                 raise SearchFailed(f"a document was refused: {reasons[0]}")
 
 
-def ingested(events: Sequence[Event]) -> list[tuple[str, str, str]]:
-    """``(id, index, document as JSON)`` of each event, as the ingest model has it."""
+def ingested(events: Sequence[Event], keeps_item_owner: bool = True) -> list[tuple[str, str, str]]:
+    """``(id, index, document as JSON)`` of each event, as the ingest model has it.
+
+    ``keeps_item_owner``: whether user.email of an ExchangeItem record still is the mailbox's owner where
+    UserId is an address, or UserId, as the integration's pipeline writes over it.
+    """
     with duckdb.connect() as connection:
         connection.execute("CREATE TABLE raw(id VARCHAR, kind VARCHAR, record VARCHAR)")
         connection.execute("CREATE TABLE event_codes(value VARCHAR, code VARCHAR)")
@@ -134,6 +138,7 @@ def ingested(events: Sequence[Event]) -> list[tuple[str, str, str]]:
         _insert(connection, "event_codes", _csv(_HERE / "event_codes.csv"))
         _insert(connection, "enums", _csv(_HERE.parent / "enums.csv"))
         _insert(connection, "raw", raw_rows(events))
+        connection.execute(f"SET VARIABLE keeps_item_owner = {keeps_item_owner}")
         connection.execute((_HERE / "ingest.sql").read_text(encoding="utf-8"))
         return connection.execute(
             "SELECT id, index_name, document FROM elastic_documents ORDER BY id"

@@ -35,7 +35,10 @@ def parameters(
     if correlation.type == "event_count":
         threshold["value"] = least
     elif correlation.type == "value_count" and correlation.value_field in fields:
+        # What a field holds may be spelt in several ways; the pipeline names the field that has one spelling.
+        spelt: Mapping[str, str] = state.get("counted_fields") or {}
         counted = fields[str(correlation.value_field)]
+        counted = spelt.get(counted, counted)
         threshold["cardinality"] = [{"field": counted, "value": least}]
     else:
         return None

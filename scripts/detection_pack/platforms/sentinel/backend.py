@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar
 
-from sigma.backends.kusto import KustoBackend
+from sigma.backends.kusto.kusto import KustoBackend
 from sigma.conditions import ConditionAND, ConditionOR
 from sigma.conversion.state import ConversionState
 from sigma.rule import SigmaRule

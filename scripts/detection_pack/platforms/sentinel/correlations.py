@@ -173,8 +173,8 @@ def _joined(columns: list[str]) -> str:
 
 
 def _base_rules(rule: SigmaCorrelationRule) -> list[SigmaRule]:
-    referenced = [reference.rule for reference in rule.referenced_rules]
-    if not referenced or not all(isinstance(r, SigmaRule) for r in referenced):
+    referenced = [r for r in (ref.rule for ref in rule.referenced_rules) if isinstance(r, SigmaRule)]
+    if not referenced or len(referenced) != len(rule.referenced_rules):
         raise RefusedValue("a correlation of correlations has no KQL here", "rules")
     return referenced
 

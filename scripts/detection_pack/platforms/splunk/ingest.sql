@@ -7,7 +7,9 @@
 -- object is dotted, an array is `Name{}`, a member that is JSON null is no field. The raw API always sends
 -- RecordType, LogonType and UserType as integers; events files may name them.
 -- Process creations carry the CIM Endpoint.Processes names ("Endpoint" in the Common Information Model
--- manual): process is the command line, process_name the file name, user has no domain.
+-- manual): process is the command line, process_name the file name. user is modelled without its domain, as
+-- Security 4688's user and the reference query's AccountName are; an add-on that aliases Sysmon's User to
+-- user shows DOMAIN\user, which changes what an alert shows and what a rule on User finds, nothing else.
 
 CREATE OR REPLACE TABLE splunk_nodes AS
 SELECT
@@ -79,7 +81,6 @@ WITH named AS (
             WHEN 'Computer' THEN 'dest'
             WHEN 'User' THEN 'user'
         END AS name,
-        -- CIM keeps the domain in user_domain or dest_nt_domain, not in user.
         CASE WHEN name = 'User' THEN regexp_replace(value, '^.*\\', '') ELSE value END AS value
     FROM splunk_nodes
     WHERE kind = 'process'

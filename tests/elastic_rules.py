@@ -1,0 +1,51 @@
+"""Rules and events for the Elastic tests, made from a few values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+
+from conftest import ROOT
+from detection_pack.events import Event
+from detection_pack.pack import Pipeline, Rule, load_pipeline, load_rule
+from detection_pack.platforms.elastic.backend import ElasticQuery, queries
+from detection_pack.platforms.elastic.store import Store
+
+AUDIT = {"product": "m365", "service": "exchange"}
+PROCESS = {"product": "windows", "category": "process_creation"}
+
+
+@cache
+def pipeline() -> Pipeline:
+    return load_pipeline("elastic", ROOT / "pipelines" / "elastic.yml")
+
+
+def rule(detection: Mapping[str, Any], logsource: Mapping[str, str] = AUDIT) -> Rule:
+    """A rule whose condition is its only selection unless it states one."""
+    stated = detection if "condition" in detection else {"selection": detection, "condition": "selection"}
+    return rule_of({"title": "Test", "logsource": logsource, "detection": stated})
+
+
+def rule_of(*documents: Mapping[str, Any]) -> Rule:
+    """A rule file of these documents."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "test_rule.yml"
+        path.write_text(yaml.safe_dump_all(documents, allow_unicode=True), encoding="utf-8")
+        return load_rule(path, "other", named_by_stem=True)
+
+
+def converted(detection: Mapping[str, Any], logsource: Mapping[str, str] = AUDIT) -> ElasticQuery:
+    return queries(rule(detection, logsource), pipeline())
+
+
+def matching(query: str, records: Sequence[Mapping[str, Any]], kind: str = "m365") -> list[bool]:
+    """For each record whether the query string finds it."""
+    events = [Event(str(n), "m365" if kind == "m365" else "process", r) for n, r in enumerate(records)]
+    with Store(events) as store:
+        found = store.lucene(query)
+    return [event.id in found for event in events]
