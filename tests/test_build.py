@@ -163,7 +163,7 @@ def test_folder_of_rules_with_keep_going(tmp_path: Path, capsys: pytest.CaptureF
     assert not out.exists()
     assert main([*command, "--keep-going"]) == 1
     said = capsys.readouterr().err
-    assert "NoSuchField" in said and "broken.yml:1: YAML" in said
+    assert "NoSuchField" in said and "broken.yml:2: YAML" in said
     names = {path.split("/")[-1] for path in snapshot(out)}
     assert {"proc_good.kql", "proc_good.spl", "proc_good.lucene", "manifest.json"} <= names
     assert not any("bad" in name.lower() for name in names)
