@@ -1,34 +1,54 @@
-"""The files of dist/sentinel/."""
+"""The files of dist/sentinel/ and dist/defender/."""
 
 from __future__ import annotations
 
 from detection_pack.findings import Finding, PackError
-from detection_pack.pack import Pack
+from detection_pack.pack import Pack, load_pipeline
 from detection_pack.platforms.conversion import Artefact
+from detection_pack.platforms.sentinel.analytics import ScheduledRule, analytics_yaml, scheduled_rule
+from detection_pack.platforms.sentinel.arm import templates
+from detection_pack.platforms.sentinel.defender import defender_query
 from detection_pack.platforms.sentinel.literals import kql_comment
 from detection_pack.platforms.sentinel.query import LOOKBACK, SentinelQuery, query_of
 
 PLATFORM = "sentinel"
+DEFENDER = "defender"
 UNION = f"{PLATFORM}/remote_email_collection.kql"
 
 
 def artefacts(pack: Pack, skipped: list[Finding] | None = None) -> list[Artefact]:
-    """``queries/<name>.kql`` for every rule, and the union of the core tier.
+    """``queries/<name>.kql`` for every rule, the union of the core tier, and what the portals import:
+    ``analytics/<name>.yaml``, ``azuredeploy.json`` and Defender XDR's ``<name>.kql``.
 
     With ``skipped`` a refused rule is reported there and left out; without, it is raised.
     """
+    hunting_schema = load_pipeline(DEFENDER, pack.root / "pipelines" / f"{DEFENDER}.yml")
     queries: dict[str, SentinelQuery] = {}
+    scheduled: list[ScheduledRule] = []
+    made: list[Artefact] = []
     for rule in pack.rules:
         try:
-            queries[rule.name] = query_of(rule, pack.pipelines[PLATFORM])
+            query = query_of(rule, pack.pipelines[PLATFORM])
+            own = [Artefact(f"{PLATFORM}/queries/{rule.name}.kql", query.text().encode(), rule.name)]
+            if rule.tier != "hunting":
+                alerting = scheduled_rule(rule, pack.pipelines[PLATFORM], pack.version)
+                detection = defender_query(rule, hunting_schema)
+                own += [
+                    Artefact(
+                        f"{PLATFORM}/analytics/{rule.name}.yaml", analytics_yaml(alerting).encode(), rule.name
+                    ),
+                    Artefact(f"{DEFENDER}/{rule.name}.kql", detection.encode(), rule.name),
+                ]
+                scheduled.append(alerting)
+            queries[rule.name] = query
+            made += own
         except PackError as error:
             if skipped is None:
                 raise
             skipped.extend(error.findings)
-    made = [
-        Artefact(f"{PLATFORM}/queries/{name}.kql", query.text().encode(), name)
-        for name, query in queries.items()
-    ]
+    for number, template in enumerate(templates(scheduled, pack.version), start=1):
+        suffix = f"-{number}" if number > 1 else ""
+        made.append(Artefact(f"{PLATFORM}/azuredeploy{suffix}.json", template.encode()))
     core = [queries[rule.name] for rule in pack.rules if rule.tier == "core" and rule.name in queries]
     return [*made, Artefact(UNION, union(core).encode())] if core else made
 

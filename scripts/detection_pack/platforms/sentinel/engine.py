@@ -5,17 +5,18 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import duckdb_kql
+from duckdb_kql.errors import KqlError
 
 from detection_pack.events import Clock, Event, Hit, RuleEntry, raw_rows
 from detection_pack.findings import PackError
 from detection_pack.platforms.sentinel.correlations import VALUE, WINDOW_START
-from detection_pack.platforms.sentinel.tables import columns, table_names
+from detection_pack.platforms.sentinel.tables import DEFENDER, SENTINEL, columns, table_names
 
 PLATFORM = "sentinel"
 _HERE = Path(__file__).parent
@@ -28,24 +29,40 @@ _TYPES = {
     "bool": "BOOLEAN",
     "dynamic": "JSON",
 }
+_INGEST = {SENTINEL: "ingest.sql", DEFENDER: "ingest_defender.sql"}
 _PROJECTION = "\n| project "
+#: A string literal (kept), or the function.
+_INGESTION_TIME = re.compile(r'(@"(?:[^"]|"")*"|"(?:[^"\\\n]|\\.)*")|ingestion_time\(\)')
 _LOOKBACK = re.compile(r"^let (LookbackPeriod|\w+Lookback) = [^;]+;", re.MULTILINE)
 
 
 class Workspace:
-    """A Log Analytics workspace in memory that holds ``events``."""
+    """A Log Analytics workspace (or the advanced hunting tables) in memory that holds ``events``.
 
-    def __init__(self, events: Sequence[Event]) -> None:
+    ``ingested`` says when each event, by its id, reached its table; only a query that asks for
+    ``ingestion_time()`` needs it, and an event without one has none.
+    """
+
+    def __init__(
+        self,
+        events: Sequence[Event],
+        ingested: Mapping[str, datetime] | None = None,
+        schema: Path = SENTINEL,
+    ) -> None:
         self.connection = duckdb_kql.connect()
+        self.schema = schema
         self._create_tables()
         self._load(events)
+        if ingested:
+            self._stamp(ingested)
 
     def query(self, text: str, clock: Clock) -> list[dict[str, Any]]:
         """The rows of a KQL query, by column name; ``now()`` is the clock's. Times are aware, in UTC."""
         if clock.lookback is not None:
             text = _LOOKBACK.sub(lambda m: f"let {m[1]} = {clock.lookback};", text)
         now = clock.now.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
-        result = duckdb_kql.query(self.connection, _with_plain_characters(text), query_now=now)
+        text = _with_ingestion_column(_with_plain_characters(text))
+        result = duckdb_kql.query(self.connection, text, query_now=now)
         names = list(result.columns)
         return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
@@ -54,9 +71,12 @@ class Workspace:
         with (_HERE.parent / "enums.csv").open(encoding="utf-8", newline="") as file:
             rows = [[row["enum"], row["value"], row["name"]] for row in csv.DictReader(file)]
         self.connection.executemany("INSERT INTO enums VALUES (?, ?, ?)", rows)
-        for table in table_names():
-            listed = ", ".join(f'"{name}" {_TYPES[kind]}' for name, kind in columns(table).items())
-            self.connection.sql(f'CREATE TABLE "{table}" (_EventId VARCHAR, {listed})')
+        for table in table_names(self.schema):
+            listed = ", ".join(
+                f'"{name}" {_TYPES[kind]}' for name, kind in columns(table, self.schema).items()
+            )
+            own = "_EventId VARCHAR, _IngestionTime TIMESTAMP"
+            self.connection.sql(f'CREATE TABLE "{table}" ({own}, {listed})')
 
     def _load(self, events: Sequence[Event]) -> None:
         self.connection.sql("CREATE TABLE raw(id VARCHAR, kind VARCHAR, record JSON)")
@@ -65,7 +85,16 @@ class Workspace:
             "CREATE OR REPLACE TEMP MACRO utc(text) AS "
             "TRY_CAST(regexp_replace(replace(text, ' ', 'T'), '(\\.\\d{6})\\d*|Z$', '\\1', 'g') AS TIMESTAMP)"
         )
-        self.connection.execute((_HERE / "ingest.sql").read_text(encoding="utf-8"))
+        self.connection.execute((_HERE / _INGEST[self.schema]).read_text(encoding="utf-8"))
+
+    def _stamp(self, ingested: Mapping[str, datetime]) -> None:
+        self.connection.sql("CREATE TABLE arrivals(id VARCHAR, arrival VARCHAR)")
+        times = [(k, v.astimezone(UTC).replace(tzinfo=None).isoformat()) for k, v in ingested.items()]
+        insert_rows(self.connection, "arrivals", times)
+        for table in table_names(self.schema):
+            self.connection.sql(
+                f'UPDATE "{table}" SET _IngestionTime = arrival::TIMESTAMP FROM arrivals WHERE id = _EventId'
+            )
 
 
 def _with_plain_characters(text: str) -> str:
@@ -76,6 +105,14 @@ def _with_plain_characters(text: str) -> str:
         return found[1] + units.decode("utf-16-be", "surrogatepass")
 
     return re.sub(r"(?<!\\)((?:\\\\)*)((?:\\u[0-9a-f]{4})+)", decoded, text)
+
+
+def _with_ingestion_column(text: str) -> str:
+    """The query with ``ingestion_time()`` as a column of ours: duckdb-kql 1.1 has no such function.
+
+    In a string literal it stays as it is, so that a rule's value is not touched.
+    """
+    return _INGESTION_TIME.sub(lambda m: "_IngestionTime" if m[1] is None else m[0], text)
 
 
 def insert_rows(connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Sequence[str]]) -> None:
@@ -107,7 +144,11 @@ def verdicts(workspace: Workspace, text: str, rule: RuleEntry, clock: Clock, art
     head, found, tail = text.rpartition(_PROJECTION)
     if not found or len(groups) != len(rule.group_by):
         raise PackError.at(artefact, 1, "is not a query of this pack", "build dist/ again")
-    rows = workspace.query(f"{head}{found}{', '.join(identity)}, {tail}", clock)
+    try:
+        rows = workspace.query(f"{head}{found}{', '.join(identity)}, {tail}", clock)
+    except (KqlError, duckdb.Error) as error:
+        what = f"cannot be executed here ({str(error).splitlines()[0]})"
+        raise PackError.at(artefact, 1, what, "leave the rule out of this replay") from error
     if rule.window is None:
         seen = tuple({k: v for k, v in row.items() if k != "_EventId"} for row in rows)
         return [Hit(PLATFORM, rule.name, artefact, frozenset(row["_EventId"] for row in rows), rows=seen)]

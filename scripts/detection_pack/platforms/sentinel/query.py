@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from detection_pack.pack import Pipeline, Rule
 from detection_pack.platforms.conversion import Converted, convert
 from detection_pack.platforms.sentinel.backend import SentinelBackend
 from detection_pack.platforms.sentinel.correlations import EXTRA, FIRST_SEEN, VALUE
 from detection_pack.platforms.sentinel.literals import kql_comment, kql_string
-from detection_pack.platforms.sentinel.tables import columns
+from detection_pack.platforms.sentinel.tables import SENTINEL, columns
 
 LOOKBACK = "LookbackPeriod"
 
@@ -45,6 +46,16 @@ def pascal(name: str) -> str:
 
 def query_of(rule: Rule, pipeline: Pipeline) -> SentinelQuery:
     """Convert one rule. Raises `PackError`."""
+    converted, knobs = conversion_of(rule, pipeline, SentinelBackend)
+    body = "\n".join([converted.queries[0], *alert_view(rule, converted)])
+    table = str(converted.state.get("query_table", ""))
+    return SentinelQuery(rule.name, rule.title, rule.id, rule.lookback, knobs, body, table)
+
+
+def conversion_of(
+    rule: Rule, pipeline: Pipeline, backend: type[SentinelBackend]
+) -> tuple[Converted, tuple[str, ...]]:
+    """The one query of a rule without its alert view, and the ``let`` lines of a correlation's knobs."""
     options: dict[str, str | None] = {}
     knobs: list[str] = []
     correlation = rule.correlation
@@ -53,19 +64,26 @@ def query_of(rule: Rule, pipeline: Pipeline) -> SentinelQuery:
         extra = rule.alert.extra
         mapping = pipeline.map_field(rule, extra) if extra else None
         options = {"knobs": prefix, "extra_field": mapping}
-        knobs.append(f"let {prefix}Window = {_timespan(correlation.window)};")
+        knobs.append(f"let {prefix}Window = {timespan(correlation.window)};")
         if correlation.type not in ("temporal_ordered",):
             knobs.append(f"let {prefix}Threshold = {correlation.threshold};")
-    converted = convert(rule, pipeline, SentinelBackend, **options)
+    converted = convert(rule, pipeline, backend, **options)
     if len(converted.queries) != 1:
         raise rule.refused(ValueError("a rule has one condition here"), "condition")
-    body = "\n".join([converted.queries[0], *_alert_view(rule, converted)])
-    table = str(converted.state.get("query_table", ""))
-    return SentinelQuery(rule.name, rule.title, rule.id, rule.lookback, tuple(knobs), body, table)
+    return converted, tuple(knobs)
 
 
-def _alert_view(rule: Rule, converted: Converted) -> list[str]:
-    """The lines that turn matching rows into the seven columns."""
+def alert_view(
+    rule: Rule,
+    converted: Converted,
+    schema: Path = SENTINEL,
+    leading: Sequence[str] | None = None,
+    further: Sequence[str] = (),
+) -> list[str]:
+    """The lines that turn matching rows into the seven columns.
+
+    ``leading``: what is projected in place of the time. ``further``: columns after the seven.
+    """
     alert, correlation = rule.alert, rule.correlation
     table = str(converted.state.get("query_table", ""))
     files: Mapping[str, str] = converted.state.get("file_name_fields") or {}
@@ -75,7 +93,7 @@ def _alert_view(rule: Rule, converted: Converted) -> list[str]:
             return '""'
         name = converted.fields[field]
         name = files.get(name, name)
-        return name if columns(table).get(name, "string") == "string" else f"tostring({name})"
+        return name if columns(table, schema).get(name, "string") == "string" else f"tostring({name})"
 
     detail = []
     for is_field, part in alert.detail_parts():
@@ -101,14 +119,17 @@ def _alert_view(rule: Rule, converted: Converted) -> list[str]:
     ]
     projected = [name if name == value else f"{name} = {value}" for name, value in view]
     shown_extra = "ExtraInfo" if extra == "ExtraInfo" else f"ExtraInfo = {extra}"
+    first = [time] if leading is None else leading
+    shown = [*first, *projected, "DetectionType", "DetectionDetail", shown_extra, *further]
     return [
         f"| extend DetectionType = {kql_string(alert.type)},",
         f"    DetectionDetail = {text}",
-        f"| project {', '.join([time, *projected, 'DetectionType', 'DetectionDetail', shown_extra])}",
+        f"| project {', '.join(shown)}",
     ]
 
 
-def _timespan(seconds: int) -> str:
+def timespan(seconds: int) -> str:
+    """Seconds as a Kusto timespan: ``3600`` to ``1h``."""
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds % size == 0:
             return f"{seconds // size}{unit}"

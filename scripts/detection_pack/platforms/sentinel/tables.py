@@ -1,4 +1,8 @@
-"""The tables of Sentinel that the pack queries: columns and types, from Azure Monitor's reference."""
+"""The tables that the pack queries: columns and types.
+
+Microsoft Sentinel's are Azure Monitor's reference, Defender XDR's are the advanced hunting reference; the two
+differ where a table has one name in both (Sentinel has TimeGenerated, Defender XDR has Timestamp).
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,20 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-_FOLDER = Path(__file__).parent / "tables"
+#: The folders of the two schemas.
+SENTINEL = Path(__file__).parent / "tables"
+DEFENDER = SENTINEL / "defender"
 
 
 @cache
-def columns(table: str) -> Mapping[str, str]:
+def columns(table: str, schema: Path = SENTINEL) -> Mapping[str, str]:
     """``{column: Kusto type}`` of a table, in the reference's order; KeyError for a table without one."""
-    path = _FOLDER / f"{table}.csv"
+    path = schema / f"{table}.csv"
     if not table.isidentifier() or not path.is_file():
         raise KeyError(table)
     with path.open(encoding="utf-8", newline="") as file:
         return {row["column"]: row["type"] for row in csv.DictReader(file)}
 
 
-def table_names() -> tuple[str, ...]:
-    return tuple(sorted(path.stem for path in _FOLDER.glob("*.csv")))
+def table_names(schema: Path = SENTINEL) -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in schema.glob("*.csv")))
