@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ MAKERS: dict[str, Maker] = {
     "elastic": elastic.artefacts,
 }
 MANIFEST = "manifest.json"
+#: What a manifest says of itself; a folder with another manifest.json is somebody else's.
+GENERATOR = "T1114.002 detection pack"
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ def make(pack: Pack, keep_going: bool = False) -> Built:
 def manifest(pack: Pack, artefacts: Sequence[Artefact]) -> dict[str, Any]:
     """What dist/ holds: the pack's version, each rule with its artefacts, and the artefacts of all rules."""
     return {
+        "generator": GENERATOR,
         "version": pack.version,
         "rules": [_entry(rule, artefacts) for rule in pack.rules],
         "artefacts": [_digest(a) for a in sorted(artefacts, key=lambda a: a.path) if a.rule is None],
@@ -99,32 +102,51 @@ def _json(value: Any) -> bytes:
 
 def rule_entries(dist: Path) -> list[RuleEntry]:
     """The rules that stand in dist/manifest.json. Raises `PackError`."""
+    return [
+        RuleEntry(
+            rule["name"],
+            tuple(rule.get("correlation", {}).get("group_by", ())),
+            rule.get("correlation", {}).get("window_seconds"),
+        )
+        for rule in _manifest(dist)["rules"]
+    ]
+
+
+def _manifest(dist: Path) -> dict[str, Any]:
     path = dist / MANIFEST
     try:
-        listed = json.loads(path.read_text(encoding="utf-8"))["rules"]
-        return [
-            RuleEntry(
-                rule["name"],
-                tuple(rule.get("correlation", {}).get("group_by", ())),
-                rule.get("correlation", {}).get("window_seconds"),
-            )
-            for rule in listed
-        ]
+        listed: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        for artefact in [*listed["artefacts"], *(a for r in listed["rules"] for a in r["artefacts"])]:
+            assert isinstance(artefact["path"], str)
+        assert all(isinstance(rule["name"], str) for rule in listed["rules"])
     except OSError as error:
         raise PackError.at(path, 1, "cannot be read", "run detection-pack build") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
         raise PackError.at(path, 1, "is not a manifest of this pack", "run detection-pack build") from error
+    return listed
+
+
+def manifest_paths(dist: Path, rule: str) -> tuple[list[str], list[str]]:
+    """The artefacts of one rule, and those that hold every rule, as dist/manifest.json lists them."""
+    listed = _manifest(dist)
+    own = [a["path"] for r in listed["rules"] if r["name"] == rule for a in r["artefacts"]]
+    return own, [a["path"] for a in listed["artefacts"]]
 
 
 def write(built: Built, out: Path) -> None:
-    """Replace the folder ``out`` whole. Nothing is written unless everything can be.
+    """Replace ``out`` by the build, whole or not at all."""
+    replace_folder(out, built.files, MANIFEST, GENERATOR)
 
-    The new folder is made beside the old one and takes its name in one rename; a folder that is not a
-    former build (it has files but no manifest) is refused rather than deleted.
+
+def replace_folder(out: Path, files: Mapping[str, bytes], mark: str, signature: str) -> None:
+    """Replace the folder ``out`` whole by ``files``. Nothing is written unless everything can be.
+
+    A folder is one of ours if its file ``mark`` holds ``signature``; any other that has files is refused
+    rather than deleted. The new folder is made beside the old one and takes its name in one rename.
     """
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise PackError.at(out, 1, "is not a folder", "name a folder for --out")
-    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
+    if out.is_dir() and any(out.iterdir()) and not _signed(out / mark, signature):
         raise PackError.at(out, 1, "holds files that no build made", "name an empty folder for --out")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +157,7 @@ def write(built: Built, out: Path) -> None:
         ) from error
     old = fresh.with_name(fresh.name + "-old")
     try:
-        for relative, content in sorted(built.files.items()):
+        for relative, content in sorted(files.items()):
             target = fresh / relative
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
@@ -156,6 +178,13 @@ def write(built: Built, out: Path) -> None:
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _signed(path: Path, signature: str) -> bool:
+    try:
+        return signature.encode() in path.read_bytes()
+    except OSError:
+        return False
 
 
 def stale(built: Built, out: Path) -> list[Finding]:

@@ -62,11 +62,16 @@ def load_cases(path: Path, kind: Kind) -> list[Case]:
         raise PackError.at(
             path, document.line("rule"), "names another rule than its file", f'write "rule: {path.stem}"'
         )
-    return [
-        _case(document, list_name, index, kind)
-        for list_name in ("match", "no_match")
-        for index in range(len(_listed(document, list_name)))
-    ]
+    cases = []
+    for list_name in ("match", "no_match"):
+        for index in range(len(_listed(document, list_name))):
+            try:
+                cases.append(_case(document, list_name, index, kind))
+            except (TypeError, ValueError, AttributeError, KeyError) as error:
+                at = document.line(list_name, index)
+                what = f"is not a case ({error})"
+                raise PackError.at(path, at, what, "see tests/events/ for the form of a case") from error
+    return cases
 
 
 def _listed(document: Document, name: str) -> list[Any]:

@@ -30,8 +30,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FINDINGS
     except BrokenPipeError:
         return FINE
+    except RecursionError:
+        print("detection-pack:1: the input is nested too deeply; flatten it", file=sys.stderr)
+        return UNUSABLE
     except OSError as error:
         print(f"{error.filename or 'detection-pack'}:1: {error.strerror}; check the path", file=sys.stderr)
+        return UNUSABLE
+    except Exception as error:  # a fault of ours must not show users a traceback
+        what = f"internal error, {type(error).__name__}: {error}"
+        _report([Finding("detection-pack", 1, what, "please report it with the input")])
         return UNUSABLE
 
 
@@ -49,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--rules", type=Path, metavar="DIR", help="build this folder of Sigma rules instead")
     command.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: dist/)")
     command.add_argument("--keep-going", action="store_true", help="report refused rules and build the rest")
+    command.add_argument("--package", type=Path, metavar="DIR", help="make a release there instead")
     command.set_defaults(run=_build)
 
     command = commands.add_parser("replay", help="execute dist/ on tests/events or on logs")
@@ -67,6 +75,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _build(arguments: argparse.Namespace) -> int:
     root = _root(arguments)
+    if arguments.package is not None and (arguments.rules or arguments.out or arguments.check):
+        raise _Unusable("--package", "stands alone", "leave out --rules, --out and --check")
     if arguments.rules is not None and arguments.out is None:
         raise _Unusable("--rules", "needs --out", "name the folder to write")
     if arguments.rules is not None and not arguments.rules.is_dir():
@@ -81,6 +91,12 @@ def _build(arguments: argparse.Namespace) -> int:
         findings = build.stale(built, out)
         _report(findings)
         return FINDINGS if findings or refused else FINE
+    if arguments.package is not None:
+        from detection_pack.release import write_release
+
+        for name in write_release(pack, built, arguments.package):
+            print(arguments.package / name)
+        return FINDINGS if refused else FINE
     build.write(built, out)
     print(f"{out}: {len(pack.rules) - len({f.path for f in built.refused})} rules, {len(built.files)} files")
     return FINDINGS if refused else FINE

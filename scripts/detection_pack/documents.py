@@ -28,7 +28,15 @@ Key = str | int
 
 
 class _PlainLoader(SafeLoader):
-    """Safe scalars without YAML 1.1's dates: a date stays the text that its author wrote."""
+    """Safe scalars, without YAML 1.1's dates (they stay the text that was written), sets and binaries."""
+
+
+def _no_tag(loader: Any, node: yaml.Node) -> Any:
+    raise yaml.constructor.ConstructorError(None, None, f"the tag {node.tag} is not allowed", node.start_mark)
+
+
+for _tag in ("set", "binary", "omap", "pairs", "timestamp"):
+    _PlainLoader.add_constructor(f"tag:yaml.org,2002:{_tag}", _no_tag)
 
 
 _PlainLoader.yaml_implicit_resolvers = {
@@ -103,7 +111,7 @@ def load_documents(path: Path, text: str | None = None) -> list[Document]:
         mark = error.problem_mark or error.context_mark
         raise PackError.at(
             path,
-            mark.line + 1 if mark else 1,
+            min(mark.line, text.rstrip("\n").count("\n")) + 1 if mark else 1,
             f"YAML: {error.problem or error.context}",
             "correct the YAML",
         ) from error
@@ -154,8 +162,8 @@ def _children(
             if not isinstance(key_node, yaml.ScalarNode):
                 raise PackError.at(path, line, "has a key that is not plain text", "write the key as text")
             key = loader.construct_object(key_node)
-            if not isinstance(key, str | int):
-                key = str(key)
+            if isinstance(key, bool) or not isinstance(key, str | int):
+                raise PackError.at(path, line, f"has the key {key!r}", "quote it, or name the key")
             if str(key) in names:
                 raise PackError.at(path, line, f'repeats the key "{key}"', "keep one of them")
             names.add(str(key))

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 Kind = Literal["m365", "process"]
+
+
+_TIMES: dict[str, tuple[str, ...]] = {"m365": ("CreationTime",), "process": ("UtcTime",)}
+#: Fields of an audit record that the API writes as integers, and their enumerations.
+_ENUMERATIONS = {"RecordType": "AuditLogRecordType", "LogonType": "LogonType", "UserType": "UserType"}
+_ENUMS = Path(__file__).parent / "platforms" / "enums.csv"
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,16 @@ class Event:
         return parse_time(self.record.get("CreationTime" if self.kind == "m365" else "UtcTime"))
 
     def json(self) -> str:
-        return json.dumps(self.record, ensure_ascii=False, sort_keys=True)
+        """The record as the ingest models read it: times in UTC without an offset, enumerations as the API's
+        integers, no key that is empty, no half of a surrogate pair."""
+        plain = {key: value for key, value in self.record.items() if key}
+        for field in _TIMES[self.kind]:
+            if isinstance(plain.get(field), str) and (moment := parse_time(plain[field])):
+                plain[field] = moment.replace(tzinfo=None).isoformat()
+        for field, enum in _ENUMERATIONS.items():
+            if self.kind == "m365" and isinstance(plain.get(field), str):
+                plain[field] = _enumerated(enum, plain[field])
+        return json.dumps(plain, ensure_ascii=False, sort_keys=True).encode("utf-8", "replace").decode()
 
 
 @dataclass(frozen=True)
@@ -57,7 +75,11 @@ class Hit:
         if self.group is None:
             return common | {"events": sorted(self.events)}
         window = None if self.window is None else self.window.strftime("%Y-%m-%dT%H:%M:%SZ")
-        return common | {"group": dict(self.group), "window": window, "value": self.value}
+        return common | {"group": dict(self.group), "window": window, "value": _plain_number(self.value)}
+
+
+def _plain_number(value: float | None) -> float | int | None:
+    return int(value) if value is not None and value == int(value) else value
 
 
 @dataclass(frozen=True)
@@ -80,7 +102,22 @@ def parse_time(text: object) -> datetime | None:
         moment = datetime.fromisoformat(body.replace("Z", "+00:00"))
     except ValueError:
         return None
+    if not 1970 < moment.year < 2200:
+        return None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _enumerated(enum: str, text: str) -> int | str:
+    """The integer of a name or of digits; any other text as it is."""
+    if text.isascii() and text.isdigit() and len(text) < 10:
+        return int(text)
+    return _names(enum).get(text.lower(), text)
+
+
+@cache
+def _names(enum: str) -> dict[str, int]:
+    with _ENUMS.open(encoding="utf-8", newline="") as file:
+        return {row["name"].lower(): int(row["value"]) for row in csv.DictReader(file) if row["enum"] == enum}
 
 
 def raw_rows(events: Iterable[Event]) -> list[tuple[str, str, str]]:

@@ -59,10 +59,13 @@ def read_logs(paths: Sequence[Path]) -> list[Event]:
     """
     events: dict[tuple[Kind, str], Event] = {}
     for path in paths:
-        for row in _rows(path):
-            event = _event(row)
-            if event is not None:
-                events.setdefault((event.kind, event.id), event)
+        records = [_event(row) for row in _rows(path)]
+        known = [event for event in records if event is not None]
+        if records and not known:
+            what = f"holds {len(records)} records, none of a kind that the pack reads"
+            raise PackError.at(path, 1, what, "export audit records or process creations")
+        for event in known:
+            events.setdefault((event.kind, event.id), event)
     return list(events.values())
 
 
@@ -150,14 +153,15 @@ def _event(row: _Row) -> Event | None:
         data = data["AuditData"]
     if "Operation" in data and "RecordType" in data:
         return _made("m365", row, dict(data), data.get("Id"))
-    if "ProcessCommandLine" in data and "FileName" in data:
+    if "ProcessCommandLine" in data and ("FileName" in data or "FolderPath" in data):
         identity = "/".join(str(data[k]) for k in ("DeviceId", "ReportId") if data.get(k) not in (None, ""))
         return _made("process", row, _defender(data), data.get("Id") or identity)
     flat = _flattened(data)
     event_id = str(flat.get("EventID", flat.get("EventCode", "")))
     if event_id == "4688" or "NewProcessName" in flat:
         return _made("process", row, _security(flat), flat.get("Id"))
-    if "Image" in flat and "CommandLine" in flat and event_id in ("", "1"):
+    named = "CommandLine" in flat or "ParentImage" in flat
+    if "Image" in flat and named and event_id in ("", "1"):
         return _made("process", row, _sysmon(flat), flat.get("Id"))
     return None
 

@@ -162,7 +162,7 @@ class Rule:
             return SigmaCollection.from_dicts([copy.deepcopy(d.data) for d in self.documents])
         except SigmaError as error:
             raise self.refused(error) from error
-        except (TypeError, ValueError, AttributeError, KeyError, IndexError, RecursionError) as error:
+        except Exception as error:  # pySigma raises Python's own errors for values of unexpected types
             raise self.refused(SigmaError(f"not a Sigma rule: {error}")) from error
 
     def sigma(self) -> SigmaCollection:
@@ -205,7 +205,7 @@ class Pipeline:
     def _parsed(self) -> ProcessingPipeline:
         try:
             return ProcessingPipeline.from_dict(copy.deepcopy(self.document.data))
-        except (SigmaError, TypeError, AttributeError, KeyError) as error:
+        except Exception as error:  # pySigma raises Python's own errors for values of unexpected types
             what = str(error).split("\n")[0]
             raise PackError.at(self.path, 1, what, "see pySigma's documentation of pipelines") from error
 
@@ -294,6 +294,9 @@ def load_pack(root: Path, rules_dir: Path | None = None, findings: list[Finding]
             collected.extend(error.findings)
             if findings is not None:
                 raise PackError(collected) from error
+    if not rules and not collected:
+        where = rules_dir or root / "sigma"
+        raise PackError.at(where, 1, "holds no rule", "name a folder with Sigma rules")
     if collected and findings is None:
         raise PackError(collected)
     return Pack(root, pack_version(root), tuple(sorted(rules, key=lambda r: r.name)), pipelines)
@@ -301,8 +304,11 @@ def load_pack(root: Path, rules_dir: Path | None = None, findings: list[Finding]
 
 def pack_version(root: Path) -> str:
     """The pack's version: that of pyproject.toml."""
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return str(project["version"])
+    path = root / "pyproject.toml"
+    try:
+        return str(tomllib.loads(path.read_text(encoding="utf-8"))["project"]["version"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PackError.at(path, 1, "states no version", 'write "version" under [project]') from error
 
 
 def rule_files(root: Path, rules_dir: Path | None = None) -> list[tuple[Path, str]]:
@@ -327,6 +333,9 @@ def load_rule(path: Path, tier: str, named_by_stem: bool = False) -> Rule:
     for document in documents:
         if not isinstance(document.data, dict):
             raise PackError.at(path, document.line(), "is not a mapping", "write a Sigma rule")
+        if "correlation" not in document.data and not isinstance(document.data.get("detection"), dict):
+            what = "is a Sigma filter" if "filter" in document.data else 'has no "detection:"'
+            raise PackError.at(path, document.line(), what, "write a rule or a correlation with its rules")
     correlations = [d for d in documents if "correlation" in d.data]
     if len(correlations) > 1 or (not correlations and len(documents) > 1):
         raise PackError.at(
@@ -358,6 +367,7 @@ def load_rule(path: Path, tier: str, named_by_stem: bool = False) -> Rule:
     rule = Rule(stem, path, tier, tuple(documents), main)
     _check_alert(rule)
     rule.sigma()
+    _check_knobs(rule)
     return rule
 
 
@@ -379,16 +389,50 @@ def _check_alert(rule: Rule) -> None:
                 f'"alert:" has no "{key}"',
                 f"use {', '.join(allowed)}",
             )
+    placeholders = set(re.findall(r"\{([^{}]*)\}", str(stated.get("detail"))))
+    if "correlation" not in rule.main.data and placeholders & {"count", "window"}:
+        raise PackError.at(
+            rule.path,
+            rule.main.line("alert", "detail"),
+            "names {count} or {window}, which only a correlation has",
+            "name a field",
+        )
     for key in ("type", "detail"):
         if not isinstance(stated.get(key), str):
             raise PackError.at(rule.path, line, f'"alert:" has no "{key}"', f'add "{key}:" with text')
+
+
+def _check_knobs(rule: Rule) -> None:
+    """A look-back and a threshold are written into queries as they stand: nothing else may be there."""
+    main = rule.main
     if not re.fullmatch(r"[1-9]\d{0,3}[dhm]", rule.lookback):
         raise PackError.at(
             rule.path,
-            rule.main.line("lookback"),
+            main.line("lookback"),
             f'"{rule.lookback}" is not a look-back',
             'write a number and d, h or m, such as "24h"',
         )
+    correlation = rule.correlation
+    if correlation is None:
+        return
+    if type(correlation.threshold) is not int or correlation.threshold < 0:
+        raise PackError.at(
+            rule.path,
+            main.line("correlation", "condition", correlation.operator),
+            f'"{correlation.threshold}" is not a count',
+            "write a whole number",
+        )
+    if correlation.window > _seconds(rule.lookback):
+        raise PackError.at(
+            rule.path,
+            main.line("correlation", "timespan"),
+            f"the window {correlation.timespan} is longer than the look-back {rule.lookback}",
+            'shorten it, or state a longer "lookback:"',
+        )
+
+
+def _seconds(timespan: str) -> int:
+    return int(timespan[:-1]) * {"m": 60, "h": 3600, "d": 86400}[timespan[-1]]
 
 
 def load_pipeline(platform: str, path: Path) -> Pipeline:

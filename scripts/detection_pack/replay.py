@@ -7,17 +7,28 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from detection_pack.build import rule_entries
+from detection_pack.build import manifest_paths, rule_entries
 from detection_pack.cases import THRESHOLD, Case, load_cases
 from detection_pack.events import Clock, Event, Hit, Kind, RuleEntry
 from detection_pack.findings import PackError
 from detection_pack.pack import PLATFORMS, Rule
 from detection_pack.platforms.elastic import engine as elastic
+from detection_pack.platforms.elastic.rules_engine import run_rules
 from detection_pack.platforms.sentinel import engine as sentinel
+from detection_pack.platforms.sentinel.imports_engine import run_imports
 from detection_pack.platforms.splunk import engine as splunk
+from detection_pack.platforms.splunk.app_engine import run_app
 
 Runner = Callable[[Path, Sequence[RuleEntry], Sequence[Event], Clock], list[Hit]]
+#: The queries as files, and the same rules out of what a team imports.
 ENGINES: dict[str, Runner] = {"sentinel": sentinel.run, "splunk": splunk.run, "elastic": elastic.run}
+IMPORTS: dict[str, Runner] = {"sentinel": run_imports, "splunk": run_app, "elastic": run_rules}
+
+#: dist/ folders that belong to a platform besides its own, and the artefacts that hold every rule.
+_FOLDERS = {"defender": "sentinel"}
+_SHARED = ("azuredeploy.json", ".tgz", "rules.ndjson")
+#: A rule's own query on each platform; its hits are what replay reports of a log.
+_OWN_QUERY = (".kql", ".spl", ".lucene", ".esql")
 
 #: Artefacts that may alert more often than the rule, never less: Kibana's threshold rule.
 SOUND_ONLY = ".threshold.json"
@@ -102,7 +113,8 @@ def execute(
         events = [event for case in listed for event in case.events]
         clock = clock_for(events)
         for platform in platforms:
-            found[name, platform] = ENGINES[platform](dist, [entries[name]], events, clock)
+            runners = (ENGINES[platform], IMPORTS[platform])
+            found[name, platform] = [h for run in runners for h in run(dist, [entries[name]], events, clock)]
     return found
 
 
@@ -114,18 +126,31 @@ def judge(
     verdicts = []
     for (name, platform), hits in executed.items():
         entry = entries[name]
-        for artefact in dict.fromkeys([*_artefacts(dist, entry, platform), *(hit.artefact for hit in hits)]):
+        for artefact in _judged(dist, entry, platform, hits):
             own = [hit for hit in hits if hit.artefact == artefact]
             verdicts.append(_verdict(platform, entry, artefact, cases[name], own))
     return verdicts
 
 
-def _artefacts(dist: Path, entry: RuleEntry, platform: str) -> list[str]:
-    """What an engine executes of a rule: its queries, but for the base query of a threshold rule."""
-    folder = dist / platform / "queries"
-    listed = sorted(path.relative_to(dist).as_posix() for path in folder.glob(f"{entry.name}.*"))
+def _judged(dist: Path, entry: RuleEntry, platform: str, hits: Sequence[Hit]) -> list[str]:
+    """What was executed of a rule on a platform, and what the manifest says must have been.
+
+    A hit out of an artefact that holds every rule names the artefact, then its place in it.
+    """
+    own, shared = manifest_paths(dist, entry.name)
+    mine = [p for p in own if _FOLDERS.get(p.split("/")[0], p.split("/")[0]) == platform]
+    # A view is no query, and the base query of a threshold rule runs as a part of that.
     left_out = (".view.json", ".lucene") if entry.window is not None else (".view.json",)
-    return [path for path in listed if not path.endswith(left_out)]
+    executed = dict.fromkeys(hit.artefact for hit in hits)
+    silent = [
+        path
+        for path in shared
+        if path.startswith(f"{platform}/")
+        and path.endswith(_SHARED)
+        and not any(artefact.startswith(path) for artefact in executed)
+    ]
+    mine = [path for path in mine if not path.endswith(left_out)]
+    return list(dict.fromkeys([*mine, *executed, *silent]))
 
 
 def _verdict(
@@ -187,42 +212,45 @@ def _correlation_fault(
 
 
 def table(verdicts: Sequence[Verdict]) -> str:
-    """Rules by platforms: matched of those that must, silent of those that must not."""
+    """Rules by platforms: the cases that must match and do, and those that must not and do not."""
     rules = list(dict.fromkeys(v.rule for v in verdicts))
     platforms = list(dict.fromkeys(v.platform for v in verdicts))
     rows = [["rule", *platforms]]
     for rule in rules:
-        row = [rule]
-        for platform in platforms:
-            cells = [_cell(v) for v in verdicts if v.rule == rule and v.platform == platform]
-            row.append(" + ".join(cells))
-        rows.append(row)
+        cells = [[v for v in verdicts if (v.rule, v.platform) == (rule, platform)] for platform in platforms]
+        rows.append([rule, *map(_cell, cells)])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
     lines.insert(1, "  ".join("-" * width for width in widths))
-    executed = len(verdicts)
     bad = sum(bool(v.wrong) for v in verdicts)
-    kinds = f"{len(rules)} rules x {len(platforms)} platforms"
+    summary = "all as expected" if not bad else f"{bad} wrong"
     lines.append(
-        f"{kinds}: {executed} artefacts executed, {'all as expected' if not bad else f'{bad} wrong'}"
+        f"{len(rules)} rules x {len(platforms)} platforms: {len(verdicts)} queries executed, "
+        f"as files and out of what is imported, {summary}"
     )
     return "\n".join(lines)
 
 
-def _cell(verdict: Verdict) -> str:
-    mark = "ok" if not verdict.wrong else "WRONG"
-    suffix = verdict.artefact.rpartition("/")[2].partition(".")[2]
-    silent = "" if suffix == SOUND_ONLY[1:] else f", {verdict.silent}/{verdict.must_not} silent"
-    return f"{mark} {suffix} {verdict.matched}/{verdict.must_match} match{silent}"
+def _cell(verdicts: Sequence[Verdict]) -> str:
+    """The verdicts of one rule on one platform; the exact artefacts' worst figures."""
+    exact_ones = [v for v in verdicts if not v.artefact.endswith(SOUND_ONLY)] or list(verdicts)
+    shown = min(exact_ones, key=lambda v: v.matched + v.silent)
+    mark = "WRONG" if any(v.wrong for v in verdicts) else "ok"
+    counts = f"{shown.matched}/{shown.must_match} match, {shown.silent}/{shown.must_not} silent"
+    return f"{mark} {counts} ({len(verdicts)} queries)"
 
 
 def exact(hits: Sequence[Hit]) -> list[Hit]:
-    """The hits that are the rule's own: not those of an artefact that is only sound, nor empty ones."""
-    return [
-        hit for hit in hits if not hit.artefact.endswith(SOUND_ONLY) and (hit.events or hit.group is not None)
+    """The hits of each rule's own query, one artefact a platform, without the empty ones."""
+    own = {f"/queries/{hit.rule}{ending}" for hit in hits for ending in _OWN_QUERY}
+    found = [
+        hit
+        for hit in hits
+        if (hit.events or hit.group is not None) and hit.artefact[hit.artefact.find("/") :] in own
     ]
+    return sorted(found, key=lambda h: (PLATFORMS.index(h.platform), h.rule, str(h.window), h.group or ()))
 
 
 def hits_as_table(hits: Sequence[Hit]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from sigma.correlations import SigmaCorrelationCondition, SigmaCorrelationRule
 from sigma.exceptions import SigmaError
 from sigma.rule import SigmaDetection, SigmaRule
-from sigma.types import SigmaFieldReference, SigmaNumber, SigmaString
+from sigma.types import SigmaExpansion, SigmaFieldReference, SigmaNumber, SigmaString
 
 from detection_pack.findings import Finding, PackError
 from detection_pack.pack import Pipeline, Rule
@@ -62,6 +62,8 @@ def convert(rule: Rule, pipeline: Pipeline, backend_class: type[Any], **options:
     wanted = list(dict.fromkeys(wanted))
     for sigma_rule in plain:
         sigma_rule.fields = list(wanted)
+        for detection in sigma_rule.detection.detections.values():
+            mark_encoded(detection)
     backend = backend_class(processing_pipeline=pipeline.processing(), **options)
     try:
         collection.resolve_rule_references()
@@ -77,9 +79,11 @@ def convert(rule: Rule, pipeline: Pipeline, backend_class: type[Any], **options:
         for correlation in correlations:
             _name_fields(correlation, mapped)
             queries = backend.convert_correlation_rule(correlation)
+    except PackError:
+        raise
     except RefusedValue as error:
         raise rule.refused(error, error.subject) from error
-    except (SigmaError, NotImplementedError, RecursionError) as error:
+    except Exception as error:  # pySigma raises Python's own errors for values of unexpected types
         raise rule.refused(error) from error
     return Converted(tuple(queries), mapped, state)
 
@@ -144,6 +148,21 @@ def fields_of(detection: SigmaDetection) -> Iterator[str]:
         if item.field is not None:
             yield item.field
         yield from (v.field for v in item.value if isinstance(v, SigmaFieldReference))
+
+
+#: Modifiers after which a value is a piece of an encoding: it stands anywhere in a text, at no word's edge.
+_ENCODINGS = ("Base64", "Wide", "UTF16", "Utf16")
+
+
+def mark_encoded(detection: SigmaDetection) -> None:
+    """Mark the values that are pieces of an encoding, so that they are never taken for whole terms."""
+    for item in detection.detection_items:
+        if isinstance(item, SigmaDetection):
+            mark_encoded(item)
+        elif any(part in modifier.__name__ for modifier in item.modifiers for part in _ENCODINGS):
+            for value in item.value:
+                for text in value.values if isinstance(value, SigmaExpansion) else [value]:
+                    text.encoded = True  # type: ignore[union-attr]
 
 
 def _unknown(rule: Rule, name: str, known: frozenset[str], pipeline: Pipeline) -> Finding:

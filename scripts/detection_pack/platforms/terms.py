@@ -25,10 +25,12 @@ class WholeTerm:
 def whole_term(value: SigmaString) -> WholeTerm | None:
     """The whole term that a ``|contains`` value asks for; None for any other shape of value.
 
-    ``*text*`` with no further wildcard is such a value. A text without any letter or digit has no term
-    in it and is left to substring matching.
+    ``*text*`` with no further wildcard is such a value, unless it is a piece of an encoding. A text without
+    any letter or digit has no term in it and is left to substring matching.
     """
     parts = value.s
+    if getattr(value, "encoded", False):
+        return None
     if len(parts) != 3 or parts[0] != SpecialChars.WILDCARD_MULTI or parts[2] != SpecialChars.WILDCARD_MULTI:
         return None
     text = parts[1]

@@ -1,0 +1,160 @@
+"""The trap: a rule, an events file or a log from a stranger that ends in a traceback, or in a weaker query.
+
+Each is refused with one line that names the file, or built so that execution shows what Sigma means by it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+from detection_pack.build import make
+from detection_pack.cases import load_cases
+from detection_pack.cli import main
+from detection_pack.events import Clock, Event, RuleEntry, parse_time
+from detection_pack.findings import PackError
+from detection_pack.pack import Pack, load_rule
+from detection_pack.replay import ENGINES
+
+ONE_LINE = re.compile(r"^\S.*:\d+: .+; .+$")
+HEAD = "title: Probe\nlogsource: {product: m365}\n"
+CORRELATED = (
+    HEAD + "name: base\ndetection: {s: {UserId: a}, condition: s}\n---\ntitle: C\ncorrelation:\n"
+    "  type: event_count\n"
+    "  rules: [base]\n  group-by: [UserId]\n  timespan: %s\n  condition: {gte: %s}\n"
+)
+
+REFUSED = {
+    "a look-back that ends its statement": HEAD
+    + "lookback: '24h; drop'\ndetection: {s: {UserId: a}, condition: s}\n",
+    "a look-back that is a list": HEAD + "lookback: [1]\ndetection: {s: {UserId: a}, condition: s}\n",
+    "a count on a plain rule": HEAD
+    + "alert: {type: a, detail: 'x {count}'}\ndetection: {s: {UserId: a}, condition: s}\n",
+    "an empty selection": HEAD + "detection: {s: , condition: s}\n",
+    "a condition that is a number": HEAD + "detection: {s: {UserId: a}, condition: 5}\n",
+    "a null key": HEAD + "detection: {s: {null: a}, condition: s}\n",
+    "a set": HEAD + "detection: {s: !!set {a}, condition: s}\n",
+    "a binary": HEAD + "detection: {s: {UserId: !!binary aGk=}, condition: s}\n",
+    "a filter": HEAD + "filter: {rules: [a], selection: {UserId: a}, condition: selection}\n",
+    "a detection that is a list": HEAD + "detection: [a]\n",
+    "a fraction of a count": CORRELATED % ("1h", "5.5"),
+    "a negative count": CORRELATED % ("1h", "-5"),
+    "a window beyond the look-back": CORRELATED % ("99999999999d", "5"),
+    "a user by the domain's name": (
+        "title: Probe\nlogsource: {product: windows, category: process_creation}\n"
+        "detection: {s: {User|contains: [AUTHORI, AUTORI]}, condition: s}\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("text", REFUSED.values(), ids=REFUSED.keys())
+def test_rule_is_refused_with_one_line(text: str, tmp_path: Path, pack: Pack) -> None:
+    path = tmp_path / "probe.yml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(PackError) as refusal:
+        rule = load_rule(path, "other", named_by_stem=True)
+        make(Pack(pack.root, pack.version, (rule,), pack.pipelines))
+    assert all(ONE_LINE.match(str(finding)) for finding in refusal.value.findings)
+
+
+DAY = "record: {CreationTime: '2026-01-01'}"
+EVENTS = {
+    "defaults that are a list": "rule: probe\ndefaults: [a]\nmatch: [{title: t, record: {}}]\n",
+    "absent that is a number": "rule: probe\nmatch: [{title: t, absent: 5, record: {}}]\n",
+    "hits that are a number": f"rule: probe\nmatch: [{{title: t, hits: 5, {DAY}}}]\n",
+    "an exception that is a text": f"rule: probe\nmatch: [{{title: t, except: foo, {DAY}}}]\n",
+    "a case that is a text": "rule: probe\nmatch: [a]\n",
+}
+
+
+@pytest.mark.parametrize("text", EVENTS.values(), ids=EVENTS.keys())
+def test_events_file_is_refused_with_one_line(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "probe.yml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(PackError) as refusal:
+        load_cases(path, "m365")
+    assert all(ONE_LINE.match(str(finding)) for finding in refusal.value.findings)
+
+
+def test_nothing_to_build_leaves_dist_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "rules").mkdir()
+    out = tmp_path / "out"
+    command = ["--root", str(ROOT), "build", "--rules", str(tmp_path / "rules"), "--out", str(out)]
+    assert main(command) == 1
+    assert not out.exists() and "holds no rule" in capsys.readouterr().err
+
+
+LOGS = {
+    "half of a surrogate pair": {"UserId": "\ud800"},
+    "an empty key": {"": "x"},
+    "values of other types": {"ClientInfoString": ["a"], "UserId": {"a": 1}, "Parameters": 5},
+}
+
+
+@pytest.mark.parametrize("fields", LOGS.values(), ids=LOGS.keys())
+def test_odd_records_are_replayed(
+    fields: dict[str, object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = {
+        "Id": "1",
+        "RecordType": 1,
+        "Operation": "Search-Mailbox",
+        "CreationTime": "2026-01-01T00:00:00",
+    }
+    path = tmp_path / "log.jsonl"
+    path.write_text(json.dumps({**record, **fields}), encoding="utf-8")
+    assert main(["--root", str(ROOT), "replay", str(path), "--format", "json"]) == 0
+    hits = json.loads(capsys.readouterr().out)["hits"]
+    assert [(hit["platform"], hit["events"]) for hit in hits] == [
+        (platform, ["1"]) for platform in ("sentinel", "splunk", "elastic")
+    ]
+
+
+@pytest.mark.parametrize("text", ["9999-12-31T23:59:59", "0001-01-01T00:00:00", "", "2026-13-01", "x"])
+def test_times_out_of_reach_are_no_times(text: str) -> None:
+    assert parse_time(text) is None
+
+
+def test_a_log_of_nothing_known_is_unreadable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"foo": 1}\n', encoding="utf-8")
+    assert main(["--root", str(ROOT), "replay", str(path)]) == 2
+    assert "none of a kind" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("platform", sorted(ENGINES))
+def test_pieces_of_an_encoding_are_no_words(platform: str, tmp_path: Path, pack: Pack) -> None:
+    """base64offset gives three pieces that stand in the middle of a blob, whatever touches them."""
+    path = tmp_path / "probe.yml"
+    path.write_text(
+        textwrap.dedent(
+            """
+            title: Probe
+            logsource: {product: windows, category: process_creation}
+            detection:
+              s: {CommandLine|base64offset|contains: IEX}
+              condition: s
+            """
+        ),
+        encoding="utf-8",
+    )
+    rule = load_rule(path, "other", named_by_stem=True)
+    built = make(Pack(pack.root, pack.version, (rule,), pack.pipelines))
+    for name, content in built.files.items():
+        (tmp_path / "dist" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "dist" / name).write_bytes(content)
+    blobs = [base64.b64encode(f"{'x' * pad};IEX (New-Object)".encode()).decode() for pad in range(3)]
+    events = [
+        Event(f"e{i}", "process", {"UtcTime": "2026-01-01 00:00:00", "CommandLine": f"powershell -e {blob}"})
+        for i, blob in enumerate([*blobs, "aGVsbG8="])
+    ]
+    moment = parse_time("2026-01-01 00:00:01")
+    assert moment is not None
+    hits = ENGINES[platform](tmp_path / "dist", [RuleEntry("probe")], events, Clock(moment))
+    assert hits and all(hit.events == {"e0", "e1", "e2"} for hit in hits)

@@ -1,0 +1,49 @@
+"""The trap: a release that differs from what was tested, or from its own checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+
+from conftest import DIST, ROOT
+from detection_pack import build
+from detection_pack.cli import main
+from detection_pack.pack import PLATFORMS, Pack
+from detection_pack.release import release
+
+
+def test_archives_hold_the_build_and_the_guide(pack: Pack) -> None:
+    files = release(pack, build.make(pack))
+    for platform in PLATFORMS:
+        [name] = [name for name in files if name.endswith(f"-{platform}.zip")]
+        with zipfile.ZipFile(io.BytesIO(files[name])) as opened:
+            held = {n.partition("/")[2]: opened.read(n) for n in opened.namelist()}
+            assert all(n.startswith(f"remote-email-collection-{pack.version}/") for n in opened.namelist())
+        assert {f"{platform}.md", "LICENSE", "LICENSE-RULES", "CHANGELOG.md", "manifest.json"} <= set(held)
+        ours = {
+            p.relative_to(DIST).as_posix(): p.read_bytes()
+            for p in (DIST / platform).rglob("*")
+            if p.is_file()
+        }
+        assert ours and ours.items() <= held.items()
+        assert not [n for n in held if n.split("/")[0] in set(PLATFORMS) - {platform}]
+
+
+def test_checksums_and_determinism(tmp_path: Path, pack: Pack) -> None:
+    out = tmp_path / "release"
+    assert main(["--root", str(ROOT), "build", "--package", str(out)]) == 0
+    lines = (out / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == len(PLATFORMS) + 1 == len(list(out.iterdir())) - 1
+    for line in lines:
+        digest, name = line.split("  ")
+        assert hashlib.sha256((out / name).read_bytes()).hexdigest() == digest
+    again = release(pack, build.make(pack))
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == again
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "keep.txt").write_text("mine", encoding="utf-8")
+    assert main(["--root", str(ROOT), "build", "--package", str(tmp_path)]) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["keep.txt"]
