@@ -178,10 +178,10 @@ CASES: list[tuple[str, str, list[dict[str, Any]], list[dict[str, Any]]]] = [
         [{"ObjectId": "xabx"}, {}],
     ),
     (
-        "cased whole terms",
+        "cased values are substrings, as on the other platforms",
         "sel: {Operation|contains|cased: 'Ab'}\ncondition: sel",
-        [{"Operation": "x Ab"}],
-        [{"Operation": "xAb"}, {"Operation": "ab"}],
+        [{"Operation": "x Ab"}, {"Operation": "xAb"}],
+        [{"Operation": "xab"}, {"Operation": "ab"}],
     ),
     (
         "regular expressions see case unless told otherwise",
@@ -468,7 +468,7 @@ def test_no_value_can_leave_its_string(tmp_path: Path) -> None:
     }
     alert = {"type": evil, "detail": evil + "{UserId}"}
     query = converted([rule(detection, alert=alert)], tmp_path)
-    assert query.text.count("`") == 4  # the source macro and the look-back
+    assert query.text.count("`") == 8  # the source macro, the look-back, the exclusions and the filter
     assert "$token$" not in query.text
     (row,) = found(query, [m365("e", ObjectId=evil, UserId="u"), m365("n", ObjectId="x")])
     assert (row.values["DetectionType"], row.values["DetectionDetail"]) == (evil, evil + "u")
@@ -611,7 +611,7 @@ REFUSED_CORRELATIONS = {
         "perc_method",
     ),
     "order of three": (correlation("temporal_ordered", None, rules=3), "order of two"),
-    "weeks": (correlation("event_count", {"gte": 1}, timespan="1w"), "clock window"),
+    "weeks": (correlation("event_count", {"gte": 1}, timespan="1w"), "longer than the look-back"),
     "arrays": (correlation("value_count", {"gte": 1, "field": "Parameters"}), "several values"),
 }
 
@@ -642,7 +642,8 @@ def test_the_files_are_the_same_twice_and_the_union_is_the_sum_of_its_rules(
         path = tmp_path / artefact.path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(artefact.content)
-        assert artefact.content.endswith(b"\n") and not artefact.content.endswith(b"\n\n")
+        if path.suffix != ".tgz":
+            assert artefact.content.endswith(b"\n") and not artefact.content.endswith(b"\n\n")
     events = [
         *five(),
         m365("admin", RecordType=1, Operation="Search-Mailbox", CreationTime="2024-02-01T13:30:00"),

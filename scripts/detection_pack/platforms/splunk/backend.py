@@ -113,7 +113,9 @@ class PackSplunkBackend(SplunkBackend):
             if isinstance(tail, str) and re.fullmatch(r"\\[^\\]+", tail):
                 name, parts = str(file_name), (tail[1:],)
         found, exact = search_text(parts)
-        term = whole_term(value) if name in self._listed("whole_term_fields", state) else None
+        # A cased value is a substring on every platform.
+        listed = not cased and name in self._listed("whole_term_fields", state)
+        term = whole_term(value) if listed else None
         if term is not None:
             one = Alternative(
                 TERM_START if term.bounded_left else "",

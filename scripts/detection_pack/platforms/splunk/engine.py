@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ import duckdb
 from detection_pack.events import Clock, Event, Hit, RuleEntry, raw_rows
 from detection_pack.findings import PackError
 from detection_pack.platforms.splunk.spl_parser import UnsupportedSpl, macros_of, parse
-from detection_pack.platforms.splunk.spl_pipeline import ORIGIN, Pipelines
+from detection_pack.platforms.splunk.spl_pipeline import Pipelines
 from detection_pack.platforms.splunk.spl_sql import SQL_MACROS
+from detection_pack.platforms.splunk.spl_steps import ORIGIN, Lookup, Surroundings
 
 PLATFORM = "splunk"
 UNION = f"{PLATFORM}/remote_email_collection.spl"
@@ -30,13 +31,18 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Row:
-    """A result row and where it comes from: an event, or the group and window of a `stats`."""
+    """A result row and where it comes from: an event or the events of a `tstats` group, or the group and
+    window of a `stats`."""
 
     values: Mapping[str, Any]
-    event: str | None
+    events: tuple[str, ...]
     group: tuple[str, ...]
     window: datetime | None
     value: float | None
+
+    @property
+    def event(self) -> str | None:
+        return self.events[0] if len(self.events) == 1 else None
 
 
 class Workspace:
@@ -60,13 +66,22 @@ class Workspace:
             places = ", ".join("unnest(CAST(? AS VARCHAR[]))" for _ in columns)
             self.connection.execute(f"INSERT INTO {table} SELECT {places}", columns)
 
-    def search(self, spl: str, macros: Mapping[str, str], now: datetime) -> list[Row]:
+    def search(
+        self,
+        spl: str,
+        macros: Mapping[str, str],
+        now: datetime,
+        window: tuple[datetime, datetime] | None = None,
+        lookups: Mapping[str, Lookup] | None = None,
+    ) -> list[Row]:
         """The rows of any SPL search within what the engine supports, `_time` aware and in UTC.
 
-        Raises `UnsupportedSpl`.
+        ``window`` is the time range that the search is dispatched with. Raises `UnsupportedSpl`.
         """
         tree, source = parse(spl, macros)
-        statement = Pipelines(source, now.timestamp()).statement(tree)
+        bounds = None if window is None else (window[0].timestamp(), window[1].timestamp())
+        around = Surroundings(now.timestamp(), bounds, lookups or {})
+        statement = Pipelines(source, around).statement(tree)
         try:
             found = self.connection.execute(statement.sql).fetchall()
         except duckdb.Error as error:
@@ -76,11 +91,11 @@ class Workspace:
 
 
 def _row(names: list[str], values: tuple[Any, ...]) -> Row:
-    event, group, window, value = values[: len(ORIGIN)]
+    events, group, window, value = values[: len(ORIGIN)]
     shown = {n: _value(v) for n, v in zip(names, values[len(ORIGIN) :], strict=True)}
     if "_time" in shown:
         shown["_time"] = _moment(shown["_time"])
-    return Row(shown, event, tuple(group or ()), _moment(window), value)
+    return Row(shown, tuple(events or ()), tuple(group or ()), _moment(window), value)
 
 
 def _value(value: Any) -> Any:
@@ -93,23 +108,32 @@ def _moment(epoch: float | None) -> datetime | None:
 
 
 def run(dist: Path, rules: Sequence[RuleEntry], events: Sequence[Event], clock: Clock) -> list[Hit]:
-    """Execute ``splunk/queries/<name>.spl`` of every rule, as it stands.
+    """Execute ``splunk/queries/<name>.spl`` of every rule, and ``<name>.tstats.spl`` where there is one, as
+    they stand.
 
-    A plain rule gives one hit with the ids of its events, a correlation one hit a group and window.
-    Raises `PackError` where a file cannot be read or holds SPL that this engine does not support.
+    A plain rule gives one hit with the ids of its events, a correlation one hit a group and window. The
+    second form of a rule gives a hit without rows: it shows a group of equal events once, so its rows are not
+    the rule's. Raises `PackError` where a file cannot be read or holds SPL that this engine does not support.
     """
     workspace = Workspace(events)
     macros = _macros(dist, clock)
     hits: list[Hit] = []
     for rule in rules:
         artefact = f"{PLATFORM}/queries/{rule.name}.spl"
-        rows = _rows(workspace, dist / artefact, macros, clock)
-        if rule.window is None:
-            seen = frozenset(row.event for row in rows if row.event is not None)
-            hits.append(Hit(PLATFORM, rule.name, artefact, seen, rows=tuple(row.values for row in rows)))
-        else:
-            hits += [_correlated(rule, artefact, row) for row in rows]
+        hits += hits_of(rule, artefact, _rows(workspace, dist / artefact, macros, clock))
+        second = f"{PLATFORM}/queries/{rule.name}.tstats.spl"
+        if (dist / second).is_file():
+            rows = _rows(workspace, dist / second, macros, clock)
+            hits += [replace(hit, rows=()) for hit in hits_of(rule, second, rows)]
     return hits
+
+
+def hits_of(rule: RuleEntry, artefact: str, rows: Sequence[Row]) -> list[Hit]:
+    """The rows of one search as hits."""
+    if rule.window is not None:
+        return [_correlated(rule, artefact, row) for row in rows]
+    seen = frozenset(event for row in rows for event in row.events)
+    return [Hit(PLATFORM, rule.name, artefact, seen, rows=tuple(row.values for row in rows))]
 
 
 def run_union(dist: Path, events: Sequence[Event], clock: Clock) -> list[Mapping[str, Any]]:

@@ -113,3 +113,42 @@ SELECT
 FROM raw
 LEFT JOIN splunk_m365 m ON m.id = raw.id
 LEFT JOIN splunk_process p ON p.id = raw.id;
+
+-- The data set Endpoint.Processes of the Common Information Model (Splunk_SA_CIM, Endpoint.json): events with
+-- the tags process and report, each field under the name of the data set. The model calculates some fields,
+-- which are "unknown" where the event has none; a missing process name it takes from the command line.
+-- An empty value is not in the summary of an accelerated model, so it is null here.
+CREATE OR REPLACE TABLE splunk_endpoint_processes AS
+WITH values_of AS (
+    SELECT e.id, e._time, entry.key AS name, list_filter(entry.value, lambda v: v <> '') AS members
+    FROM splunk_events e, LATERAL (SELECT unnest(map_entries(e.fields)) AS entry)
+    WHERE list_contains(e.tag, 'process') AND list_contains(e.tag, 'report')
+),
+calculated AS (
+    SELECT e.id, e._time, field.name,
+        CASE
+            WHEN field.command_line IS NULL THEN 'unknown'
+            WHEN regexp_matches(e.fields[field.command_line][1], '^\s*(?:".[^\n]*\\([^"]+)")')
+                THEN regexp_extract(e.fields[field.command_line][1], '^\s*(?:".[^\n]*\\([^"]+)")', 1)
+            WHEN regexp_matches(e.fields[field.command_line][1], '^(?:.[^\n]*\\)?([^\s"]+)(?:\s|$)')
+                THEN regexp_extract(e.fields[field.command_line][1], '^(?:.[^\n]*\\)?([^\s"]+)(?:\s|$)', 1)
+            ELSE 'unknown'
+        END AS value
+    FROM splunk_events e,
+        (VALUES ('dest', NULL), ('user', NULL), ('process', NULL), ('parent_process', NULL),
+                ('original_file_name', NULL), ('process_name', 'process'),
+                ('parent_process_name', 'parent_process')) AS field(name, command_line)
+    WHERE list_contains(e.tag, 'process') AND list_contains(e.tag, 'report')
+),
+filled AS (
+    SELECT id, _time, name, members FROM values_of WHERE len(members) > 0
+    UNION ALL
+    SELECT c.id, c._time, c.name, [c.value]
+    FROM calculated c
+    LEFT JOIN values_of v ON v.id = c.id AND v.name = c.name AND len(v.members) > 0
+    WHERE v.id IS NULL
+)
+SELECT id, any_value(_time) AS _time,
+    map(list('Processes.' || name ORDER BY name), list(members ORDER BY name)) AS fields
+FROM filled
+GROUP BY id;

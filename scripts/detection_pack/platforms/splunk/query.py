@@ -12,6 +12,12 @@ from detection_pack.platforms.splunk.backend import PackSplunkBackend
 from detection_pack.platforms.splunk.correlations import COUNT, FIRST_SEEN, plain_name, span
 from detection_pack.platforms.splunk.literals import eval_field, eval_string
 from detection_pack.platforms.splunk.predicates import is_multivalue
+from detection_pack.platforms.splunk.tstats import CATEGORY, TstatsBackend, data_set_search
+
+#: Drops the results that a site has allowed; every search calls it.
+EXCLUSIONS = "remote_email_collection_exclusions"
+#: The definition of a macro that keeps every result, as Splunk's own content has it for its filters.
+KEEP_ALL = "search *"
 
 COLUMNS = ("_time", "UserId", "ClientIP", "ClientAgent", "DetectionType", "DetectionDetail", "ExtraInfo")
 
@@ -21,7 +27,8 @@ class SplunkQuery:
     """A search that can be pasted into Splunk once its macros exist.
 
     ``search`` finds the events or groups, ``view`` makes the columns; ``macros`` maps each knob of the rule
-    to its shipped definition, ``source_macro`` is the macro that finds the log source.
+    to its shipped definition, ``source_macro`` is the macro that finds the log source. ``data_set_search``
+    finds the same in an accelerated data set, where there is one that can answer.
     """
 
     name: str
@@ -29,10 +36,20 @@ class SplunkQuery:
     view: str
     macros: Mapping[str, str]
     source_macro: str
+    data_set_search: str | None = None
 
     @property
     def text(self) -> str:
-        return f"{self.search}\n{self.view}\n| table {', '.join(COLUMNS)}\n"
+        return f"{self.search}\n{self._shown}\n"
+
+    @property
+    def data_set_text(self) -> str | None:
+        return None if self.data_set_search is None else f"{self.data_set_search}\n{self._shown}\n"
+
+    @property
+    def _shown(self) -> str:
+        filters = f"| `{EXCLUSIONS}`\n| table {', '.join(COLUMNS)}\n| `{self.name}_filter`"
+        return f"{self.view}\n{filters}"
 
 
 def queries(rule: Rule, pipeline: Pipeline) -> SplunkQuery:
@@ -46,15 +63,27 @@ def queries(rule: Rule, pipeline: Pipeline) -> SplunkQuery:
         if rule.correlation is not None:
             macros[f"{rule.name}_window"] = span(rule.correlation.timespan)
             macros[f"{rule.name}_threshold"] = f"{rule.correlation.threshold}"
+        macros[f"{rule.name}_filter"] = KEEP_ALL
+        view = _view(rule, converted)
         return SplunkQuery(
             rule.name,
             converted.queries[0],
-            _view(rule, converted),
+            view,
             macros,
             str(converted.state["source_macro"]),
+            _on_data_set(rule, pipeline, view),
         )
     except RefusedValue as error:
         raise rule.refused(error, error.subject) from error
+
+
+def _on_data_set(rule: Rule, pipeline: Pipeline, view: str) -> str | None:
+    """The rule on the accelerated data set of its log source; a correlation counts events, not groups."""
+    if rule.correlation is not None or rule.logsource.get("category") != CATEGORY:
+        return None
+    converted = convert(rule, pipeline, TstatsBackend, knobs=rule.name, shown=len(rule.alert.fields))
+    file_names = converted.state.get("file_name_fields") or {}
+    return data_set_search(rule.name, converted.queries[0], view, file_names)
 
 
 def _view(rule: Rule, converted: Converted) -> str:

@@ -10,7 +10,10 @@ from pathlib import Path
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken
 
-MAX_EXPANSIONS = 10
+from detection_pack.platforms.splunk.conf import read_conf
+
+#: How deep macros may call macros. Splunk allows 100 (limits.conf, max_macro_depth).
+MAX_MACRO_DEPTH = 10
 
 
 class UnsupportedSpl(Exception):
@@ -38,15 +41,17 @@ class Source:
     def expand(self, macros: Mapping[str, str]) -> None:
         """Replace every macro; one may be any part of a search (Knowledge Management Manual, "Use search
         macros in searches")."""
-        for _ in range(MAX_EXPANSIONS):
-            found = _first_backtick(self)
-            if found is None:
+        for _ in range(MAX_MACRO_DEPTH):
+            calls = _macro_calls(self)
+            if not calls:
                 return
-            start, name = found
-            if name not in macros:
-                raise UnsupportedSpl(f"the macro {name!r} is not defined", *self.line_column(start))
-            self._replace_all(name, macros[name])
-        raise UnsupportedSpl("macros are nested too deeply or too many", *self.line_column(0))
+            for name, start in calls.items():
+                if name not in macros:
+                    raise UnsupportedSpl(f"the macro {name!r} is not defined", *self.line_column(start))
+            for name in calls:
+                self._replace_all(name, macros[name])
+        if _macro_calls(self):
+            raise UnsupportedSpl("macros are nested too deeply", *self.line_column(0))
 
     def _replace_all(self, name: str, definition: str) -> None:
         call = f"`{name}`"
@@ -62,19 +67,19 @@ class Source:
 _LEXEMES = re.compile(r'"(?:[^"\\]|\\.)*"|`[^`]*`|`', re.DOTALL)
 
 
-def _first_backtick(source: Source) -> tuple[int, str] | None:
-    """The first macro call. A backtick inside a string is refused: the pack never writes one, and it would
-    mean that a value of a rule has come through unescaped."""
-    first = None
+def _macro_calls(source: Source) -> dict[str, int]:
+    """The macros that are called, each with its first place. A backtick inside a string is refused: the pack
+    never writes one, and it would mean that a value of a rule has come through unescaped."""
+    calls: dict[str, int] = {}
     for match in _LEXEMES.finditer(source.text):
         if match[0].startswith('"'):
             if "`" in match[0]:
                 raise UnsupportedSpl("a backtick in a string", *source.line_column(match.start()))
         elif len(match[0]) < 3:
             raise UnsupportedSpl("a backtick without a macro name", *source.line_column(match.start()))
-        elif first is None:
-            first = match.start(), match[0][1:-1]
-    return first
+        else:
+            calls.setdefault(match[0][1:-1], match.start())
+    return calls
 
 
 @functools.cache
@@ -106,14 +111,9 @@ def parse(text: str, macros: Mapping[str, str]) -> tuple[Tree[Token], Source]:
 
 def macros_of(conf: str) -> dict[str, str]:
     """The definitions of a macros.conf that take no arguments."""
-    found: dict[str, str] = {}
-    name = ""
-    for line in conf.splitlines():
-        if stanza := re.fullmatch(r"\[([^\]]+)\]\s*", line):
-            name = stanza[1]
-        elif (definition := re.match(r"definition\s*=\s*(.*)", line)) and name:
-            found[name] = definition[1].strip()
-    return found
+    return {
+        name: settings["definition"] for name, settings in read_conf(conf).items() if "definition" in settings
+    }
 
 
 def string_value(token: str) -> str:

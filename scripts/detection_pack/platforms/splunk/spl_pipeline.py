@@ -1,7 +1,8 @@
 """A pipeline of SPL commands as one SQL statement.
 
-Every row carries where it comes from, in columns that no command drops: the id of its event, and after
-`stats` its group, the start of its window (the `_time` of the group) and the first aggregate.
+Every row carries where it comes from, in columns that no command drops: the id of its event (of `tstats`, the
+ids of its group), and after `stats` its group, the start of its window (the `_time` of the group) and the
+first aggregate.
 """
 
 from __future__ import annotations
@@ -11,11 +12,10 @@ from dataclasses import dataclass
 
 from lark import Token, Tree
 
-from detection_pack.platforms.splunk.spl_parser import Source, UnsupportedSpl, string_value
-from detection_pack.platforms.splunk.spl_search import SearchTerms, seconds
+from detection_pack.platforms.splunk.spl_parser import UnsupportedSpl, string_value
+from detection_pack.platforms.splunk.spl_search import seconds
 from detection_pack.platforms.splunk.spl_sql import (
     Expressions,
-    Node,
     Relation,
     Sql,
     as_bool,
@@ -23,13 +23,18 @@ from detection_pack.platforms.splunk.spl_sql import (
     column,
     quoted,
 )
+from detection_pack.platforms.splunk.spl_steps import (
+    EVENT_COLUMNS,
+    EVENTS,
+    ORIGIN,
+    SQL_TYPES,
+    Steps,
+    tree_of,
+)
 
-ORIGIN = ("__id", "__group", "__window", "__value")
-_EVENTS = """SELECT id AS __id, CAST(NULL AS VARCHAR[]) AS __group, CAST(NULL AS DOUBLE) AS __window,
-    CAST(NULL AS DOUBLE) AS __value, fields AS __fields, _time AS "f:_time", [sourcetype] AS "f:sourcetype",
-    tag AS "f:tag", [_raw] AS "f:_raw" FROM splunk_events"""
-_EVENT_COLUMNS = {"_time": "num", "sourcetype": "mv", "tag": "mv", "_raw": "mv"}
-_SQL_TYPES = {"str": "VARCHAR", "num": "DOUBLE", "mv": "VARCHAR[]", "null": "VARCHAR"}
+#: The tables of the data sets that `tstats` reads, by the name that it calls them.
+_DATA_SETS = {"Endpoint.Processes": "splunk_endpoint_processes"}
+_DATA_SET = """SELECT id AS __id, fields AS __fields, _time AS "f:_time" FROM """
 
 
 @dataclass(frozen=True)
@@ -40,12 +45,8 @@ class Statement:
     columns: dict[str, str]
 
 
-class Pipelines:
-    """Translates one parsed search; ``now`` is in seconds."""
-
-    def __init__(self, source: Source, now: float) -> None:
-        self.source, self.now = source, now
-        self.steps: list[str] = []
+class Pipelines(Steps):
+    """Translates one parsed search."""
 
     def statement(self, tree: Tree[Token]) -> Statement:
         inner = tree.children[0]
@@ -57,15 +58,12 @@ class Pipelines:
             f"WITH {', '.join(self.steps)} SELECT {fields} FROM {final.name}{ordered}", dict(final.columns)
         )
 
-    def step(self, sql: str, columns: dict[str, str], is_open: bool) -> Relation:
-        name = f"s{len(self.steps)}"
-        self.steps.append(f"{name} AS ({sql})")
-        return Relation(name, columns, is_open)
-
     def pipeline(self, tree: Tree[Token]) -> Relation:
         first, *commands = (c for c in tree.children if isinstance(c, Tree))
         if tree.data == "searching":
-            relation = self.search(self.step(_EVENTS, dict(_EVENT_COLUMNS), True), first)
+            relation = self.ranged(self.step(EVENTS, dict(EVENT_COLUMNS), True), first)
+        elif first.data == "tstats":
+            relation = self.tstats(first)
         else:
             relation = self.several(first)
         for command in commands:
@@ -102,39 +100,57 @@ class Pipelines:
             selects.append(f"SELECT {', '.join(kept)} FROM {branch.name}")
         return self.step(" UNION ALL ".join(selects), types, is_open)
 
+    def tstats(self, tree: Tree[Token]) -> Relation:
+        """Groups of a data set. A null in a group drops the row unless `fillnull_value` replaces it; the
+        summaries of the model are complete here, so their options change nothing (Search Reference,
+        "tstats")."""
+        tokens = [c for c in tree.children if isinstance(c, Token)]
+        place = self.source.line_column(tree.meta.start_pos)
+        data_set, *names = (str(t) for t in tokens if t.type == "WORD")
+        if data_set not in _DATA_SETS:
+            raise UnsupportedSpl(f"the data set {data_set}", *place)
+        subtrees = [c for c in tree.children if isinstance(c, Tree)]
+        options = dict(_option(c) for c in subtrees if c.data == "summary_option")
+        terms = next(c for c in subtrees if c.data == "search_expr")
+        found = self.ranged(
+            self.step(f"{_DATA_SET}{_DATA_SETS[data_set]}", {"_time": "num"}, True),
+            terms,
+        )
+        fill = options.get("fillnull_value")
+        by = {n: as_text(found.reference(n)) for n in names}
+        if fill is not None:
+            by = {n: f"coalesce({text}, {quoted(fill)})" for n, text in by.items()}
+        columns = dict.fromkeys(names, "str")
+        made = {}
+        for aggregate in (c for c in subtrees if c.data == "aggregate"):
+            name, value = self.aggregate(found, aggregate)
+            made[name], columns[name] = value.text, value.type
+        values = [
+            "list(__id ORDER BY __id) AS __ids",
+            "CAST(NULL AS VARCHAR[]) AS __group",
+            "CAST(NULL AS DOUBLE) AS __window",
+            "CAST(NULL AS DOUBLE) AS __value",
+            *(f"{text} AS {column(n)}" for n, text in (by | made).items()),
+        ]
+        present = " AND ".join(f"{text} IS NOT NULL" for text in by.values())
+        source = f"FROM {found.name} WHERE {present} GROUP BY {', '.join(by.values())}"
+        return self.step(f"SELECT {', '.join(values)} {source}", columns, False)
+
     # --- commands ------------------------------------------------------------------------------------
 
-    def search(self, relation: Relation, tree: Tree[Token]) -> Relation:
-        terms = tree if tree.data == "search_expr" else _tree(tree.children[0])
-        condition = SearchTerms(relation, self.source, self.now).compile(terms)
-        return self._filtered(relation, condition)
-
     def where(self, relation: Relation, tree: Tree[Token]) -> Relation:
-        condition = Expressions(relation, self.source).compile(_tree(tree.children[0]))
-        return self._filtered(relation, as_bool(condition))
-
-    def _filtered(self, relation: Relation, condition: str) -> Relation:
-        sql = f"SELECT * FROM {relation.name} WHERE {condition}"
-        return self.step(sql, dict(relation.columns), relation.open)
+        condition = Expressions(relation, self.source).compile(tree_of(tree.children[0]))
+        return self.filtered(relation, as_bool(condition))
 
     def eval(self, relation: Relation, tree: Tree[Token]) -> Relation:
         """Assignments are made from left to right, each seeing those before it (Search Reference, "eval")."""
         for assignment in tree.children:
-            name_token, _eq, expression = _tree(assignment).children
+            name_token, _eq, expression = tree_of(assignment).children
             value = Expressions(relation, self.source).compile(expression)
             if value.type == "bool":
                 raise UnsupportedSpl("eval cannot assign a truth value")
-            relation = self._assigned(relation, str(name_token).strip("'"), value)
+            relation = self.assigned(relation, str(name_token).strip("'"), value)
         return relation
-
-    def _assigned(self, relation: Relation, name: str, value: Sql) -> Relation:
-        sql_type = _SQL_TYPES[value.type]
-        made = f"CAST({value.text} AS {sql_type}) AS {column(name)}"
-        rest = f"* EXCLUDE ({column(name)})" if name in relation.columns else "*"
-        columns = {n: t for n, t in relation.columns.items() if n != name} | {
-            name: "str" if value.type == "null" else value.type
-        }
-        return self.step(f"SELECT {rest}, {made} FROM {relation.name}", columns, relation.open)
 
     def bin(self, relation: Relation, tree: Tree[Token]) -> Relation:
         """`_time` down to the start of its span. Spans of hours start at the hour (Search Reference, "bin");
@@ -144,7 +160,7 @@ class Pipelines:
             raise UnsupportedSpl(f"bin of {name}")
         size = seconds(span)
         time = relation.reference("_time")
-        return self._assigned(relation, "_time", Sql(f"floor({time.text} / {size}) * {size}", "num"))
+        return self.assigned(relation, "_time", Sql(f"floor({time.text} / {size}) * {size}", "num"))
 
     def fillnull(self, relation: Relation, tree: Tree[Token]) -> Relation:
         _eq, value, *names = (str(t) for t in tree.children)
@@ -152,7 +168,7 @@ class Pipelines:
             filled = Sql(
                 f"coalesce({as_text(relation.reference(name))}, {quoted(string_value(value))})", "str"
             )
-            relation = self._assigned(relation, name, filled)
+            relation = self.assigned(relation, name, filled)
         return relation
 
     def stats(self, relation: Relation, tree: Tree[Token]) -> Relation:
@@ -164,7 +180,7 @@ class Pipelines:
         columns = {n: "num" if v.type == "num" else "str" for n, v in keys.items()}
         made = {}
         for aggregate in aggregates:
-            name, value = self._aggregate(relation, aggregate)
+            name, value = self.aggregate(relation, aggregate)
             made[name], columns[name] = value.text, value.type
         first = next(iter(made))
         if columns[first] != "num":
@@ -173,7 +189,7 @@ class Pipelines:
         grouped = f"[{', '.join(group)}]" if group else "CAST([] AS VARCHAR[])"
         window = by.get("_time", "CAST(NULL AS DOUBLE)")
         values = [
-            "CAST(NULL AS VARCHAR) AS __id",
+            "CAST([] AS VARCHAR[]) AS __ids",
             f"{grouped} AS __group",
             f"{window} AS __window",
             f"CAST({made[first]} AS DOUBLE) AS __value",
@@ -185,37 +201,11 @@ class Pipelines:
         sql = f"SELECT {', '.join(values)} {source}"
         return self.step(sql, columns, False)
 
-    def _aggregate(self, relation: Relation, tree: Tree[Token]) -> tuple[str, Sql]:
-        function, *argument, _as, alias = (c for c in tree.children)
-        value = Sql("NULL", "null")
-        if argument and isinstance(argument[0], Tree):
-            value = Expressions(relation, self.source).compile(argument[0].children[0])
-        elif argument:
-            value = relation.reference(str(argument[0]))
-        match (str(function), len(argument)):
-            case ("count", 0):
-                made = Sql("CAST(count(*) AS DOUBLE)", "num")
-            case ("dc", 1):
-                made = Sql(f"CAST(count(DISTINCT {as_text(value)}) AS DOUBLE)", "num")
-            case ("min" | "max" as name, 1) if value.type == "num":
-                made = Sql(f"{name}({value.text})", "num")
-            case ("sum" | "avg" as name, 1):
-                number = value.text if value.type == "num" else f"TRY_CAST({as_text(value)} AS DOUBLE)"
-                made = Sql(f"{name}({number})", "num")
-            case ("values", 1):
-                # Distinct, in lexicographical order (Search Reference, "Multivalue stats functions").
-                each = value.text if value.type == "mv" else f"[{as_text(value)}]"
-                listed = f"list_filter(flatten(list({each})), lambda v: v IS NOT NULL)"
-                made = Sql(f"nullif(list_sort(list_distinct({listed})), [])", "mv")
-            case (name, _):
-                raise UnsupportedSpl(f"the aggregate {name}")
-        return str(alias), made
-
     def table(self, relation: Relation, tree: Tree[Token]) -> Relation:
         names = list(dict.fromkeys(str(c) for c in tree.children))
         found = {n: relation.reference(n) for n in names}
         columns = {n: "str" if v.type == "null" else v.type for n, v in found.items()}
-        values = [f"CAST({v.text} AS {_SQL_TYPES[v.type]}) AS {column(n)}" for n, v in found.items()]
+        values = [f"CAST({v.text} AS {SQL_TYPES[v.type]}) AS {column(n)}" for n, v in found.items()]
         return self.step(f"SELECT {', '.join([*ORIGIN, *values])} FROM {relation.name}", columns, False)
 
     def sort(self, relation: Relation, tree: Tree[Token]) -> Relation:
@@ -227,10 +217,45 @@ class Pipelines:
         sql = f"SELECT *, {order} FROM {relation.name}"
         return self.step(sql, dict(relation.columns), relation.open)
 
+    def rename(self, relation: Relation, tree: Tree[Token]) -> Relation:
+        """``rename prefix* AS *``: the fields of the prefix without it (Search Reference, "rename")."""
+        pattern, _as, wanted = (str(c) for c in tree.children)
+        if not pattern.endswith("*") or wanted != "*" or "*" in pattern[:-1] or relation.open:
+            raise UnsupportedSpl(f"rename {pattern} AS {wanted}")
+        names = {n: n.removeprefix(pattern[:-1]) for n in relation.columns}
+        if len(set(names.values())) != len(names):
+            raise UnsupportedSpl("rename to a field that is there")
+        values = [f"{column(old)} AS {column(new)}" for old, new in names.items()]
+        columns = {names[n]: t for n, t in relation.columns.items()}
+        return self.step(f"SELECT {', '.join([*ORIGIN, *values])} FROM {relation.name}", columns, False)
 
-def _tree(node: Node) -> Tree[Token]:
-    assert isinstance(node, Tree)
-    return node
+    def lookup(self, relation: Relation, tree: Tree[Token]) -> Relation:
+        """``lookup table f1, f2 OUTPUT f AS g``: the first row whose fields are all equal; null where none is
+        (Search Reference, "lookup"). An empty cell of a CSV file is no value and equals nothing."""
+        names = [str(c) for c in tree.children if isinstance(c, Token) and c.type == "NAME"]
+        table, *keys, output, alias = names
+        if table not in self.lookups:
+            raise UnsupportedSpl(f"the lookup {table!r} is not defined")
+        known = self.lookups[table]
+        fold = "{}" if known.case_sensitive else "lower({})"
+        rows = [[str(n), *(row.get(k) or "" for k in (*keys, output))] for n, row in enumerate(known.rows)]
+        rows = [row for row in rows if all(row[1:-1])]
+        if not rows:
+            return self.assigned(relation, alias, Sql("NULL", "null"))
+        listed = ", ".join(f"({row[0]}, {', '.join(quoted(v) for v in row[1:])})" for row in rows)
+        columns = ", ".join(["place", *(f"k{n}" for n in range(len(keys))), "output"])
+        equal = " AND ".join(
+            f"{fold.format(f'k{n}')} = {fold.format(as_text(relation.reference(key)))}"
+            for n, key in enumerate(keys)
+        )
+        known_rows = f"(VALUES {listed}) AS t({columns})"
+        found = f"(SELECT nullif(arg_min(output, place), '') FROM {known_rows} WHERE {equal})"
+        return self.assigned(relation, alias, Sql(found, "str"))
+
+
+def _option(tree: Tree[Token]) -> tuple[str, str]:
+    name, _eq, value = (str(c) for c in tree.children)
+    return name, string_value(value) if value.startswith('"') else value
 
 
 def _common_type(values: list[Sql]) -> str:
@@ -244,7 +269,7 @@ def _converted(value: Sql, wanted: str) -> str:
     if value.type == wanted:
         return value.text
     if value.type == "null":
-        return f"CAST(NULL AS {_SQL_TYPES[wanted]})"
+        return f"CAST(NULL AS {SQL_TYPES[wanted]})"
     if wanted == "mv":
         text = as_text(value)
         return f"(CASE WHEN {text} IS NOT NULL THEN [{text}] END)"

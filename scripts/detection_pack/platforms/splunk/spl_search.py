@@ -56,6 +56,17 @@ class SearchTerms:
             return self._time(inner)
         return self._any(node)
 
+    def times(self, node: Tree[Token]) -> set[str]:
+        """The time modifiers among the outermost terms."""
+        found = set()
+        for part in node.children:
+            inner = part
+            while isinstance(inner, Tree) and inner.data == "search_or" and len(inner.children) == 1:
+                inner = inner.children[0]
+            if isinstance(inner, Tree) and inner.data == "compared":
+                found.add(_name(inner.children[0]))
+        return found & set(_TIME_TERMS)
+
     def _time(self, node: Tree[Token]) -> str:
         name, operator, value = node.children
         text = _text(value)

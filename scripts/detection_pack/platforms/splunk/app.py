@@ -1,0 +1,259 @@
+"""The Splunk app of the pack: every search as a scheduled alert, its macros and its allow-list.
+
+Sources: savedsearches.conf, macros.conf, transforms.conf, app.conf and default.meta of the Admin Manual; for
+Enterprise Security the savedsearches.conf of Splunk's own content (action.correlationsearch, action.notable,
+action.risk). Searches come disabled. Without Enterprise Security nothing reads those three actions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from detection_pack.pack import Pack, Rule
+from detection_pack.platforms.splunk.archive import tgz
+from detection_pack.platforms.splunk.conf import Stanzas, conf_text, one_line
+from detection_pack.platforms.splunk.query import EXCLUSIONS, SplunkQuery
+
+APP = "remote_email_collection"
+LABEL = "Remote Email Collection"
+ABOUT = "Detections of MITRE ATT&CK T1114.002, Remote Email Collection, built from Sigma rules."
+
+ALLOWLIST = f"{APP}_allowlist"
+ALLOWLIST_HEADER = "UserId,ClientIP,reason\n"
+#: A result that the allow-list names by user and source is dropped. A lookup without rows finds nothing, so
+#: an empty list drops nothing; a subsearch without rows would become the text NOT ().
+EXCLUSION = f"lookup {ALLOWLIST} UserId, ClientIP OUTPUT UserId AS allowed | where isnull(allowed)"
+
+#: The suffix of the search that reads the accelerated data set.
+ON_DATA_SET = ".tstats"
+
+#: By level: severity in Enterprise Security, `alert.severity` (1 debug to 6 fatal), risk score.
+SEVERITIES = {
+    "informational": ("informational", "2", 10),
+    "low": ("low", "3", 25),
+    "medium": ("medium", "4", 50),
+    "high": ("high", "5", 75),
+    "critical": ("critical", "6", 90),
+}
+#: Canonical fields that name a host: as the source of an alert they are at risk themselves.
+HOSTS = frozenset({"Computer"})
+
+LICENSE = ("Detection Rule License 1.1", "https://github.com/SigmaHQ/Detection-Rule-License")
+
+
+def app_archive(pack: Pack, made: Mapping[str, SplunkQuery], macros: Stanzas) -> bytes:
+    """The app as a .tgz; ``made`` holds the searches of the pack's rules, ``macros`` what they call."""
+    return tgz({f"{APP}/{path}": text.encode() for path, text in app_files(pack, made, macros).items()})
+
+
+def app_files(pack: Pack, made: Mapping[str, SplunkQuery], macros: Stanzas) -> dict[str, str]:
+    """The files of the app by path."""
+    rules = [rule for rule in pack.rules if rule.name in made]
+    exclusion = {
+        EXCLUSIONS: {**macros[EXCLUSIONS], "definition": EXCLUSION},
+    }
+    return {
+        "README.md": _readme(pack.version, rules),
+        "app.manifest": json.dumps(_manifest(pack.version, _authors(rules)), indent=2, ensure_ascii=False)
+        + "\n",
+        "default/app.conf": conf_text(_app_conf(pack.version, _authors(rules))),
+        "default/macros.conf": conf_text(macros | exclusion),
+        "default/savedsearches.conf": conf_text(saved_searches(rules, made)),
+        "default/transforms.conf": conf_text(
+            {ALLOWLIST: {"filename": f"{ALLOWLIST}.csv", "case_sensitive_match": "false", "max_matches": "1"}}
+        ),
+        f"lookups/{ALLOWLIST}.csv": ALLOWLIST_HEADER,
+        "metadata/default.meta": _META,
+    }
+
+
+# Macros stay inside the app: a site may have its own o365_management_activity. Enterprise Security lists the
+# searches of other apps only if they are exported.
+_META = """[]
+access = read : [ * ], write : [ admin, sc_admin ]
+export = none
+
+[savedsearches]
+export = system
+
+[lookups]
+export = system
+
+[transforms]
+export = system
+"""
+
+
+def saved_searches(rules: Sequence[Rule], made: Mapping[str, SplunkQuery]) -> Stanzas:
+    """A stanza a search, named as its file in queries/."""
+    stanzas: Stanzas = {}
+    for rule in rules:
+        query = made[rule.name]
+        for stanza, text in ((rule.name, query.text), (rule.name + ON_DATA_SET, query.data_set_text)):
+            if text is not None:
+                stanzas[stanza] = saved_search(rule, stanza, text)
+    return stanzas
+
+
+def check_saved_searches(rule: Rule, query: SplunkQuery) -> None:
+    """Raises `PackError` for a rule that savedsearches.conf cannot hold."""
+    try:
+        conf_text(saved_searches([rule], {rule.name: query}))
+    except ValueError as error:
+        raise rule.refused(error, "name") from error
+
+
+def saved_search(rule: Rule, stanza: str, text: str) -> dict[str, str]:
+    """The settings of one scheduled search.
+
+    It runs each hour over the whole look-back, because audit records arrive late, and throttles what it has
+    already shown. The minute comes from the name, so that the searches do not start together.
+    """
+    severity, number, _ = SEVERITIES.get(rule.level, SEVERITIES["medium"])
+    label = one_line(rule.title) + (" (data model)" if stanza.endswith(ON_DATA_SET) else "")
+    throttled = [c for c, field in (("UserId", rule.alert.user), ("ClientIP", rule.alert.source)) if field]
+    minute = int.from_bytes(hashlib.sha256(stanza.encode()).digest()[:4], "big") % 60
+    described = one_line(rule.main.data.get("description") or rule.title)
+    author = one_line(rule.main.data.get("author") or "unknown")
+    described = f"{described} Sigma rule {rule.id} by {author}, {LICENSE[0]}."
+    return {
+        "search": text.rstrip("\n"),
+        "description": described,
+        "disabled": "1",
+        "enableSched": "1",
+        "cron_schedule": f"{minute} * * * *",
+        "dispatch.earliest_time": f"-{rule.lookback}",
+        "dispatch.latest_time": "now",
+        "schedule_window": "auto",
+        "allow_skew": "5m",
+        "counttype": "number of events",
+        "relation": "greater than",
+        "quantity": "0",
+        "alert.track": "1",
+        "alert.severity": number,
+        # One alert a result: fields to throttle by belong to alerts a result (savedsearches.conf).
+        "alert.digest_mode": "0",
+        "alert.suppress": "1",
+        "alert.suppress.fields": ",".join(throttled or ["DetectionType"]),
+        "alert.suppress.period": rule.lookback,
+        "action.correlationsearch.enabled": "1",
+        "action.correlationsearch.label": literal(label),
+        "action.correlationsearch.annotations": _json(_annotations(rule)),
+        "action.notable": "1",
+        "action.notable.param.rule_title": f"{literal(label)} : $UserId$ , $ClientIP$",
+        "action.notable.param.rule_description": f"$DetectionDetail$ . {literal(described)}",
+        "action.notable.param.security_domain": _domain(rule),
+        "action.notable.param.severity": severity,
+        "action.risk": "1",
+        "action.risk.param._risk": _json(_risk(rule)),
+        "action.risk.param._risk_message": f"{literal(one_line(rule.alert.type))} : $UserId$ , $ClientIP$",
+        "action.risk.param.verbose": "0",
+    }
+
+
+def literal(text: str) -> str:
+    """Text of a rule for an alert action, in which ``$name$`` is replaced by a value of the result.
+
+    No escape for a dollar sign is documented there, so a blank breaks what would be a name.
+    """
+    return re.sub(r"\$(?=[^$\s]*\$)", "$ ", text)
+
+
+def _annotations(rule: Rule) -> dict[str, Any]:
+    found: dict[str, Any] = {"mitre_attack": list(rule.techniques), "sigma_rule": [rule.id]}
+    if rule.main.data.get("confidence") is not None:
+        found["sigma_confidence"] = [one_line(rule.main.data["confidence"])]
+    return {key: value for key, value in found.items() if value}
+
+
+def _risk(rule: Rule) -> list[dict[str, Any]]:
+    """Who gains risk: the account, and the host where the source of the alert is one; an address is a threat
+    object."""
+    _, _, score = SEVERITIES.get(rule.level, SEVERITIES["medium"])
+    found: list[dict[str, Any]] = []
+    if rule.alert.user is not None:
+        found.append({"risk_object_field": "UserId", "risk_object_type": "user", "risk_score": score})
+    if rule.alert.source in HOSTS:
+        found.append({"risk_object_field": "ClientIP", "risk_object_type": "system", "risk_score": score})
+    elif rule.alert.source is not None:
+        found.append({"threat_object_field": "ClientIP", "threat_object_type": "ip_address"})
+    return found
+
+
+def _domain(rule: Rule) -> str:
+    return "endpoint" if rule.logsource.get("category") == "process_creation" else "threat"
+
+
+def _json(value: Any) -> str:
+    # ASCII only, a dollar sign too: the text is JSON again when the action reads it.
+    return json.dumps(value).replace("$", "\\u0024")
+
+
+def _authors(rules: Sequence[Rule]) -> list[str]:
+    named = dict.fromkeys(one_line(rule.main.data.get("author") or "") for rule in rules)
+    return [name for name in named if name] or ["unknown"]
+
+
+def _app_conf(version: str, authors: Sequence[str]) -> Stanzas:
+    return {
+        "install": {"is_configured": "0", "build": "1"},
+        "ui": {"is_visible": "0", "label": LABEL},
+        "launcher": {"author": ", ".join(authors), "description": ABOUT, "version": version},
+        "package": {"id": APP, "check_for_updates": "0"},
+        "id": {"name": APP, "version": version},
+    }
+
+
+def _manifest(version: str, authors: Sequence[str]) -> dict[str, Any]:
+    """app.manifest, schema 2.0.0 of Splunk's packaging toolkit."""
+    return {
+        "schemaVersion": "2.0.0",
+        "info": {
+            "title": LABEL,
+            "id": {"group": None, "name": APP, "version": version},
+            "author": [{"name": name, "email": None, "company": None} for name in authors],
+            "releaseDate": None,
+            "description": ABOUT,
+            "classification": {
+                "intendedAudience": "Security Operations",
+                "categories": ["Security, Fraud & Compliance"],
+                "developmentStatus": "Production/Stable",
+            },
+            "commonInformationModels": None,
+            "license": {"name": LICENSE[0], "text": None, "uri": LICENSE[1]},
+            "privacyPolicy": {"name": None, "text": None, "uri": None},
+            "releaseNotes": {"name": "README", "text": "./README.md", "uri": None},
+        },
+        "dependencies": None,
+        "tasks": None,
+        "inputGroups": None,
+        "incompatibleApps": None,
+        "platformRequirements": {"splunk": {"Enterprise": ">=9.0"}},
+        "supportedDeployments": ["_standalone", "_distributed", "_search_head_clustering"],
+        "targetWorkloads": ["_search_heads"],
+    }
+
+
+def _readme(version: str, rules: Sequence[Rule]) -> str:
+    lines = [
+        f"# {LABEL} {version}",
+        "",
+        ABOUT,
+        "",
+        "Every search is a disabled, scheduled alert. Before you enable one, set the macros o365_index and",
+        "endpoint_index to your indexes. Results that are allowed go into the lookup file",
+        f"{ALLOWLIST}.csv, a row for each pair of UserId and ClientIP; the macro <name>_filter",
+        "takes any other condition. Keep your changes outside default/ and save the lookup file before an",
+        "upgrade.",
+        "",
+        f"Rules under the {LICENSE[0]}, {LICENSE[1]}:",
+        "",
+    ]
+    for rule in rules:
+        author = one_line(rule.main.data.get("author") or "unknown")
+        lines.append(f"- {rule.name}: {one_line(rule.title)} ({rule.id}), by {author}")
+    return "\n".join(lines) + "\n"

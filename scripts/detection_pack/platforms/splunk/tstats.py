@@ -1,0 +1,101 @@
+"""The second form of a process rule: the accelerated data set Endpoint.Processes, read by `tstats`.
+
+The Common Information Model calculates some fields of the data set (Splunk_SA_CIM, Endpoint.json): what an
+event lacks is "unknown" there, and a missing process name is taken from the command line. `tstats` drops a
+row whose group has a null unless `fillnull_value` names a text for it (Search Reference, "tstats"), and the
+same text is used. So `tstats` narrows by what must be in a field, the added texts are taken away again, a
+name with its path, and then one `where` decides the whole condition, as in the plain search.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from sigma.conversion.state import ConversionState
+
+from detection_pack.platforms.splunk.backend import PackSplunkBackend
+from detection_pack.platforms.splunk.predicates import conjuncts, text_predicate
+
+MODEL, DATASET = "Endpoint", "Processes"
+#: Log sources of Sigma whose events are in the data set.
+CATEGORY = "process_creation"
+#: What stands for an absent value, in the data set and in the groups of `tstats`.
+ABSENT = "unknown"
+
+OPTIONS_MACRO = "endpoint_processes_summaries"
+OPTIONS = f"summariesonly=false allow_old_summaries=true fillnull_value={ABSENT}"
+
+#: The fields of the data set that events bring themselves (Common Information Model manual, "Endpoint").
+FIELDS = frozenset(
+    {
+        "dest",
+        "original_file_name",
+        "parent_process",
+        "parent_process_guid",
+        "parent_process_id",
+        "parent_process_name",
+        "parent_process_path",
+        "process",
+        "process_current_directory",
+        "process_guid",
+        "process_hash",
+        "process_id",
+        "process_integrity_level",
+        "process_name",
+        "process_path",
+        "user",
+    }
+)
+
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+#: Conditions that tell an empty value from an absent one, and keywords: neither is in the data set.
+_BEYOND = re.compile(r'_raw|coalesce\([^()]*,"x"\)=""|isnotnull\(')
+
+
+class TstatsBackend(PackSplunkBackend):
+    """Gives the narrowing terms and, on the next line, the whole condition as a `where` expression."""
+
+    def finish_query(self, rule: Any, query: Any, state: ConversionState) -> str:
+        terms = []
+        for part in conjuncts(query):
+            if part.text is None or part.derived:
+                continue
+            match = dataclasses.replace(part.text, field=f"{DATASET}.{part.text.field}")
+            terms.append(str(text_predicate(match).search))
+        return f"{' '.join(terms)}\n{query.where}"
+
+
+def data_set_search(name: str, converted: str, view: str, file_names: Mapping[str, str]) -> str | None:
+    """The search of a rule on the data set, up to its view; None where the data set cannot answer it.
+
+    ``converted`` is what `TstatsBackend` gives, ``file_names`` the field of the file name by the field of
+    its path.
+    """
+    terms, where = converted.split("\n", 1)
+    if _BEYOND.search(where):
+        return None
+    read = set(re.findall(r"\w+", _STRING.sub("", f"{where}\n{view}"))) & FIELDS
+    names = {file: path for path, file in file_names.items() if file in read}
+    fields = sorted(read | set(names.values()))
+    if not fields:
+        return None
+    restored = [f"{file}={_unless(path, file)}" for file, path in sorted(names.items())]
+    restored += [f"{field}={_unless(field, field)}" for field in fields if field not in names]
+    return "\n".join(
+        (
+            f"| tstats `{OPTIONS_MACRO}` count AS count min(_time) AS firstTime"
+            f" FROM datamodel={MODEL}.{DATASET} WHERE earliest=`{name}_lookback` latest=now"
+            f"{' ' if terms else ''}{terms} BY {' '.join(f'{DATASET}.{field}' for field in fields)}",
+            f"| rename {DATASET}.* AS *",
+            f"| eval {', '.join(restored)}",
+            f"| where {where}",
+            "| eval _time=firstTime",
+        )
+    )
+
+
+def _unless(tested: str, field: str) -> str:
+    return f'if({tested}="{ABSENT}",null(),{field})'

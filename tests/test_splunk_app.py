@@ -1,0 +1,567 @@
+"""The trap: an app that installs and then finds nothing, or something else than the pack's own queries.
+
+A search that a .conf file cuts at a backslash, a title that starts a stanza of its own, an empty allow-list
+that drops every result, an accelerated data set that fills absent fields: each is executed here out of the
+archive, as it is shipped.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import io
+import json
+import subprocess
+import sys
+import tarfile
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conftest import DIST, ROOT
+from detection_pack.build import rule_entries
+from detection_pack.events import Clock, Event, Hit
+from detection_pack.findings import PackError
+from detection_pack.pack import Pack, Pipeline, Rule, load_pipeline, load_rule
+from detection_pack.platforms.splunk import engine
+from detection_pack.platforms.splunk.app import (
+    ALLOWLIST,
+    ALLOWLIST_HEADER,
+    APP,
+    ON_DATA_SET,
+    check_saved_searches,
+    literal,
+    saved_searches,
+)
+from detection_pack.platforms.splunk.app_engine import App, open_app, run, run_app
+from detection_pack.platforms.splunk.archive import tgz
+from detection_pack.platforms.splunk.artefacts import artefacts, macros_conf
+from detection_pack.platforms.splunk.conf import Stanzas, conf_text, one_line, read_conf
+from detection_pack.platforms.splunk.engine import Row, Workspace, execute
+from detection_pack.platforms.splunk.query import EXCLUSIONS, SplunkQuery, queries
+from detection_pack.platforms.splunk.spl_parser import UnsupportedSpl, macros_of
+from detection_pack.platforms.splunk.spl_steps import Lookup
+from detection_pack.replay import all_cases, clock_for
+from judges import require
+
+NOW = Clock(datetime(2024, 2, 1, 18, 0, tzinfo=UTC))
+PROCESS = {"product": "windows", "category": "process_creation"}
+
+
+@functools.cache
+def no_appinspect() -> str | None:
+    """Why Splunk's AppInspect cannot be asked; None if it can."""
+    try:
+        import splunk_appinspect.main  # noqa: F401
+    except ImportError as error:
+        return f"splunk-appinspect cannot be imported ({error}); it needs the system's libmagic"
+    return None
+
+
+def splunk_reads(text: str) -> Stanzas:
+    """A .conf file as Splunk's own reader in AppInspect sees it, which must find no fault in it."""
+    require(no_appinspect())
+    from splunk_appinspect.configuration_file import ConfigurationFile
+    from splunk_appinspect.configuration_parser import configuration_lexer, parse
+
+    found = parse(text, ConfigurationFile(), configuration_lexer)
+    assert not list(found.errors)
+    return {
+        section.name: {name: option.value for name, option in section.options.items()}
+        for section in found.sections()
+    }
+
+
+def packed(path: Path) -> dict[str, str]:
+    with tarfile.open(path, "r:gz") as archive:
+        names = [m for m in archive.getmembers() if m.isfile()]
+        return {m.name.removeprefix(f"{APP}/"): archive.extractfile(m).read().decode() for m in names}  # type: ignore[union-attr]
+
+
+@pytest.fixture(scope="module")
+def app_path(pack: Pack) -> Path:
+    return DIST / "splunk" / f"{APP}-{pack.version}.tgz"
+
+
+@pytest.fixture(scope="module")
+def files(app_path: Path) -> dict[str, str]:
+    return packed(app_path)
+
+
+@pytest.fixture(scope="module")
+def events(pack: Pack) -> list[Event]:
+    cases = all_cases(ROOT, pack.rules)
+    return [event for listed in cases.values() for case in listed for event in case.events]
+
+
+# --- the .conf files -----------------------------------------------------------------------------------
+
+
+def test_saved_searches_are_the_query_files_byte_for_byte(files: dict[str, str]) -> None:
+    text = files["default/savedsearches.conf"]
+    shipped = {path.stem: path.read_bytes() for path in (DIST / "splunk" / "queries").glob("*.spl")}
+    for reader in (read_conf, splunk_reads):
+        found = {name: (s["search"] + "\n").encode() for name, s in reader(text).items()}
+        assert found == shipped
+
+
+def test_both_readers_agree_on_every_file(files: dict[str, str]) -> None:
+    confs = [text for path, text in files.items() if path.endswith(".conf")]
+    assert len(confs) == 4
+    for text in confs:
+        assert splunk_reads(text) == read_conf(text)
+
+
+def test_macros_are_those_of_the_queries_but_for_the_allow_list(files: dict[str, str]) -> None:
+    app, plain = (
+        macros_of(text)
+        for text in (files["default/macros.conf"], (DIST / "splunk" / "macros.conf").read_text())
+    )
+    assert {name for name in plain if app[name] != plain[name]} == {EXCLUSIONS}
+    assert app.keys() == plain.keys()
+    assert plain[EXCLUSIONS] == "search *"
+    assert all(plain[f"{rule.name}_filter"] == "search *" for rule in rule_entries(DIST))
+
+
+def test_every_search_is_scheduled_and_waits_to_be_enabled(files: dict[str, str], pack: Pack) -> None:
+    found = read_conf(files["default/savedsearches.conf"])
+    assert set(found) >= {rule.name for rule in pack.rules}
+    for name, setting in found.items():
+        rule = pack.rule(name.removesuffix(ON_DATA_SET))
+        assert (setting["disabled"], setting["enableSched"]) == ("1", "1")
+        assert setting["dispatch.earliest_time"] == f"-{rule.lookback}"
+        assert setting["alert.suppress.fields"] == "UserId,ClientIP"
+        annotations = json.loads(setting["action.correlationsearch.annotations"])
+        assert annotations["mitre_attack"] == list(rule.techniques) == ["T1114.002"]
+        risk = json.loads(setting["action.risk.param._risk"])
+        assert {"risk_object_field": "UserId", "risk_object_type": "user", "risk_score": 75} in risk
+        assert len(risk) == 2 and "\n" not in setting["action.risk.param._risk"]
+        assert str(rule.main.data["author"]) in setting["action.notable.param.rule_description"]
+    assert len({setting["cron_schedule"] for setting in found.values()}) == len(found)
+
+
+def test_version_and_name_are_the_packs(files: dict[str, str], pack: Pack) -> None:
+    conf = read_conf(files["default/app.conf"])
+    manifest = json.loads(files["app.manifest"])
+    assert conf["id"] == {"name": APP, "version": pack.version}
+    assert conf["launcher"]["version"] == pack.version == manifest["info"]["id"]["version"]
+    assert conf["package"]["id"] == APP == manifest["info"]["id"]["name"]
+
+
+NASTY = st.text(
+    st.sampled_from(list("a[]=\\\n\r\t #;$|`\"'\0\x7f\x85\u2028é")), min_size=1, max_size=24
+) | st.text(max_size=24)
+
+
+@settings(max_examples=200, deadline=None)
+@given(NASTY)
+def test_no_text_can_start_a_stanza_or_a_key(text: str) -> None:
+    text = text.encode("utf-8", "replace").decode()
+    written = conf_text({"a": {"one": f"x {one_line(text)}".strip(), "two": "2"}, "b": {"three": "3"}})
+    found = read_conf(written)
+    assert found == {"a": {"one": f"x {one_line(text)}".strip(), "two": "2"}, "b": {"three": "3"}}
+    if no_appinspect() is None:
+        assert splunk_reads(written) == found
+
+
+@pytest.mark.parametrize("name", ["a]b", "[a", "a\nb", "", " a", "default", "DEFAULT"])
+def test_a_name_that_cannot_be_a_stanza_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="stanza"):
+        conf_text({name: {"a": "b"}})
+
+
+@pytest.mark.parametrize("value", ["a\\", "a \\ ", "a\\\nb", "a\\ \nb", " a", "a\n", "a\rb", "\0"])
+def test_a_value_that_would_be_read_otherwise_is_refused(value: str) -> None:
+    with pytest.raises(ValueError, match="cannot be written"):
+        conf_text({"a": {"b": value}})
+
+
+@pytest.mark.parametrize("key", ["", "a b", "a=b", "[a]", "a\n"])
+def test_a_key_that_is_none_is_refused(key: str) -> None:
+    with pytest.raises(ValueError, match="key"):
+        conf_text({"a": {key: "b"}})
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("$token$", "$ token$"),
+        ("$a$b$", "$ a$ b$"),
+        ("costs $5 and $6", "costs $5 and $6"),
+        ("$$", "$ $"),
+        ("$result.x|n$", "$ result.x|n$"),
+        (r"\\fs\c$\x", r"\\fs\c$\x"),
+    ],
+)
+def test_a_rules_text_holds_no_token(text: str, wanted: str) -> None:
+    assert literal(text) == wanted
+
+
+# --- somebody else's rules -----------------------------------------------------------------------------
+
+
+@functools.cache
+def pipeline() -> Pipeline:
+    return load_pipeline("splunk", ROOT / "pipelines" / "splunk.yml")
+
+
+def written(folder: Path, name: str = "case", **document: Any) -> Rule:
+    path = folder / f"{name}.yml"
+    path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    return load_rule(path, "other", named_by_stem=True)
+
+
+def process_rule(folder: Path, detection: str, **more: Any) -> SplunkQuery:
+    made = written(
+        folder, title="Case", logsource=PROCESS, detection=yaml.safe_load(detection), level="high", **more
+    )
+    return queries(made, pipeline())
+
+
+def test_a_hostile_rule_stays_inside_its_stanza(tmp_path: Path) -> None:
+    evil = "x]\n[evil]\nsearch = | delete\n$token$ \\"
+    made = written(
+        tmp_path,
+        title=evil,
+        description=evil,
+        author=evil,
+        confidence=evil,
+        tags=["attack.t1114.002"],
+        logsource=PROCESS,
+        detection={"sel": {"CommandLine|contains": evil}, "condition": "sel"},
+        alert={"type": evil, "detail": evil, "user": "User", "source": "Computer"},
+    )
+    query = queries(made, pipeline())
+    stanzas = saved_searches([made], {"case": query})
+    text = conf_text(stanzas)
+    for reader in (read_conf, splunk_reads):
+        found = reader(text)
+        assert found == stanzas and list(found) == ["case", "case.tstats"]
+    for setting in stanzas.values():
+        actions = [v for k, v in setting.items() if k.startswith("action.") and "annotations" not in k]
+        assert not any("$token$" in value for value in actions)
+    (row,) = execute(
+        query.text,
+        [process("e", CommandLine=evil), process("n", CommandLine="x")],
+        NOW,
+        macros_of(macros_conf([query])),
+    )
+    assert row.event == "e" and row.values["DetectionType"] == evil
+
+
+def test_a_rule_that_would_set_the_defaults_is_refused(tmp_path: Path) -> None:
+    detection = {"sel": {"CommandLine|contains": "x"}, "condition": "sel"}
+    made = written(tmp_path, "default", title="T", logsource=PROCESS, detection=detection)
+    with pytest.raises(PackError, match=r"default\.yml:1: 'default' cannot name a stanza"):
+        check_saved_searches(made, queries(made, pipeline()))
+
+
+# --- the archive ---------------------------------------------------------------------------------------
+
+
+def test_archive_is_the_same_whenever_it_is_made(app_path: Path, pack: Pack) -> None:
+    made = {a.path: a.content for a in artefacts(pack)}
+    content = app_path.read_bytes()
+    assert content == made[f"splunk/{app_path.name}"]
+    assert content[:10] == b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # no time, no name
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        members = archive.getmembers()
+    names = [m.name for m in members]
+    assert names == sorted(names) and {name.split("/")[0] for name in names} == {APP}
+    for member in members:
+        assert (member.mtime, member.uid, member.gid, member.uname, member.gname) == (0, 0, 0, "", "")
+        assert member.mode == (0o755 if member.isdir() else 0o644)
+    assert not [n for n in names if "/." in n or "/local" in n]
+
+
+@pytest.mark.parametrize("size", [0, 1, 0xFFFF, 0x10000, 300_000])
+def test_any_reader_can_open_it(size: int) -> None:
+    content = bytes(i * 7 % 251 for i in range(size))
+    made = tgz({"b/c.txt": content, "a.txt": b"x"})
+    assert made == tgz({"a.txt": b"x", "b/c.txt": content})
+    assert gzip.decompress(made)
+    with tarfile.open(fileobj=io.BytesIO(made), mode="r:gz") as archive:
+        assert archive.getnames() == ["a.txt", "b", "b/c.txt"]
+        file = archive.extractfile("b/c.txt")
+        assert file is not None and file.read() == content
+
+
+@pytest.mark.parametrize("options", [["--mode", "precert"], ["--included-tags", "cloud"]], ids=" ".join)
+def test_splunk_appinspect_finds_nothing(options: list[str], app_path: Path, tmp_path: Path) -> None:
+    require(no_appinspect())
+    report = tmp_path / "report.json"
+    command = [str(Path(sys.executable).with_name("splunk-appinspect")), "inspect", str(app_path), *options]
+    command += ["--output-file", str(report), "--data-format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert report.is_file(), done.stdout + done.stderr
+    found = json.loads(report.read_text(encoding="utf-8"))
+    checks = [c for r in found["reports"] for g in r["groups"] for c in g["checks"]]
+    said = {c["name"]: c["messages"] for c in checks if c["result"] not in ("success", "not_applicable")}
+    assert said == {}
+    assert sum(c["result"] == "success" for c in checks) > 50
+
+
+# --- the app, executed ---------------------------------------------------------------------------------
+
+
+def verdicts(hits: Sequence[Hit]) -> set[tuple[Any, ...]]:
+    return {(h.rule, h.events, h.group, h.window, h.value) for h in hits if h.events or h.group}
+
+
+def test_app_finds_what_the_queries_find(events: list[Event]) -> None:
+    clock, rules = clock_for(events), rule_entries(DIST)
+    plain = engine.run(DIST, rules, events, clock)
+    hits = run_app(DIST, rules, events, clock)
+    assert verdicts(hits) == verdicts(plain)
+    assert {h.rule for h in hits} == {r.name for r in rules} and all(verdicts([h]) for h in hits)
+    seen = {(hit.rule, len(hit.rows)) for hit in plain if hit.rows and hit.group is None}
+    assert {
+        (h.rule, len(h.rows)) for h in hits if not h.artefact.endswith(ON_DATA_SET) and not h.group
+    } == seen
+
+
+def test_a_year_old_event_is_outside_the_shipped_time_range(events: list[Event]) -> None:
+    now = clock_for(events).now
+    later = Clock(now + timedelta(days=365))
+    assert not verdicts(run_app(DIST, rule_entries(DIST), events, later))
+    recent = verdicts(run_app(DIST, rule_entries(DIST), events, Clock(now)))
+    assert recent == verdicts(engine.run(DIST, rule_entries(DIST), events, Clock(now)))
+
+
+def test_time_range_holds_where_the_search_names_none() -> None:
+    listed = [m365(str(hour), f"2024-02-01T{hour}:00:00") for hour in (12, 14, 16)]
+    window = (NOW.now - timedelta(hours=4), NOW.now - timedelta(hours=2))
+    workspace = Workspace(listed)
+
+    def found(spl: str) -> set[str | None]:
+        return {row.event for row in workspace.search(spl, {}, NOW.now, window)}
+
+    assert found("*") == {"14"}
+    assert found("earliest=-10h latest=now") == {"12", "14", "16"}
+    with pytest.raises(UnsupportedSpl, match="one time modifier of two"):
+        found("earliest=-10h")
+
+
+def m365(name: str, time: str = "2024-02-01T12:30:00", **record: Any) -> Event:
+    return Event(name, "m365", {"CreationTime": time, **record})
+
+
+def process(name: str, **record: Any) -> Event:
+    return Event(name, "process", {"UtcTime": "2024-02-01 12:30:00.000", **record})
+
+
+# --- exclusions ----------------------------------------------------------------------------------------
+
+
+def listing(app: App, *rows: dict[str, str]) -> App:
+    return replace(app, lookups={ALLOWLIST: replace(app.lookups[ALLOWLIST], rows=rows)})
+
+
+def test_empty_allow_list_drops_nothing_and_no_subsearch_can(
+    files: dict[str, str], events: list[Event]
+) -> None:
+    assert files[f"lookups/{ALLOWLIST}.csv"] == ALLOWLIST_HEADER
+    for text in (files["default/savedsearches.conf"], files["default/macros.conf"]):
+        assert "NOT [" not in text and "inputlookup" not in text
+    app, rules, clock = open_app(DIST), rule_entries(DIST), clock_for(events)
+    assert app.lookups[ALLOWLIST].rows == []
+    without = replace(app, macros={**app.macros, EXCLUSIONS: "search *"})
+    assert verdicts(run(app, rules, events, clock)) == verdicts(run(without, rules, events, clock))
+
+
+def test_allow_list_drops_the_pair_of_user_and_source_and_no_other(events: list[Event]) -> None:
+    app, rules, clock = open_app(DIST), rule_entries(DIST), clock_for(events)
+    before = rows_of(run(app, rules, events, clock))
+    user, source = next(pair for pair in before if all(pair))
+    others = [pair for pair in before if pair[0] == user and pair[1] != source] or [("x", "x")]
+    row = {"UserId": user.upper(), "ClientIP": source, "reason": ""}
+    useless = [
+        {"UserId": user, "ClientIP": "", "reason": "x"},
+        {"UserId": "", "ClientIP": source, "reason": "x"},
+    ]
+    after = rows_of(run(listing(app, row, *useless), rules, events, clock))
+    gone = {pair for pair in before if pair not in after}
+    assert {(u.lower(), s) for u, s in gone} == {(user.lower(), source)}
+    assert set(others) - {("x", "x")} <= set(after)
+
+
+def rows_of(hits: Sequence[Hit]) -> list[tuple[str, str]]:
+    return [(str(row["UserId"]), str(row["ClientIP"])) for hit in hits for row in hit.rows]
+
+
+def test_filter_macro_drops_what_a_site_writes_there(events: list[Event]) -> None:
+    app, clock = open_app(DIST), clock_for(events)
+    for rule in rule_entries(DIST):
+        user = rows_of(run(app, [rule], events, clock))[0][0]
+        tuned = {**app.macros, f"{rule.name}_filter": f'search NOT UserId="{user}"'}
+        left = rows_of(run(replace(app, macros=tuned), [rule], events, clock))
+        assert left and user.lower() not in {name.lower() for name, _ in left}
+
+
+LOOKUPS = {
+    # rows of the lookup: the value that a result of (Ann, 1.1.1.1) gets
+    "none": ([], None),
+    "equal but for letter case": ([{"u": "ANN", "s": "1.1.1.1", "o": "x"}], "x"),
+    "one of two fields": ([{"u": "ann", "s": "2.2.2.2", "o": "x"}], None),
+    "the first row of two": ([{"u": "ann", "s": "1.1.1.1", "o": n} for n in "xy"], "x"),
+    "no wildcards": ([{"u": "*", "s": "1.1.1.1", "o": "x"}], None),
+    "an empty cell is no value": ([{"u": "ann", "s": "", "o": "x"}], None),
+}
+
+
+@pytest.mark.parametrize("name", LOOKUPS)
+def test_lookup_adds_what_splunk_documents(name: str) -> None:
+    rows, wanted = LOOKUPS[name]
+    spl = "* | eval u=UserId, s=ClientIP | lookup known u, s OUTPUT o AS found | table found"
+    listed = [m365("e", UserId="Ann", ClientIP="1.1.1.1")]
+    known = {"known": Lookup(rows, case_sensitive=False)}
+    (row,) = Workspace(listed).search(spl, {}, NOW.now, lookups=known)
+    assert row.values["found"] == wanted
+    with pytest.raises(UnsupportedSpl, match="not defined"):
+        Workspace(listed).search(spl, {}, NOW.now)
+
+
+def test_macros_may_call_macros_but_not_without_end() -> None:
+    listed = [m365("e", UserId="a"), m365("n", UserId="b")]
+    nested = {"one": "(`two` OR `two`)", "two": "`three`", "three": "UserId=a"}
+    assert [row.event for row in execute("`one` `three`", listed, NOW, nested)] == ["e"]
+    with pytest.raises(UnsupportedSpl, match="nested too deeply"):
+        execute("`one`", listed, NOW, {"one": "(`one` OR `two`)", "two": "`one`"})
+    with pytest.raises(UnsupportedSpl, match="'two' is not defined"):
+        execute("`one`", listed, NOW, {"one": "`two`"})
+
+
+# --- the accelerated data set --------------------------------------------------------------------------
+
+TSTATS = (
+    process("a", Image="C:\\x\\p.exe", CommandLine="p -c", User="D\\ann", Computer="h"),
+    process("b", Image="C:\\x\\p.exe", CommandLine="p -c", User="D\\ann", Computer="h"),
+    process("c", Image="C:\\x\\P.EXE", CommandLine="p -d", CurrentDirectory="C:\\y"),
+    process("d", CommandLine='"C:\\a b\\q.exe" -c'),
+    process("e", CommandLine=""),
+    m365("f", process="p"),
+)
+
+
+def tstats(terms: str, by: str, options: str = "") -> list[Row]:
+    counted = f"{options} count AS count min(_time) AS t FROM datamodel=Endpoint.Processes"
+    return execute(f"| tstats {counted} WHERE {terms} BY {by}", TSTATS, NOW)
+
+
+def test_tstats_groups_equal_events_and_knows_them_all() -> None:
+    rows = tstats('Processes.process="p -*"', "Processes.process Processes.user")
+    assert {(r.events, r.values["Processes.user"], r.values["count"]) for r in rows} == {
+        (("a", "b"), "ann", 2.0),
+        (("c",), "unknown", 1.0),
+    }
+
+
+def test_tstats_drops_a_null_group_unless_it_is_filled() -> None:
+    directory = "Processes.process_current_directory"
+    assert [r.events for r in tstats("Processes.process=*", directory)] == [("c",)]
+    filled = tstats("Processes.process=*", directory, "fillnull_value=unknown")
+    assert {e for r in filled for e in r.events} == {"a", "b", "c", "d", "e"}
+
+
+def test_data_set_fills_what_an_event_lacks() -> None:
+    rows = tstats("Processes.dest=*", "Processes.process_name Processes.process")
+    assert {(r.events, r.values["Processes.process_name"]) for r in rows} == {
+        (("a", "b"), "p.exe"),
+        (("c",), "P.EXE"),
+        (("d",), "q.exe"),
+        (("e",), "unknown"),
+    }
+
+
+def test_tstats_minds_the_time() -> None:
+    assert not tstats("earliest=-5h latest=now", "Processes.process")
+    assert tstats("earliest=-6h latest=now", "Processes.process")
+
+
+@pytest.mark.parametrize(
+    "spl",
+    [
+        "| tstats count AS n FROM datamodel=Endpoint.Ports WHERE Ports.x=1 BY Ports.x",
+        "| tstats count AS n FROM datamodel=Endpoint.Processes WHERE a=1 BY Processes.user | rename a AS b",
+        "| tstats prestats=true count AS n FROM datamodel=Endpoint.Processes WHERE a=1 BY Processes.user",
+    ],
+)
+def test_what_is_not_modelled_is_refused(spl: str) -> None:
+    with pytest.raises(UnsupportedSpl):
+        execute(spl, TSTATS, NOW)
+
+
+SAME_ON_BOTH = [
+    "sel: {Image|endswith: '\\p.exe', CommandLine|contains: c}\ncondition: sel",
+    "sel: {Image|endswith: '\\p.exe'}\ncondition: not sel",
+    "sel: {ParentImage|endswith: ['\\w.exe', '\\v.exe']}\nother: {CommandLine|contains: c}\n"
+    "condition: other and not sel",
+    "a: {User: ann}\nb: {CommandLine|endswith: d}\ncondition: a or b",
+    "sel: {CommandLine|re: '^p'}\ncondition: sel",
+    "sel: {User|exists: true}\ncondition: sel",
+    "sel: {User|exists: false}\ncondition: sel",
+    "sel: {User: null, CommandLine|contains: c}\ncondition: sel",
+    "sel: {User|fieldref: Computer}\ncondition: not sel",
+    "sel: {ParentCommandLine|contains: 'x?y'}\ncondition: sel",
+    "sel: {Image|contains: '\\P'}\ncondition: sel",
+    "sel: {OriginalFileName: 'unknown'}\ncondition: sel",
+]
+
+
+@pytest.mark.parametrize("detection", SAME_ON_BOTH)
+def test_data_set_gives_the_verdicts_of_the_plain_search(detection: str, tmp_path: Path) -> None:
+    values: dict[str, list[str | None]] = {
+        "Image": [None, "", "C:\\x\\P.exe", "q.exe"],
+        "CommandLine": [None, "", "p -c", '"C:\\x\\p.exe" -d', "q.exe x c"],
+        "ParentImage": [None, "C:\\w.exe"],
+        "ParentCommandLine": [None, "v.exe xzy"],
+        "User": [None, "", "D\\Ann"],
+        "Computer": [None, "ann"],
+    }
+    records: list[dict[str, str]] = [{}]
+    for name, listed in values.items():
+        records = [r | ({} if v is None else {name: v}) for r in records for v in listed]
+    listed_events = [process(str(n), **record) for n, record in enumerate(records)]
+    query = process_rule(tmp_path, detection)
+    assert query.data_set_text is not None
+    macros = macros_of(macros_conf([query]))
+    plain = {row.event for row in execute(query.text, listed_events, NOW, macros)}
+    found = {
+        event for row in execute(query.data_set_text, listed_events, NOW, macros) for event in row.events
+    }
+    assert found == plain
+    assert "unknown" in detection or 0 < len(plain) < len(records)
+
+
+@pytest.mark.parametrize(
+    "detection",
+    [
+        "sel: {CommandLine: ''}\ncondition: sel",
+        "sel: {CommandLine: '*'}\ncondition: sel",
+        "sel: [mailsniper]\ncondition: sel",
+    ],
+)
+def test_a_rule_that_the_data_set_cannot_answer_has_no_second_form(detection: str, tmp_path: Path) -> None:
+    assert process_rule(tmp_path, detection).data_set_text is None
+
+
+def test_every_process_rule_has_both_forms_with_the_same_columns(pack: Pack, events: list[Event]) -> None:
+    workspace, clock = Workspace(events), clock_for(events)
+    macros = macros_of((DIST / "splunk" / "macros.conf").read_text(encoding="utf-8"))
+    macros |= {name: f"-{clock.lookback}" for name in macros if name.endswith("_lookback")}
+    rules = [r for r in pack.rules if r.logsource.get("category") == "process_creation" and not r.correlation]
+    assert rules
+    for rule in rules:
+        paths = [DIST / "splunk" / "queries" / f"{rule.name}{kind}.spl" for kind in ("", ON_DATA_SET)]
+        plain, second = (workspace.search(p.read_text(encoding="utf-8"), macros, clock.now) for p in paths)
+        assert {frozenset((k, str(v)) for k, v in row.values.items()) for row in plain} >= {
+            frozenset((k, str(v)) for k, v in row.values.items()) for row in second
+        }
+        assert {row.event for row in plain} == {event for row in second for event in row.events}
