@@ -17,6 +17,7 @@ from detection_pack.build import rule_entries
 from detection_pack.cases import Case, load_cases
 from detection_pack.events import Event, Hit
 from detection_pack.platforms.elastic.engine import run
+from detection_pack.platforms.elastic.rules_engine import run_rules
 from detection_pack.platforms.elastic.store import Store, ingested
 from detection_pack.replay import SOUND_ONLY, clock_for, judge
 
@@ -48,9 +49,12 @@ def cases() -> list[Case]:
 def test_same_verdicts_on_both_shapes(cases: list[Case], keeps_item_owner: bool) -> None:
     events = [completed(event) for case in cases for event in case.events]
     entries = [entry for entry in rule_entries(DIST) if entry.name == BULK]
-    hits = run(DIST, entries, events, clock_for(events), keeps_item_owner)
+    clock = clock_for(events)
+    hits = [
+        hit for execute in (run, run_rules) for hit in execute(DIST, entries, events, clock, keeps_item_owner)
+    ]
     verdicts = judge(DIST, {BULK: cases}, {(BULK, "elastic"): hits})
-    assert [v.artefact.rpartition(".")[2] for v in verdicts] == ["esql", "json"]
+    assert [v.artefact.rpartition(".")[2] for v in verdicts] == ["esql", "json", "ndjson", "json"]
     assert [line for verdict in verdicts for line in verdict.wrong] == []
 
 

@@ -1,4 +1,4 @@
-"""The files that Elastic users take out of dist/: queries as text, threshold parameters as JSON."""
+"""The files that Elastic users take out of dist/: rules to import, queries as text, threshold parameters."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from detection_pack.findings import Finding, PackError
 from detection_pack.pack import Pack, Rule
 from detection_pack.platforms.conversion import Artefact
+from detection_pack.platforms.elastic import rules
 from detection_pack.platforms.elastic.backend import ElasticQuery, queries
 
 FOLDER = "elastic/queries"
@@ -16,18 +17,27 @@ FOLDER = "elastic/queries"
 
 def artefacts(pack: Pack, skipped: list[Finding] | None = None) -> list[Artefact]:
     """``<name>.lucene`` for each rule, ``.esql`` and ``.threshold.json`` for correlations, and for each
-    ``.view.json``: the indices that the query reads and the fields that its alert shows.
+    ``.view.json``: the indices that the query reads and the fields that its alert shows. All of them are
+    in ``rules.ndjson``.
 
     With ``skipped`` a refused rule is reported there and left out; without, it is raised.
     """
     written: list[Artefact] = []
+    imported: list[Mapping[str, Any]] = []
+    taken: dict[str, str] = {}
     for rule in pack.rules:
         try:
-            written += _of_rule(rule, queries(rule, pack.pipelines["elastic"]))
+            query = queries(rule, pack.pipelines["elastic"])
+            made = rules.rules_of(pack, rule, query)
+            rules.distinct(made, rule, taken)
+            written += _of_rule(rule, query)
+            imported += made
         except PackError as error:
             if skipped is None:
                 raise
             skipped.extend(error.findings)
+    if imported:
+        written.append(Artefact(rules.PATH, rules.ndjson(imported)))
     return written
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,6 +11,7 @@ from typing import Any
 
 from detection_pack.events import Clock, Event, Hit, RuleEntry, parse_time
 from detection_pack.findings import PackError
+from detection_pack.platforms.elastic import schedule
 from detection_pack.platforms.elastic.artefacts import FOLDER
 from detection_pack.platforms.elastic.esql_sql import UnsupportedEsql
 from detection_pack.platforms.elastic.esql_text import COLUMNS, WINDOW
@@ -19,7 +19,6 @@ from detection_pack.platforms.elastic.store import SearchFailed, Store
 
 PLATFORM = "elastic"
 DEFAULT_LOOKBACK = "24h"
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 #: Kibana's page size of the composite aggregation.
 _PAGE = 10_000
 
@@ -123,7 +122,7 @@ def threshold_hits(
     found: dict[tuple[Any, datetime], Hit] = {}
     for moment in _moments(store, query, stated["index"], span, interval, back):
         during = (max(moment - back, span[0]), moment)
-        for bucket in _buckets(store, query, stated, during):
+        for bucket in buckets(store, query, stated, during):
             first = datetime.fromtimestamp(bucket["min_timestamp"]["value"] / 1000, UTC)
             group = _group(rule, view, bucket["key"])
             key = (group, _floor(first, window))
@@ -159,7 +158,7 @@ def _moments(
             moment += interval
 
 
-def _buckets(
+def buckets(
     store: Store, query: str, stated: Mapping[str, Any], during: tuple[datetime, datetime]
 ) -> Iterator[dict[str, Any]]:
     """Kibana's composite aggregation, page by page. Source: kibana, rule_types/threshold,
@@ -199,10 +198,10 @@ def _floor(moment: datetime, span: timedelta) -> datetime:
 
 
 def _span(text: str) -> timedelta:
-    found = re.fullmatch(r"(\d+)([smhd])", text)
-    if not found:
-        raise PackError.at("--lookback", 1, f'"{text}" is not a time span', 'write one such as "24h"')
-    return timedelta(seconds=int(found[1]) * _UNITS[found[2]])
+    try:
+        return schedule.span(text)
+    except ValueError as error:
+        raise PackError.at("--lookback", 1, str(error), 'write one such as "24h"') from error
 
 
 def _read(path: Path) -> str:

@@ -1,0 +1,270 @@
+"""The pack as Kibana detection rules: ``rules.ndjson``, for Security, Rules, Import rules.
+
+Source: Kibana's Detections API, "Create a detection rule" and "Export detection rules": one rule a line and
+a last line that sums up. A plain rule is of type ``query``. A correlation is two rules: ``esql``, which is
+exact, under the Sigma rule's own id, and ``threshold``, an approximation for licences without alert
+suppression; `triage` says in both which to enable.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sigma.rule import SigmaRule
+
+from detection_pack.attack import Tactic, Technique, tactics, tactics_of, techniques, techniques_of
+from detection_pack.findings import PackError
+from detection_pack.pack import Pack, Rule
+from detection_pack.platforms.elastic.backend import ElasticQuery
+from detection_pack.platforms.elastic.esql_text import WINDOW, name
+from detection_pack.platforms.elastic.schedule import Schedule, schedule
+from detection_pack.platforms.elastic.triage import (
+    folded,
+    investigation_guide,
+    paragraphs,
+    setup_guide,
+    texts,
+)
+
+PATH = "elastic/rules.ndjson"
+#: The tag that names a rule's Sigma file; what executes rules.ndjson finds the rule by it.
+NAME_TAG = "Sigma rule: "
+#: Kibana's severities and the scores that its own interface gives them.
+_SEVERITIES = {
+    "informational": ("low", 21),
+    "low": ("low", 21),
+    "medium": ("medium", 47),
+    "high": ("high", 73),
+    "critical": ("critical", 99),
+}
+#: Kibana's own default; a run that finds more is continued by the next, whose look-back overlaps.
+_MAX_SIGNALS = 100
+#: Before 9.2 Kibana suppresses by three fields at most.
+_MAX_SUPPRESSED_BY = 3
+_LICENSE = "Detection Rule License 1.1"
+_LUCENE_QUOTED = re.compile(r'"(?:\\.|[^"\\])*"|/(?:\\.|[^/\\])*/|\\.')
+_ESQL_QUOTED = re.compile(r'"(?:\\.|[^"\\])*"|//.*')
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A rule, its queries and what the pipeline says of its log source."""
+
+    rule: Rule
+    query: ElasticQuery
+    state: Mapping[str, Any]
+    version: int
+
+
+def rules_of(pack: Pack, rule: Rule, query: ElasticQuery) -> list[dict[str, Any]]:
+    """The Kibana rules of one Sigma file. Raises `PackError` for an unknown ATT&CK technique."""
+    pipeline = pack.pipelines["elastic"].processing()
+    # Its own conversion has succeeded: the pipeline is applied again for its state alone.
+    pipeline.apply(next(r for r in rule.sigma().rules if isinstance(r, SigmaRule)))
+    source = _Source(rule, query, dict(pipeline.state), _version(pack.version))
+    if query.esql is None:
+        assert query.lucene is not None
+        return [_rule(source, "query", {"query": query.lucene, "language": "lucene", **_searched(query)})]
+    made = [_rule(source, "esql", {"query": query.esql, "language": "esql"})]
+    if query.threshold is not None and query.lucene is not None:
+        own = {"query": query.lucene, "language": "lucene", **_searched(query)}
+        made.append(_rule(source, "threshold", own | {"threshold": dict(query.threshold["threshold"])}))
+    return made
+
+
+def ndjson(rules: Sequence[Mapping[str, Any]]) -> bytes:
+    """What Kibana's import reads: a rule a line, then the summary of an export."""
+    summary = {
+        "exported_count": len(rules),
+        "exported_rules_count": len(rules),
+        "missing_rules": [],
+        "missing_rules_count": 0,
+        "exported_exception_list_count": 0,
+        "exported_exception_list_item_count": 0,
+        "missing_exception_list_item_count": 0,
+        "missing_exception_list_items": [],
+        "missing_exception_lists": [],
+        "missing_exception_lists_count": 0,
+        "exported_action_connector_count": 0,
+        "missing_action_connection_count": 0,
+        "missing_action_connections": [],
+        "excluded_action_connection_count": 0,
+        "excluded_action_connections": [],
+    }
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in (*rules, summary)).encode()
+
+
+def distinct(rules: Sequence[Mapping[str, Any]], rule: Rule, taken: dict[str, str]) -> None:
+    """Note the ids of a rule's Kibana rules. Raises `PackError` where another rule has one of them."""
+    for made in rules:
+        if (other := taken.setdefault(made["rule_id"], rule.name)) != rule.name:
+            what = f'the id is that of the rule "{other}" too'
+            raise PackError.at(rule.path, rule.main.line("id"), what, "give each rule an id of its own")
+
+
+def _rule(source: _Source, kind: str, own: Mapping[str, Any]) -> dict[str, Any]:
+    rule, query, data = source.rule, source.query, source.rule.main.data
+    title = folded(rule.title) or rule.name
+    severity, score = _SEVERITIES.get(rule.level, _SEVERITIES["medium"])
+    timing = schedule(kind, rule, source.state)
+    suppression = _suppression(source, kind, timing)
+    integrations: Mapping[str, Mapping[str, Any]] = source.state.get("integrations") or {}
+    suppressed = suppression.get("alert_suppression", {}).get("group_by", ())
+    made = {
+        "rule_id": _rule_id(rule, kind),
+        "name": f"{title} (threshold)" if kind == "threshold" else title,
+        "description": "\n\n".join(paragraphs(data.get("description") or "")) or title,
+        "type": kind,
+        "enabled": False,
+        "version": source.version,
+        "severity": severity,
+        "risk_score": score,
+        "severity_mapping": [],
+        "risk_score_mapping": [],
+        **own,
+        **timing.fields(),
+        **suppression,
+        "max_signals": _MAX_SIGNALS,
+        "threat": _threat(rule),
+        "author": [author for author in map(folded, str(data.get("author") or "").split(",")) if author],
+        "license": folded(data.get("license") or ("" if rule.tier == "other" else _LICENSE)),
+        "references": [text for text in texts(data.get("references")) if re.match(r"https?://", text)],
+        "false_positives": texts(data.get("falsepositives")),
+        "tags": _tags(rule),
+        "note": investigation_guide(rule, query.fields, kind),
+        "setup": setup_guide(kind, timing, query.index, integrations, suppressed),
+        "related_integrations": [
+            {key: about[key] for key in ("package", "integration", "version") if key in about}
+            for pattern in query.index
+            if "package" in (about := integrations.get(pattern) or {})
+        ],
+        "required_fields": _required(source, kind, str(own["query"])),
+    }
+    if shown := _shown(source, kind):
+        made["investigation_fields"] = {"field_names": shown}
+    return made | {"exceptions_list": [], "actions": [], "immutable": False}
+
+
+def _rule_id(rule: Rule, kind: str) -> str:
+    """The Sigma rule's id; made from it for the second rule, and from the name where a rule has no id."""
+    try:
+        identifier = uuid.UUID(rule.id)
+    except ValueError:
+        identifier = uuid.uuid5(uuid.NAMESPACE_URL, f"urn:detection-pack:{rule.name}")
+    return str(uuid.uuid5(identifier, kind) if kind == "threshold" else identifier)
+
+
+def _version(text: str) -> int:
+    """Kibana counts versions in whole numbers: 1.2.3 is 10203."""
+    parts = [int(part) for part in re.findall(r"\d+", text)[:3]]
+    major, minor, patch = (*parts, 0, 0, 0)[:3]
+    return max(major * 10_000 + minor * 100 + patch, 1)
+
+
+def _searched(query: ElasticQuery) -> dict[str, Any]:
+    return {"index": list(query.index), "filters": []}
+
+
+def _suppression(source: _Source, kind: str, timing: Schedule) -> dict[str, Any]:
+    """One alert for what is one finding, where the licence has suppression; elsewhere Kibana ignores it.
+
+    A threshold rule needs none: it leaves out by itself what it has alerted on.
+    """
+    if kind == "threshold":
+        return {}
+    if kind == "esql":
+        correlation = source.rule.correlation
+        groups = [source.query.fields[g] for g in correlation.group_by] if correlation else []
+        by, hours, missing = [*groups, WINDOW], _hours(timing.back), "suppress"
+        if len(by) > _MAX_SUPPRESSED_BY:
+            return {}
+    else:
+        alert, fields = source.rule.alert, source.query.fields
+        named = [alert.user, alert.source, *(part for is_field, part in alert.detail_parts() if is_field)]
+        types: Mapping[str, str] = source.state.get("field_types") or {}
+        known = [fields[n] for n in named if n and n in fields and types.get(fields[n]) != "object"]
+        by, hours, missing = list(dict.fromkeys(known))[:_MAX_SUPPRESSED_BY], 1, "doNotSuppress"
+        if not by:
+            return {}
+    grouped = {"group_by": by, "duration": {"value": hours, "unit": "h"}, "missing_fields_strategy": missing}
+    return {"alert_suppression": grouped}
+
+
+def _hours(value: timedelta) -> int:
+    return -(-value // timedelta(hours=1))
+
+
+def _threat(rule: Rule) -> list[dict[str, Any]]:
+    """Kibana's ATT&CK mapping: each tactic with its techniques, each technique with its sub-techniques."""
+    named = techniques_of(rule)
+    wanted = list(tactics_of(rule))
+    for technique in named:
+        if not any(tactic.short in technique.tactics for tactic in wanted):
+            wanted += [tactics()[short] for short in technique.tactics[:1]]
+    return [_tactic(tactic, named) for tactic in dict.fromkeys(wanted)]
+
+
+def _tactic(tactic: Tactic, named: Sequence[Technique]) -> dict[str, Any]:
+    inside = [technique for technique in named if tactic.short in technique.tactics]
+    listed = []
+    for parent in dict.fromkeys(technique.parent or technique.id for technique in inside):
+        below = [_named(technique) for technique in inside if technique.parent == parent]
+        listed.append(_named(techniques()[parent]) | {"subtechnique": below})
+    return {"framework": "MITRE ATT&CK", "tactic": _named(tactic), "technique": listed}
+
+
+def _named(item: Tactic | Technique) -> dict[str, Any]:
+    return {"id": item.id, "name": item.name, "reference": item.reference}
+
+
+def _tags(rule: Rule) -> list[str]:
+    tags = ["Detection Pack", f"{NAME_TAG}{rule.name}", f"Tier: {rule.tier}"]
+    tags += [f"Tactic: {tactic.name}" for tactic in tactics_of(rule)]
+    tags += [f"Technique: {technique}" for technique in rule.techniques]
+    if confidence := rule.main.data.get("confidence"):
+        tags.append(f"Confidence: {folded(confidence)}")
+    return tags + [f"Data Source: {source}" for source in texts(rule.main.data.get("data_sources"))]
+
+
+def _required(source: _Source, kind: str, query: str) -> list[dict[str, Any]]:
+    """The fields that the query reads, with their types."""
+    types: Mapping[str, str] = source.state.get("field_types") or {}
+    vendor = tuple(source.state.get("vendor_fields") or ())
+    counted = [c["field"] for c in (source.query.threshold or {}).get("threshold", {}).get("cardinality", ())]
+    grouped = (source.query.threshold or {}).get("threshold", {}).get("field", ())
+    read = set(_fields_read(query, kind, types))
+    read |= {*counted, *grouped} if kind == "threshold" else set()
+    return [
+        {"name": field, "type": types[field], "ecs": not field.startswith(vendor)}
+        for field in sorted(read)
+        if field in types
+    ]
+
+
+def _fields_read(query: str, kind: str, types: Mapping[str, str]) -> Iterator[str]:
+    """Field names stand bare: what is quoted, an expression or escaped is none."""
+    bare = (_ESQL_QUOTED if kind == "esql" else _LUCENE_QUOTED).sub('""', query)
+    for field in types:
+        said = name(field) if kind == "esql" else field
+        if re.search(rf"(?<![\w.@`]){re.escape(said)}(?![\w.`])", bare):
+            yield field
+
+
+def _shown(source: _Source, kind: str) -> list[str]:
+    """What Kibana highlights in an alert: the fields of the alert view.
+
+    An ES|QL alert holds the columns of its query and no others; an object is shown by fields below it.
+    """
+    rule, fields = source.rule, source.query.fields
+    below: Mapping[str, Sequence[str]] = source.state.get("shown_fields") or {}
+    viewed = [fields[n] for n in rule.alert.fields if n in fields]
+    if kind == "esql" and source.query.esql is not None:
+        kept = re.findall(r"^\| KEEP (.+)$", source.query.esql, re.MULTILINE)[-1].split(", ")
+        return [column.replace("`", "") for column in kept if column != "time"]
+    return list(dict.fromkeys(leaf for field in viewed for leaf in (field, *below.get(field, ()))))

@@ -1,0 +1,72 @@
+"""When Kibana runs a rule and how far back each run looks, so that no record that arrives late is lost.
+
+Office 365 audit records arrive 30 minutes to a day after their event (Microsoft, "Search the audit log"), so
+no run sees an hour whole. What each type of rule does about it:
+
+* ``query`` asks for what was *ingested* since ``from`` (``timestamp_override``: event.ingested, which Fleet
+  sets; @timestamp where it is missing) and looks back over the whole look-back on top: runs overlap, and
+  Kibana gives one alert a document, by its index, id and version.
+* ``esql`` counts clock windows by event time. A run looks back over the look-back, one window and one
+  interval: a record up to a look-back late is counted with its whole window. An aggregated row has no
+  document, so each run alerts again; suppression by group and window, for as long as a window is in
+  reach, makes it one alert (Platinum licence).
+* ``threshold`` counts whatever lies between ``from`` and now, so a longer look-back would be a longer window.
+  It goes by arrival: one window, one interval, and how far apart records of one window may arrive.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from detection_pack.pack import Rule
+from detection_pack.platforms.elastic.threshold import INTERVAL
+
+INGESTED = "event.ingested"
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """``back`` is the rule's ``from``; ``by_arrival`` whether it goes by event.ingested."""
+
+    interval: timedelta
+    back: timedelta
+    by_arrival: bool
+
+    def fields(self) -> dict[str, str]:
+        """The rule's own schedule fields, as Kibana's Detections API names them."""
+        stated = {"interval": text(self.interval), "from": f"now-{text(self.back)}", "to": "now"}
+        return stated | ({"timestamp_override": INGESTED} if self.by_arrival else {})
+
+
+def schedule(kind: str, rule: Rule, state: Mapping[str, Any]) -> Schedule:
+    """The schedule of a rule of this type; ``state`` is the pipeline's, with its ``schedule`` if any."""
+    stated: Mapping[str, str] = state.get("schedule") or {}
+    interval = span(stated.get("interval", f"{INTERVAL}s"))
+    lookback = span(rule.lookback)
+    if kind == "query":
+        return Schedule(interval, lookback + interval, by_arrival=True)
+    window = timedelta(seconds=rule.correlation.window if rule.correlation else 0)
+    if kind == "esql":
+        return Schedule(interval, lookback + window + interval, by_arrival=False)
+    spread = span(stated.get("arrival_spread", "0s"))
+    return Schedule(interval, window + interval + spread, by_arrival=True)
+
+
+def span(text: str) -> timedelta:
+    """``15m`` as a time span; the pipeline and the pack write s, m, h and d."""
+    found = re.fullmatch(r"(\d+)([smhd])", text)
+    if not found:
+        raise ValueError(f'"{text}" is not a time span')
+    return timedelta(seconds=int(found[1]) * _UNITS[found[2]])
+
+
+def text(value: timedelta) -> str:
+    """The span in the largest of Kibana's units (s, m, h) that says it exactly."""
+    seconds = int(value.total_seconds())
+    unit = next(unit for unit in ("h", "m", "s") if seconds % _UNITS[unit] == 0)
+    return f"{seconds // _UNITS[unit]}{unit}"

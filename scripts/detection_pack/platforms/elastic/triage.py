@@ -1,0 +1,158 @@
+"""The Markdown that a Kibana rule carries: the investigation guide (``note``) and the ``setup`` guide.
+
+Text of a rule is shown, never interpreted. Every character that Markdown, HTML, Kibana's guide plugins
+(``!{investigate{…}}``) or mustache (``{{…}}``) could take for markup is written as a character reference,
+which CommonMark shows as the character (specification 0.31, "Entity and numeric character references") and no
+template sees: ``{{x}}`` becomes ``&#123;&#123;x&#125;&#125;``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from detection_pack.pack import Rule
+from detection_pack.platforms.elastic.schedule import Schedule
+from detection_pack.platforms.elastic.schedule import text as span_text
+
+#: A colon starts a link, an emoji or a directive only before another character; a list needs its mark first.
+_MARKUP = re.compile(r"[\\`*_{}\[\]<>&#|~!@$^=]|:(?=\S)|(?i:(?<=\bwww)\.)|^[-+]")
+_NUMBERED = re.compile(r"^(\d+)([.)])")
+
+
+#: A correlation is two rules; each says whom it is for.
+_FOR_WHOM = {
+    "esql": (
+        "This is the exact rule of the two for this detection. Enable it where the licence has alert "
+        "suppression (Platinum, Enterprise, Serverless Security Analytics Complete), and leave the one whose "
+        'name ends in "(threshold)" off. Without suppression each run would alert again on every window '
+        "within its look-back."
+    ),
+    "threshold": (
+        "This is the approximate rule of the two for this detection, for licences without alert "
+        "suppression (Basic). It may alert on less than the detection says: it goes by arrival time over "
+        "more than the window and compares no two fields. It tells names in different letter case apart and "
+        "sees no event without a value in a grouping field. Elsewhere leave it off and enable the ES|QL "
+        "rule of the same name."
+    ),
+}
+
+
+def plain(value: object) -> str:
+    """One line of text as Markdown that shows exactly it."""
+    marked = _MARKUP.sub(lambda found: f"&#{ord(found[0])};", folded(value))
+    return _NUMBERED.sub(lambda found: f"{found[1]}&#{ord(found[2])};", marked)
+
+
+def folded(value: object) -> str:
+    """Text without line breaks, control characters or runs of blanks."""
+    shown = "".join(c if c.isprintable() else " " for c in str(value))
+    return " ".join(shown.split())
+
+
+def paragraphs(value: object) -> list[str]:
+    """The paragraphs of a block of text, a line each."""
+    return [line for line in map(folded, re.split(r"\n\s*\n", str(value))) if line]
+
+
+def texts(value: object) -> list[str]:
+    """A Sigma list of texts, which may also be one text or missing."""
+    listed = value if isinstance(value, list) else [] if value is None else [value]
+    return [line for line in map(folded, listed) if line]
+
+
+def investigation_guide(rule: Rule, fields: Mapping[str, str], kind: str) -> str:
+    """How to decide on an alert: what it says, where to look, what is known to be harmless.
+
+    ``fields`` maps the canonical fields of the view to the platform's. The result is Markdown.
+    """
+    alert = rule.alert
+    lines = [f"## Triage: {plain(rule.title)}", ""]
+    for paragraph in paragraphs(rule.main.data.get("description") or ""):
+        lines += [plain(paragraph), ""]
+    if kind in _FOR_WHOM:
+        lines += [_FOR_WHOM[kind], ""]
+    lines += ["### Read the alert", ""]
+    shown = [
+        ("Who", alert.user, "a person, a service account, or the system? Its usual work, or new?"),
+        ("From where", alert.source, "known to the organisation, and usual for this account?"),
+        ("With what", alert.agent, "a program that this account uses?"),
+        ("What else", alert.extra, "the particulars: names, parameters, targets."),
+    ]
+    asked = [(who, fields[name], question) for who, name, question in shown if name and name in fields]
+    lines += [f"- {who}: `{field}`: {question}" for who, field, question in asked]
+    named = [fields[p] for is_field, p in alert.detail_parts() if is_field and p in fields]
+    lines += [f"- The detection itself: `{field}`" for field in dict.fromkeys(named)]
+    lines += ["", "### Decide", ""]
+    pivot = " and ".join(f"`{field}`" for _, field, _ in asked[:2]) or "the fields above"
+    steps = [
+        f"Open the alert in Timeline; widen it to everything with the same {pivot} a day before and after.",
+        "Compare with the list of false positives below. Ask the person, by another channel than mail.",
+        "Look for how access was gained: sign-ins, consents, rights granted, passwords changed just before.",
+        "If no harmless reason is found, keep the events, raise a case and contain the account and the host.",
+    ]
+    if kind == "threshold":
+        first = "Read the events first: the rule counts by arrival, and over more than the window."
+        steps.insert(0, first)
+    lines += [f"{number}. {step}" for number, step in enumerate(steps, start=1)]
+    if harmless := texts(rule.main.data.get("falsepositives")):
+        lines += ["", "### Known false positives", "", *(f"- {plain(text)}" for text in harmless)]
+    return "\n".join(lines) + "\n"
+
+
+_TOO_MANY_GROUPS = (
+    "None: the detection groups by more fields than Kibana before 9.2 suppresses by (three, the window "
+    "included). Each run alerts again on every window within its look-back; from 9.2 on suppress by all "
+    "grouping fields and the window, elsewhere shorten the look-back."
+)
+
+
+def setup_guide(
+    kind: str,
+    timing: Schedule,
+    index: Sequence[str],
+    integrations: Mapping[str, Mapping[str, Any]],
+    suppressed: Iterable[str],
+) -> str:
+    """What must be there before the rule finds anything, and how it runs. The result is Markdown."""
+    lines = ["## Setup", "", "The rule is imported disabled. One of these must fill its indices:", ""]
+    for pattern in index:
+        about = integrations.get(pattern)
+        lines.append(f"- `{pattern}`" + (f": {about['title']}. {about['setup']}." if about else ""))
+    if kind in _FOR_WHOM:
+        lines += ["", "### Which rule to enable", "", _FOR_WHOM[kind]]
+    lines += ["", "### Late events", "", _late(kind, timing)]
+    by = [f"`{name}`" for name in suppressed]
+    if kind == "esql" and not by:
+        lines += ["", "### Suppression", "", _TOO_MANY_GROUPS]
+    elif by:
+        lines += ["", "### Suppression", "", f"With a licence for it, alerts are grouped by {', '.join(by)}."]
+        if kind == "esql":
+            lines.append(
+                "Closing an alert ends its suppression, and the window alerts once more while it is in "
+                "reach: set securitySolution:suppressionBehaviorOnAlertClosure to Continue until "
+                "suppression window ends (from 9.2), or mark the alert as acknowledged until then."
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _late(kind: str, timing: Schedule) -> str:
+    interval, back = span_text(timing.interval), span_text(timing.back)
+    runs = f"The rule runs every {interval} and looks back {back}"
+    if kind == "query":
+        return (
+            f"{runs} by event.ingested (by @timestamp where that is missing, as it can be with Winlogbeat): "
+            "an event is found whenever it arrives. Runs overlap on purpose; Kibana makes one alert of a "
+            "document, however many runs find it."
+        )
+    if kind == "esql":
+        return (
+            f"{runs} by @timestamp, so that a record that arrives late is counted with the rest of its "
+            "window. A window that fills up late alerts when it is full; the count in the alert is that of "
+            "the first run that alerted."
+        )
+    return (
+        f"{runs} by event.ingested: it counts what arrived within {back}, whenever it happened. After an "
+        "alert Kibana leaves out what that group had up to then, and starts to count anew."
+    )
