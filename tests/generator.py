@@ -141,14 +141,19 @@ def _group(rng: random.Random, number: int) -> list[Event]:
             "ClientInfoString": "Client=OWA;Action=ViaProxy",
             "LogonType": 2,
         }
+        # What Exchange always writes beside the names, the same for every spelling of them.
+        record["MailboxGuid"] = f"guid-{owner}"
+        record["MailboxOwnerSid"] = f"S-1-5-21-{owner}"
+        record["LogonUserSid"] = f"S-1-5-21-{user}"
         address = rng.choice(("198.51.100.20",) * 6 + ("198.51.100.20:4431", "198.51.100.21"))
         if record["RecordType"] != 50 and rng.random() < 0.97:
             record["ClientIP"] = address
         record["ClientIPAddress"] = address.split(":")[0]
-        if rng.random() < 0.04:
-            del record["MailboxOwnerUPN"]
-        elif rng.random() < 0.02:
-            record["MailboxOwnerUPN"] = ""
+        if rng.random() < 0.06:  # a record without an owner has nothing of one
+            for field in ("MailboxOwnerUPN", "MailboxOwnerSid", "MailboxGuid"):
+                record[field] = ""
+            if rng.random() < 0.7:
+                del record["MailboxOwnerUPN"]
         seconds = rng.choice((0, 1, 9, 9, 10, 10, 11, 40))
         events.append(_m365(rng, number + len(events), record, base + timedelta(seconds=seconds)))
     return events

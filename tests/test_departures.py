@@ -38,6 +38,7 @@ TESTED = (
     "client-ip",
     "elastic-long-values",
     "elastic-letters",
+    "elastic-address",
     "elastic-owner",
     "elastic-missing-user",
     "elastic-threshold",
@@ -133,6 +134,19 @@ def test_elastic_letters(platform: str) -> None:
     """A living script's letters end no word on any platform; a rare one's do on Elastic."""
     assert not matched(platform, EWS, {"ClientInfoString": "жMailSniper"})
     assert matched(platform, EWS, {"ClientInfoString": "\U00010330MailSniper"}) == (platform == "elastic")
+
+
+@every_platform
+def test_elastic_address(platform: str) -> None:
+    """ClientIP differs on every record, ClientIPAddress does not."""
+    mixed = [
+        {**record, "ClientIP": f"198.51.100.{i}", "ClientIPAddress": "203.0.113.9"}
+        for i, record in enumerate(owners("a", "b", "c", "d", "e"))
+    ]
+    assert len(run(platform, BULK, mixed)) == (platform == "elastic")
+    [hit] = run(platform, BULK, owners("a", "b", "c", "d", "e", ClientIP="none", ClientIPAddress="none"))
+    assert hit.group is not None
+    assert dict(hit.group)["ClientIP"] == ("" if platform == "elastic" else "none")
 
 
 def test_elastic_owner() -> None:

@@ -17,6 +17,7 @@ import model
 from conftest import DIST, REFERENCE
 from detection_pack.build import rule_entries
 from detection_pack.events import Clock, Event, Hit
+from detection_pack.platforms.elastic import engine as elastic
 from detection_pack.platforms.sentinel.engine import Workspace
 from detection_pack.replay import ENGINES, SOUND_ONLY
 
@@ -86,6 +87,17 @@ def test_no_disagreement_group_for_group(hits: list[Hit], events: list[Event]) -
         found[named["UserId"], named["ClientIP"], hit.window] = hit.value
     assert len(found) == len(exact)
     assert found == model.bulk_cross_mailbox_access(events, departures=True)
+
+
+def test_no_disagreement_where_elastic_has_lost_the_owner(events: list[Event]) -> None:
+    """The bulk rule once more, on records whose owner the integration has overwritten."""
+    items = [event for event in events if str(event.record.get("UserId", "")).lower().startswith("user")]
+    entries = [entry for entry in rule_entries(DIST) if entry.name == BULK]
+    hits = elastic.run(DIST, entries, items, CLOCK, keeps_item_owner=False)
+    exact = [hit for hit in hits if not hit.artefact.endswith(SOUND_ONLY)]
+    named = [dict(hit.group or ()) | {"hour": hit.window, "count": hit.value} for hit in exact]
+    found = {(n["UserId"], n["ClientIP"], n["hour"]): n["count"] for n in named}
+    assert found == model.bulk_cross_mailbox_access(items, departures=True) and len(found) > 20
 
 
 def _run_reference(events: Sequence[Event]) -> list[dict[str, object]]:

@@ -14,6 +14,7 @@ from sigma.types import SigmaExpansion, SigmaFieldReference, SigmaNumber, SigmaS
 
 from detection_pack.findings import Finding, PackError
 from detection_pack.pack import Pipeline, Rule
+from detection_pack.platforms.terms import ENCODED
 
 
 class RefusedValue(SigmaError):
@@ -162,7 +163,7 @@ def mark_encoded(detection: SigmaDetection) -> None:
         elif any(part in modifier.__name__ for modifier in item.modifiers for part in _ENCODINGS):
             for value in item.value:
                 for text in value.values if isinstance(value, SigmaExpansion) else [value]:
-                    text.encoded = True  # type: ignore[union-attr]
+                    setattr(text, ENCODED, True)
 
 
 def _unknown(rule: Rule, name: str, known: frozenset[str], pipeline: Pipeline) -> Finding:

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 from sigma.types import SigmaString, SpecialChars
 
+#: The attribute that marks a value as a piece of an encoding (`conversion.mark_encoded`).
+ENCODED = "encoded"
+
 
 @dataclass(frozen=True)
 class WholeTerm:
@@ -29,7 +32,7 @@ def whole_term(value: SigmaString) -> WholeTerm | None:
     any letter or digit has no term in it and is left to substring matching.
     """
     parts = value.s
-    if getattr(value, "encoded", False):
+    if getattr(value, ENCODED, False):
         return None
     if len(parts) != 3 or parts[0] != SpecialChars.WILDCARD_MULTI or parts[2] != SpecialChars.WILDCARD_MULTI:
         return None
