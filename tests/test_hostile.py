@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -129,32 +128,50 @@ def test_a_log_of_nothing_known_is_unreadable(tmp_path: Path, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize("platform", sorted(ENGINES))
+def test_a_rule_may_mean_pieces_of_words(platform: str, tmp_path: Path, pack: Pack) -> None:
+    whole = replayed(platform, tmp_path / "whole", pack, "CommandLine|contains: Download", ["xDownloadFile"])
+    pieces = replayed(
+        platform,
+        tmp_path / "pieces",
+        pack,
+        "CommandLine|contains: Download",
+        ["xDownloadFile"],
+        "whole_terms: false",
+    )
+    assert (whole, pieces) == (set(), {"e0"})
+
+
+@pytest.mark.parametrize("platform", sorted(ENGINES))
 def test_pieces_of_an_encoding_are_no_words(platform: str, tmp_path: Path, pack: Pack) -> None:
     """base64offset gives three pieces that stand in the middle of a blob, whatever touches them."""
-    path = tmp_path / "probe.yml"
+    blobs = [base64.b64encode(f"{'x' * pad};IEX (New-Object)".encode()).decode() for pad in range(3)]
+    commands = [f"powershell -e {blob}" for blob in [*blobs, "aGVsbG8="]]
+    found = replayed(platform, tmp_path, pack, "CommandLine|base64offset|contains: IEX", commands)
+    assert found == {"e0", "e1", "e2"}
+
+
+def replayed(
+    platform: str, folder: Path, pack: Pack, item: str, commands: list[str], more: str = "status: test"
+) -> set[str]:
+    """The ids (e0, e1 …) of the command lines that a rule with one detection item finds."""
+    folder.mkdir(exist_ok=True)
+    path = folder / "probe.yml"
     path.write_text(
-        textwrap.dedent(
-            """
-            title: Probe
-            logsource: {product: windows, category: process_creation}
-            detection:
-              s: {CommandLine|base64offset|contains: IEX}
-              condition: s
-            """
-        ),
+        f"title: Probe\n{more}\nlogsource: {{product: windows, category: process_creation}}\n"
+        f"detection:\n  s: {{{item}}}\n  condition: s\n",
         encoding="utf-8",
     )
     rule = load_rule(path, "other", named_by_stem=True)
     built = make(Pack(pack.root, pack.version, (rule,), pack.pipelines))
     for name, content in built.files.items():
-        (tmp_path / "dist" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "dist" / name).write_bytes(content)
-    blobs = [base64.b64encode(f"{'x' * pad};IEX (New-Object)".encode()).decode() for pad in range(3)]
+        (folder / "dist" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "dist" / name).write_bytes(content)
     events = [
-        Event(f"e{i}", "process", {"UtcTime": "2026-01-01 00:00:00", "CommandLine": f"powershell -e {blob}"})
-        for i, blob in enumerate([*blobs, "aGVsbG8="])
+        Event(f"e{i}", "process", {"UtcTime": "2026-01-01 00:00:00", "CommandLine": command})
+        for i, command in enumerate(commands)
     ]
     moment = parse_time("2026-01-01 00:00:01")
     assert moment is not None
-    hits = ENGINES[platform](tmp_path / "dist", [RuleEntry("probe")], events, Clock(moment))
-    assert hits and all(hit.events == {"e0", "e1", "e2"} for hit in hits)
+    hits = ENGINES[platform](folder / "dist", [RuleEntry("probe")], events, Clock(moment))
+    assert hits and all(hit.events == hits[0].events for hit in hits)
+    return set(hits[0].events)

@@ -89,6 +89,7 @@ def as_csv(*rows: dict[str, str]) -> str:
         ("bom.jsonl", "\ufeff" + lines(AUDIT)),
         ("purview.csv", as_csv({"RecordId": "a1", "Operation": "x", "AuditData": json.dumps(AUDIT)})),
         ("twice.jsonl", lines(AUDIT, AUDIT)),
+        ("spreadsheet.csv", 'RecordId;AuditData\r\na1;"' + json.dumps(AUDIT).replace('"', '""') + '"\r\n'),
         ("mixed.jsonl", lines({"EventID": 4624, "x": 1}, AUDIT)),
         ("graph.json", json.dumps({"value": [AUDIT]})),
     ],

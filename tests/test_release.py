@@ -7,6 +7,8 @@ import io
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from conftest import DIST, ROOT
 from detection_pack import build
 from detection_pack.cli import main
@@ -45,5 +47,7 @@ def test_checksums_and_determinism(tmp_path: Path, pack: Pack) -> None:
 
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "keep.txt").write_text("mine", encoding="utf-8")
-    assert main(["--root", str(ROOT), "build", "--package", str(tmp_path)]) == 1
+    with pytest.raises(SystemExit) as stopped:
+        main(["--root", str(ROOT), "build", "--package", str(tmp_path)])
+    assert stopped.value.code == 2
     assert [path.name for path in tmp_path.iterdir()] == ["keep.txt"]

@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from detection_pack import build
 from detection_pack.events import Hit
@@ -18,6 +19,7 @@ from detection_pack.findings import Finding, PackError
 from detection_pack.pack import PLATFORMS, load_pack
 
 FINE, FINDINGS, UNUSABLE = 0, 1, 2
+Result = TypeVar("Result")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -94,12 +96,21 @@ def _build(arguments: argparse.Namespace) -> int:
     if arguments.package is not None:
         from detection_pack.release import write_release
 
-        for name in write_release(pack, built, arguments.package):
-            print(arguments.package / name)
+        names = _written(lambda: write_release(pack, built, arguments.package))
+        print("\n".join(str(arguments.package / name) for name in names))
         return FINDINGS if refused else FINE
-    build.write(built, out)
+    _written(lambda: build.write(built, out))
     print(f"{out}: {len(pack.rules) - len({f.path for f in built.refused})} rules, {len(built.files)} files")
     return FINDINGS if refused else FINE
+
+
+def _written(write: Callable[[], Result]) -> Result:
+    """A folder that cannot be written is wrong use, not a finding."""
+    try:
+        return write()
+    except PackError as error:
+        _report(error.findings)
+        raise SystemExit(UNUSABLE) from error
 
 
 def _replay(arguments: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ kind is left out: an export of a whole event log holds many.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -119,7 +120,10 @@ def _json_lines(path: Path, text: str) -> Iterator[_Row]:
 
 def _csv_rows(path: Path, text: str) -> Iterator[_Row]:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    reader = csv.DictReader(text.splitlines(keepends=True), strict=True)
+    header_line = text.partition("\n")[0]
+    # Spreadsheets write a semicolon where the comma is the decimal sign.
+    delimiter = ";" if header_line.count(";") > header_line.count(",") else ","
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     try:
         header = reader.fieldnames or []
         if "AuditData" not in header and "ProcessCommandLine" not in header:

@@ -14,7 +14,7 @@ from sigma.types import SigmaExpansion, SigmaFieldReference, SigmaNumber, SigmaS
 
 from detection_pack.findings import Finding, PackError
 from detection_pack.pack import Pipeline, Rule
-from detection_pack.platforms.terms import ENCODED
+from detection_pack.platforms.terms import SUBSTRING
 
 
 class RefusedValue(SigmaError):
@@ -64,7 +64,7 @@ def convert(rule: Rule, pipeline: Pipeline, backend_class: type[Any], **options:
     for sigma_rule in plain:
         sigma_rule.fields = list(wanted)
         for detection in sigma_rule.detection.detections.values():
-            mark_encoded(detection)
+            mark_substrings(detection, everything=rule.main.data.get("whole_terms") is False)
     backend = backend_class(processing_pipeline=pipeline.processing(), **options)
     try:
         collection.resolve_rule_references()
@@ -155,15 +155,17 @@ def fields_of(detection: SigmaDetection) -> Iterator[str]:
 _ENCODINGS = ("Base64", "Wide", "UTF16", "Utf16")
 
 
-def mark_encoded(detection: SigmaDetection) -> None:
-    """Mark the values that are pieces of an encoding, so that they are never taken for whole terms."""
+def mark_substrings(detection: SigmaDetection, everything: bool) -> None:
+    """Mark the values that are pieces of an encoding, or all of them: none is taken for a whole term."""
     for item in detection.detection_items:
         if isinstance(item, SigmaDetection):
-            mark_encoded(item)
-        elif any(part in modifier.__name__ for modifier in item.modifiers for part in _ENCODINGS):
+            mark_substrings(item, everything)
+        elif everything or any(
+            part in modifier.__name__ for modifier in item.modifiers for part in _ENCODINGS
+        ):
             for value in item.value:
                 for text in value.values if isinstance(value, SigmaExpansion) else [value]:
-                    setattr(text, ENCODED, True)
+                    setattr(text, SUBSTRING, True)
 
 
 def _unknown(rule: Rule, name: str, known: frozenset[str], pipeline: Pipeline) -> Finding:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from sigma.types import SigmaString, SpecialChars
 
-#: The attribute that marks a value as a piece of an encoding (`conversion.mark_encoded`).
-ENCODED = "encoded"
+#: The attribute that marks a value that is no whole term (`conversion.mark_substrings`).
+SUBSTRING = "is_substring"
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class WholeTerm:
 def whole_term(value: SigmaString) -> WholeTerm | None:
     """The whole term that a ``|contains`` value asks for; None for any other shape of value.
 
-    ``*text*`` with no further wildcard is such a value, unless it is a piece of an encoding. A text without
-    any letter or digit has no term in it and is left to substring matching.
+    ``*text*`` with no further wildcard is such a value, unless it is marked as a piece of something. A text
+    without any letter or digit has no term in it and is left to substring matching.
     """
     parts = value.s
-    if getattr(value, ENCODED, False):
+    if getattr(value, SUBSTRING, False):
         return None
     if len(parts) != 3 or parts[0] != SpecialChars.WILDCARD_MULTI or parts[2] != SpecialChars.WILDCARD_MULTI:
         return None

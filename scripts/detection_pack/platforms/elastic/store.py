@@ -7,7 +7,6 @@ ES|QL runs on DuckDB through `esql_sql`.
 from __future__ import annotations
 
 import atexit
-import csv
 import fnmatch
 import ipaddress
 import itertools
@@ -24,8 +23,9 @@ from typing import Any
 import duckdb
 from osmem_server import OsmemServer
 
-from detection_pack.events import Event, parse_time, raw_rows
+from detection_pack.events import Event, parse_time
 from detection_pack.platforms.elastic.esql_sql import Translation, mapping_types
+from detection_pack.platforms.rows import csv_rows, insert_rows, load_raw
 
 _HERE = Path(__file__).parent
 _BULK = 5_000
@@ -96,7 +96,7 @@ class Store:
         with duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'")
             connection.execute("CREATE TABLE esql_source(index_name VARCHAR, document JSON)")
-            _insert(connection, "esql_source", held)
+            insert_rows(connection, "esql_source", held)
             rows = connection.execute(translation.sql).fetchall()
         names = list(translation.columns)
         return [{n: _aware(v) for n, v in zip(names, row, strict=True)} for row in rows]
@@ -132,12 +132,9 @@ def ingested(events: Sequence[Event], keeps_item_owner: bool = True) -> list[tup
     UserId is an address, or UserId, as the integration's pipeline writes over it.
     """
     with duckdb.connect() as connection:
-        connection.execute("CREATE TABLE raw(id VARCHAR, kind VARCHAR, record VARCHAR)")
+        load_raw(connection, events)
         connection.execute("CREATE TABLE event_codes(value VARCHAR, code VARCHAR)")
-        connection.execute("CREATE TABLE enums(enum VARCHAR, value VARCHAR, name VARCHAR)")
-        _insert(connection, "event_codes", _csv(_HERE / "event_codes.csv"))
-        _insert(connection, "enums", _csv(_HERE.parent / "enums.csv"))
-        _insert(connection, "raw", raw_rows(events))
+        insert_rows(connection, "event_codes", csv_rows(_HERE / "event_codes.csv"))
         connection.execute(f"SET VARIABLE keeps_item_owner = {keeps_item_owner}")
         connection.execute((_HERE / "ingest.sql").read_text(encoding="utf-8"))
         return connection.execute(
@@ -154,17 +151,6 @@ def _as_indexed(document: dict[str, Any]) -> dict[str, Any]:
             except ValueError:
                 del document[field]
     return document
-
-
-def _csv(path: Path) -> list[tuple[str, ...]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return [tuple(row) for row in csv.reader(file)][1:]
-
-
-def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Sequence[str]]) -> None:
-    if rows:
-        turned = [list(column) for column in zip(*rows, strict=True)]
-        connection.execute(f"INSERT INTO {table} SELECT {', '.join('unnest(?)' for _ in turned)}", turned)
 
 
 def _matches(index: str, patterns: Sequence[str]) -> bool:

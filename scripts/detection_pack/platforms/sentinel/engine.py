@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,8 +12,9 @@ import duckdb
 import duckdb_kql
 from duckdb_kql.errors import KqlError
 
-from detection_pack.events import Clock, Event, Hit, RuleEntry, raw_rows
+from detection_pack.events import Clock, Event, Hit, RuleEntry
 from detection_pack.findings import PackError
+from detection_pack.platforms.rows import insert_rows, load_raw
 from detection_pack.platforms.sentinel.correlations import VALUE, WINDOW_START
 from detection_pack.platforms.sentinel.tables import DEFENDER, SENTINEL, columns, table_names
 
@@ -67,10 +67,6 @@ class Workspace:
         return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
     def _create_tables(self) -> None:
-        self.connection.sql("CREATE TABLE enums(enum VARCHAR, value VARCHAR, name VARCHAR)")
-        with (_HERE.parent / "enums.csv").open(encoding="utf-8", newline="") as file:
-            rows = [[row["enum"], row["value"], row["name"]] for row in csv.DictReader(file)]
-        self.connection.executemany("INSERT INTO enums VALUES (?, ?, ?)", rows)
         for table in table_names(self.schema):
             listed = ", ".join(
                 f'"{name}" {_TYPES[kind]}' for name, kind in columns(table, self.schema).items()
@@ -79,8 +75,7 @@ class Workspace:
             self.connection.sql(f'CREATE TABLE "{table}" ({own}, {listed})')
 
     def _load(self, events: Sequence[Event]) -> None:
-        self.connection.sql("CREATE TABLE raw(id VARCHAR, kind VARCHAR, record JSON)")
-        insert_rows(self.connection, "raw", raw_rows(events))
+        load_raw(self.connection, events)
         self.connection.execute(
             "CREATE OR REPLACE TEMP MACRO utc(text) AS "
             "TRY_CAST(regexp_replace(replace(text, ' ', 'T'), '(\\.\\d{6})\\d*|Z$', '\\1', 'g') AS TIMESTAMP)"
@@ -113,14 +108,6 @@ def _with_ingestion_column(text: str) -> str:
     In a string literal it stays as it is, so that a rule's value is not touched.
     """
     return _INGESTION_TIME.sub(lambda m: "_IngestionTime" if m[1] is None else m[0], text)
-
-
-def insert_rows(connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Sequence[str]]) -> None:
-    """Insert text rows in one statement: row by row, 20,000 records take a minute."""
-    if rows:
-        turned = [list(column) for column in zip(*rows, strict=True)]
-        unnested = ", ".join("unnest(?)" for _ in turned)
-        connection.execute(f"INSERT INTO {table} SELECT {unnested}", turned)
 
 
 def run(dist: Path, rules: Sequence[RuleEntry], events: Sequence[Event], clock: Clock) -> list[Hit]:

@@ -6,7 +6,6 @@ pack writes, with the semantics that Splunk documents; anything else raises `Uns
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,8 +14,9 @@ from typing import Any
 
 import duckdb
 
-from detection_pack.events import Clock, Event, Hit, RuleEntry, raw_rows
+from detection_pack.events import Clock, Event, Hit, RuleEntry
 from detection_pack.findings import PackError
+from detection_pack.platforms.rows import load_raw
 from detection_pack.platforms.splunk.spl_parser import UnsupportedSpl, macros_of, parse
 from detection_pack.platforms.splunk.spl_pipeline import Pipelines
 from detection_pack.platforms.splunk.spl_sql import SQL_MACROS
@@ -52,19 +52,8 @@ class Workspace:
         self.connection = duckdb.connect(config={"enable_external_access": "false"})
         self.connection.execute("SET TimeZone = 'UTC'")
         self.connection.execute(SQL_MACROS)
-        self.connection.execute("CREATE TABLE enums (enum VARCHAR, value INTEGER, name VARCHAR)")
-        with (HERE.parent / "enums.csv").open(encoding="utf-8", newline="") as file:
-            self._insert("enums", [(row["enum"], row["value"], row["name"]) for row in csv.DictReader(file)])
-        self.connection.execute("CREATE TABLE raw (id VARCHAR, kind VARCHAR, record JSON)")
-        self._insert("raw", raw_rows(events))
+        load_raw(self.connection, events)
         self.connection.execute((HERE / "ingest.sql").read_text(encoding="utf-8"))
-
-    def _insert(self, table: str, rows: Sequence[Sequence[str]]) -> None:
-        """All rows in one statement: one by one, 20,000 records take a minute."""
-        if rows:
-            columns = [list(values) for values in zip(*rows, strict=True)]
-            places = ", ".join("unnest(CAST(? AS VARCHAR[]))" for _ in columns)
-            self.connection.execute(f"INSERT INTO {table} SELECT {places}", columns)
 
     def search(
         self,
