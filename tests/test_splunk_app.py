@@ -36,6 +36,7 @@ from detection_pack.platforms.splunk.app import (
     ALLOWLIST_HEADER,
     APP,
     ON_DATA_SET,
+    ON_RAW_EVENTS,
     check_saved_searches,
     literal,
     saved_searches,
@@ -134,7 +135,7 @@ def test_every_search_is_scheduled_and_waits_to_be_enabled(files: dict[str, str]
     found = read_conf(files["default/savedsearches.conf"])
     assert set(found) >= {rule.name for rule in pack.rules}
     for name, setting in found.items():
-        rule = pack.rule(name.removesuffix(ON_DATA_SET))
+        rule = pack.rule(name.partition(".")[0])
         assert (setting["disabled"], setting["enableSched"]) == ("1", "1")
         assert setting["dispatch.earliest_time"] == f"-{rule.lookback}"
         assert setting["alert.suppress.fields"] == "UserId,ClientIP"
@@ -243,7 +244,7 @@ def test_a_hostile_rule_stays_inside_its_stanza(tmp_path: Path) -> None:
     text = conf_text(stanzas)
     for reader in (read_conf, splunk_reads):
         found = reader(text)
-        assert found == stanzas and list(found) == ["case", "case.tstats"]
+        assert found == stanzas and list(found) == ["case", "case.tstats", "case.raw"]
     for setting in stanzas.values():
         actions = [v for k, v in setting.items() if k.startswith("action.") and "annotations" not in k]
         assert not any("$token$" in value for value in actions)
@@ -323,7 +324,9 @@ def test_app_finds_what_the_queries_find(events: list[Event]) -> None:
     assert {h.rule for h in hits} == {r.name for r in rules} and all(verdicts([h]) for h in hits)
     seen = {(hit.rule, len(hit.rows)) for hit in plain if hit.rows and hit.group is None}
     assert {
-        (h.rule, len(h.rows)) for h in hits if not h.artefact.endswith(ON_DATA_SET) and not h.group
+        (h.rule, len(h.rows))
+        for h in hits
+        if not h.artefact.endswith((ON_DATA_SET, ON_RAW_EVENTS)) and not h.group
     } == seen
 
 
@@ -552,16 +555,20 @@ def test_a_rule_that_the_data_set_cannot_answer_has_no_second_form(detection: st
     assert process_rule(tmp_path, detection).data_set_text is None
 
 
-def test_every_process_rule_has_both_forms_with_the_same_columns(pack: Pack, events: list[Event]) -> None:
+def test_every_process_rule_has_every_form_with_the_same_columns(pack: Pack, events: list[Event]) -> None:
     workspace, clock = Workspace(events), clock_for(events)
     macros = macros_of((DIST / "splunk" / "macros.conf").read_text(encoding="utf-8"))
     macros |= {name: f"-{clock.lookback}" for name in macros if name.endswith("_lookback")}
     rules = [r for r in pack.rules if r.logsource.get("category") == "process_creation" and not r.correlation]
     assert rules
     for rule in rules:
-        paths = [DIST / "splunk" / "queries" / f"{rule.name}{kind}.spl" for kind in ("", ON_DATA_SET)]
-        plain, second = (workspace.search(p.read_text(encoding="utf-8"), macros, clock.now) for p in paths)
-        assert {frozenset((k, str(v)) for k, v in row.values.items()) for row in plain} >= {
-            frozenset((k, str(v)) for k, v in row.values.items()) for row in second
-        }
-        assert {row.event for row in plain} == {event for row in second for event in row.events}
+        paths = [
+            DIST / "splunk" / "queries" / f"{rule.name}{kind}.spl"
+            for kind in ("", ON_DATA_SET, ON_RAW_EVENTS)
+        ]
+        plain, *others = (workspace.search(p.read_text(encoding="utf-8"), macros, clock.now) for p in paths)
+        for other in others:
+            assert {frozenset((k, str(v)) for k, v in row.values.items()) for row in plain} >= {
+                frozenset((k, str(v)) for k, v in row.values.items()) for row in other
+            }
+            assert {row.event for row in plain} == {event for row in other for event in row.events}

@@ -61,8 +61,11 @@ class Document:
         return 1
 
     def line_of(self, text: str) -> int:
-        """The line of the first key or scalar value that is ``text``; the document's own if none is."""
-        for path, line in self.lines.items():
+        """The line of the first key or scalar value that is ``text``; the document's own if none is.
+
+        What a detection says comes first: a field may have the name of one of Sigma's own keys.
+        """
+        for path, line in sorted(self.lines.items(), key=lambda item: item[0][:1] != ("detection",)):
             if path and (str(path[-1]).split("|")[0] == text or self._scalar(path) == text):
                 return line
         return self.line()

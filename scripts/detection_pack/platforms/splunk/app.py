@@ -30,6 +30,9 @@ EXCLUSION = f"lookup {ALLOWLIST} UserId, ClientIP OUTPUT UserId AS allowed | whe
 
 #: The suffix of the search that reads the accelerated data set.
 ON_DATA_SET = ".tstats"
+ON_RAW_EVENTS = ".raw"
+#: What the label of a rule's other searches adds to its title.
+FORMS = {"": "", ON_DATA_SET: " (data model)", ON_RAW_EVENTS: " (raw events)"}
 
 #: By level: severity in Enterprise Security, `alert.severity` (1 debug to 6 fatal), risk score.
 SEVERITIES = {
@@ -93,9 +96,9 @@ def saved_searches(rules: Sequence[Rule], made: Mapping[str, SplunkQuery]) -> St
     stanzas: Stanzas = {}
     for rule in rules:
         query = made[rule.name]
-        for stanza, text in ((rule.name, query.text), (rule.name + ON_DATA_SET, query.data_set_text)):
+        for form, text in zip(FORMS, (query.text, query.data_set_text, query.raw_text), strict=True):
             if text is not None:
-                stanzas[stanza] = saved_search(rule, stanza, text)
+                stanzas[rule.name + form] = saved_search(rule, rule.name + form, text)
     return stanzas
 
 
@@ -114,7 +117,7 @@ def saved_search(rule: Rule, stanza: str, text: str) -> dict[str, str]:
     already shown. The minute comes from the name, so that the searches do not start together.
     """
     severity, number, _ = SEVERITIES.get(rule.level, SEVERITIES["medium"])
-    label = one_line(rule.title) + (" (data model)" if stanza.endswith(ON_DATA_SET) else "")
+    label = one_line(rule.title) + FORMS[stanza.removeprefix(rule.name)]
     throttled = [c for c, field in (("UserId", rule.alert.user), ("ClientIP", rule.alert.source)) if field]
     minute = int.from_bytes(hashlib.sha256(stanza.encode()).digest()[:4], "big") % 60
     described = one_line(rule.main.data.get("description") or rule.title)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from detection_pack.events import Clock, Event, Hit, RuleEntry
 from detection_pack.findings import PackError
-from detection_pack.platforms.splunk.app import APP, ON_DATA_SET
+from detection_pack.platforms.splunk.app import APP, FORMS
 from detection_pack.platforms.splunk.conf import Stanzas, read_conf
 from detection_pack.platforms.splunk.engine import PLATFORM, Workspace, hits_of
 from detection_pack.platforms.splunk.spl_parser import UnsupportedSpl
@@ -85,7 +85,7 @@ def run(app: App, rules: Sequence[RuleEntry], events: Sequence[Event], clock: Cl
         macros |= {name: f"-{clock.lookback}" for name in macros if name.endswith("_lookback")}
     hits: list[Hit] = []
     for rule in rules:
-        for stanza in (rule.name, rule.name + ON_DATA_SET):
+        for stanza in (rule.name + form for form in FORMS):
             settings = app.saved_searches.get(stanza)
             if settings is None:
                 continue

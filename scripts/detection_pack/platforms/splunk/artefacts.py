@@ -10,6 +10,7 @@ from detection_pack.platforms.conversion import Artefact
 from detection_pack.platforms.splunk.app import APP, app_archive, check_saved_searches
 from detection_pack.platforms.splunk.conf import Stanzas, conf_text
 from detection_pack.platforms.splunk.query import COLUMNS, EXCLUSIONS, KEEP_ALL, SplunkQuery, queries
+from detection_pack.platforms.splunk.raw_events import DEFINITION, MACRO
 from detection_pack.platforms.splunk.tstats import OPTIONS, OPTIONS_MACRO
 
 PLATFORM = "splunk"
@@ -29,6 +30,7 @@ SOURCES = {
         "(`endpoint_index` tag=process tag=report)",
         "Process creations, by the tags of the CIM Endpoint.Processes data set.",
     ),
+    MACRO: (DEFINITION, "Process creations by Sysmon and the Security log, without the help of any add-on."),
     OPTIONS_MACRO: (
         OPTIONS,
         "How tstats reads Endpoint.Processes; without fillnull_value, events that lack a field are lost.",
@@ -47,8 +49,8 @@ KNOBS = {
 
 
 def artefacts(pack: Pack, skipped: list[Finding] | None = None) -> list[Artefact]:
-    """One search a rule (two where a data set holds its events), the union of the core tier, the macros of
-    all and the app.
+    """One search a rule, more where a data set or raw events can answer, the union of the core tier, the
+    macros of all and the app.
 
     With ``skipped`` a refused rule is reported there and left out; without, it is raised.
     """
@@ -69,6 +71,11 @@ def artefacts(pack: Pack, skipped: list[Finding] | None = None) -> list[Artefact
         Artefact(f"{PLATFORM}/queries/{name}.tstats.spl", text.encode(), name)
         for name, query in made.items()
         if (text := query.data_set_text) is not None
+    ]
+    files += [
+        Artefact(f"{PLATFORM}/queries/{name}.raw.spl", text.encode(), name)
+        for name, query in made.items()
+        if (text := query.raw_text) is not None
     ]
     core = [made[rule.name] for rule in pack.rules if rule.tier == "core" and rule.name in made]
     if core:

@@ -45,6 +45,10 @@ class Row:
         return self.events[0] if len(self.events) == 1 else None
 
 
+#: The other forms of a rule's search, by the ending of their files.
+FORMS = (".tstats.spl", ".raw.spl")
+
+
 class Workspace:
     """Events as Splunk shows them, ready for any number of searches."""
 
@@ -97,12 +101,12 @@ def _moment(epoch: float | None) -> datetime | None:
 
 
 def run(dist: Path, rules: Sequence[RuleEntry], events: Sequence[Event], clock: Clock) -> list[Hit]:
-    """Execute ``splunk/queries/<name>.spl`` of every rule, and ``<name>.tstats.spl`` where there is one, as
+    """Execute ``splunk/queries/<name>.spl`` of every rule, and its other forms where there are some, as
     they stand.
 
     A plain rule gives one hit with the ids of its events, a correlation one hit a group and window. The
-    second form of a rule gives a hit without rows: it shows a group of equal events once, so its rows are not
-    the rule's. Raises `PackError` where a file cannot be read or holds SPL that this engine does not support.
+    other forms of a rule give a hit without rows: theirs would repeat the rule's. Raises `PackError` where a
+    file cannot be read or holds SPL that this engine does not support.
     """
     workspace = Workspace(events)
     macros = _macros(dist, clock)
@@ -110,10 +114,11 @@ def run(dist: Path, rules: Sequence[RuleEntry], events: Sequence[Event], clock: 
     for rule in rules:
         artefact = f"{PLATFORM}/queries/{rule.name}.spl"
         hits += hits_of(rule, artefact, _rows(workspace, dist / artefact, macros, clock))
-        second = f"{PLATFORM}/queries/{rule.name}.tstats.spl"
-        if (dist / second).is_file():
-            rows = _rows(workspace, dist / second, macros, clock)
-            hits += [replace(hit, rows=()) for hit in hits_of(rule, second, rows)]
+        for form in FORMS:
+            other = f"{PLATFORM}/queries/{rule.name}{form}"
+            if (dist / other).is_file():
+                rows = _rows(workspace, dist / other, macros, clock)
+                hits += [replace(hit, rows=()) for hit in hits_of(rule, other, rows)]
     return hits
 
 

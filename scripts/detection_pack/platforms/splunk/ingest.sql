@@ -85,6 +85,31 @@ WITH named AS (
     FROM splunk_nodes
     WHERE kind = 'process'
 ),
+-- The events' own names, which stand beside those that the add-ons give them.
+security AS (
+    SELECT DISTINCT id FROM splunk_nodes WHERE kind = 'process' AND name = 'EventID' AND value = '4688'
+),
+own_names AS (
+    SELECT n.id,
+        CASE WHEN s.id IS NULL THEN n.name ELSE CASE n.name
+            WHEN 'Image' THEN 'NewProcessName'
+            WHEN 'CommandLine' THEN 'Process_Command_Line'
+            WHEN 'ParentImage' THEN 'ParentProcessName'
+            WHEN 'User' THEN 'SubjectUserName'
+            ELSE n.name END END AS name,
+        CASE WHEN s.id IS NOT NULL AND n.name = 'User' THEN regexp_replace(n.value, '^.*\\', '')
+            ELSE n.value END AS value
+    FROM splunk_nodes n LEFT JOIN security s ON s.id = n.id
+    WHERE n.kind = 'process'
+        AND n.name IN ('Image', 'CommandLine', 'ParentImage', 'ParentCommandLine', 'User', 'Computer')
+    UNION ALL
+    SELECT raw.id, 'EventCode', CASE WHEN s.id IS NULL THEN '1' ELSE '4688' END
+    FROM raw LEFT JOIN security s ON s.id = raw.id WHERE raw.kind = 'process'
+    UNION ALL
+    SELECT raw.id, 'source', CASE WHEN s.id IS NULL THEN 'XmlWinEventLog:Microsoft-Windows-Sysmon/Operational'
+        ELSE 'XmlWinEventLog:Security' END
+    FROM raw LEFT JOIN security s ON s.id = raw.id WHERE raw.kind = 'process'
+),
 file_names AS (
     SELECT id, CASE name WHEN 'process_path' THEN 'process_name' ELSE 'parent_process_name' END AS name,
            regexp_replace(value, '(?s)^.*[\\/]', '') AS value
@@ -93,7 +118,11 @@ file_names AS (
 ),
 listed AS (
     SELECT id, name, list(value) AS members
-    FROM (SELECT * FROM named WHERE name IS NOT NULL UNION ALL SELECT * FROM file_names)
+    FROM (
+        SELECT * FROM named WHERE name IS NOT NULL
+        UNION ALL SELECT * FROM file_names
+        UNION ALL SELECT * FROM own_names
+    )
     GROUP BY id, name
 )
 SELECT id, map(list(name ORDER BY name), list(members ORDER BY name)) AS fields

@@ -12,6 +12,7 @@ from detection_pack.platforms.splunk.backend import PackSplunkBackend
 from detection_pack.platforms.splunk.correlations import COUNT, FIRST_SEEN, plain_name, span
 from detection_pack.platforms.splunk.literals import eval_field, eval_string
 from detection_pack.platforms.splunk.predicates import is_multivalue
+from detection_pack.platforms.splunk.raw_events import RawEventsBackend, raw_search
 from detection_pack.platforms.splunk.tstats import CATEGORY, TstatsBackend, data_set_search
 
 #: Drops the results that a site has allowed; every search calls it.
@@ -28,7 +29,8 @@ class SplunkQuery:
 
     ``search`` finds the events or groups, ``view`` makes the columns; ``macros`` maps each knob of the rule
     to its shipped definition, ``source_macro`` is the macro that finds the log source. ``data_set_search``
-    finds the same in an accelerated data set, where there is one that can answer.
+    finds the same in an accelerated data set, ``raw_search`` in events without CIM fields, where they can
+    answer.
     """
 
     name: str
@@ -37,6 +39,7 @@ class SplunkQuery:
     macros: Mapping[str, str]
     source_macro: str
     data_set_search: str | None = None
+    raw_search: str | None = None
 
     @property
     def text(self) -> str:
@@ -45,6 +48,10 @@ class SplunkQuery:
     @property
     def data_set_text(self) -> str | None:
         return None if self.data_set_search is None else f"{self.data_set_search}\n{self._shown}\n"
+
+    @property
+    def raw_text(self) -> str | None:
+        return None if self.raw_search is None else f"{self.raw_search}\n{self._shown}\n"
 
     @property
     def _shown(self) -> str:
@@ -72,6 +79,7 @@ def queries(rule: Rule, pipeline: Pipeline) -> SplunkQuery:
             macros,
             str(converted.state["source_macro"]),
             _on_data_set(rule, pipeline, view),
+            _on_raw_events(rule, pipeline, view),
         )
     except RefusedValue as error:
         raise rule.refused(error, error.subject) from error
@@ -84,6 +92,14 @@ def _on_data_set(rule: Rule, pipeline: Pipeline, view: str) -> str | None:
     converted = convert(rule, pipeline, TstatsBackend, knobs=rule.name, shown=len(rule.alert.fields))
     file_names = converted.state.get("file_name_fields") or {}
     return data_set_search(rule.name, converted.queries[0], view, file_names)
+
+
+def _on_raw_events(rule: Rule, pipeline: Pipeline, view: str) -> str | None:
+    """The rule on events by their own field names, where the pipeline knows them."""
+    if rule.correlation is not None or rule.logsource.get("category") != CATEGORY:
+        return None
+    converted = convert(rule, pipeline, RawEventsBackend, knobs=rule.name, shown=len(rule.alert.fields))
+    return raw_search(rule.name, converted.queries[0], view, converted.state)
 
 
 def _view(rule: Rule, converted: Converted) -> str:
