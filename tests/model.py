@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from detection_pack.events import Event
-from detection_pack.platforms.terms import contains_whole_term
 
 CMDLETS = (
     "New-MailboxExportRequest",
@@ -115,3 +114,17 @@ def _type(event: Event) -> int | None:
 def _text(event: Event, field: str) -> str:
     record: Mapping[str, Any] = event.record
     return str(record.get(field) or "")
+
+
+def contains_whole_term(value: str, term: str) -> bool:
+    """What ``has`` answers, in Python."""
+    text, wanted = value.casefold(), term.casefold()
+    start = text.find(wanted)
+    while start >= 0:
+        end = start + len(wanted)
+        left = not wanted[0].isalnum() or start == 0 or not text[start - 1].isalnum()
+        right = not wanted[-1].isalnum() or end == len(text) or not text[end].isalnum()
+        if left and right:
+            return True
+        start = text.find(wanted, start + 1)
+    return False

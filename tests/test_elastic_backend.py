@@ -17,9 +17,9 @@ from detection_pack.pack import Pack
 from detection_pack.platforms.elastic.backend import queries
 from detection_pack.platforms.elastic.lucene_regex import MAX_LENGTH, WORD, fits, utf16_length
 from detection_pack.platforms.elastic.values import expressions
-from detection_pack.platforms.terms import contains_whole_term
 from elastic_rules import AUDIT, PROCESS, converted, matching, rule
 from judges import lucene_judge
+from model import contains_whole_term
 
 REGEX = re.compile(r":/((?:\\.|[^/])*)/")
 

@@ -44,7 +44,7 @@ from detection_pack.replay import all_cases, clock_for
 from judges import kql_judge, require
 from test_kql_judged import complaints
 from test_sentinel_backend import CASES, PIPELINE, rule_of
-from test_sentinel_correlations import CORRELATIONS, EXECUTED, NOW, correlation_file
+from test_sentinel_correlations import CORRELATIONS, EXECUTED, NOW, correlation_file, sent
 
 HUNTING_SCHEMA = load_pipeline("defender", ROOT / "pipelines" / "defender.yml")
 NAMES = (
@@ -90,13 +90,7 @@ def test_every_correlation_is_scheduled_and_hunted_alike(
     tmp_path: Path, kind: str, records: list[dict[str, Any]], expected: set[str]
 ) -> None:
     rule = load_rule(correlation_file(tmp_path, kind), "other", named_by_stem=True)
-    base = {
-        "RecordType": 2,
-        "Workload": "Exchange",
-        "Operation": "Send",
-        "CreationTime": "2026-03-10T12:10:00",
-    }
-    events = [Event(str(i), "m365", {**base, **record}) for i, record in enumerate(records)]
+    events = sent(records)
     arrived = dict.fromkeys((e.id for e in events), NOW.now - timedelta(seconds=SETTLE))
     queries = {
         "scheduled": (Workspace(events, arrived), scheduled(rule).query),

@@ -53,16 +53,21 @@ def correlation_file(folder: Path, kind: str) -> Path:
     return path
 
 
-def fired(folder: Path, kind: str, records: list[dict[str, Any]]) -> set[str]:
-    """The users for whom the correlation fires on these records."""
-    rule = load_rule(correlation_file(folder, kind), "other", named_by_stem=True)
+def sent(records: list[dict[str, Any]]) -> list[Event]:
+    """The records as events, each a Send at ten past twelve unless it says otherwise."""
     base = {
         "RecordType": 2,
         "Workload": "Exchange",
         "Operation": "Send",
         "CreationTime": "2026-03-10T12:10:00",
     }
-    events = [Event(str(i), "m365", {**base, **record}) for i, record in enumerate(records)]
+    return [Event(str(i), "m365", {**base, **record}) for i, record in enumerate(records)]
+
+
+def fired(folder: Path, kind: str, records: list[dict[str, Any]]) -> set[str]:
+    """The users for whom the correlation fires on these records."""
+    rule = load_rule(correlation_file(folder, kind), "other", named_by_stem=True)
+    events = sent(records)
     lines = query_of(rule, PIPELINE).text().split("\n| extend DetectionType")[0]
     return {row["UserId"] for row in Workspace(events).query(lines, NOW)}
 

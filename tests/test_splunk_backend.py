@@ -26,7 +26,7 @@ from detection_pack.platforms.splunk.artefacts import artefacts, macros_conf
 from detection_pack.platforms.splunk.engine import Row, execute, run, run_union
 from detection_pack.platforms.splunk.query import COLUMNS, SplunkQuery, queries
 from detection_pack.platforms.splunk.spl_parser import macros_of
-from detection_pack.platforms.terms import contains_whole_term
+from model import contains_whole_term
 
 NOW = Clock(datetime(2024, 2, 1, 18, 0, tzinfo=UTC))
 M365 = {"product": "m365", "service": "exchange"}

@@ -40,17 +40,3 @@ def whole_term(value: SigmaString) -> WholeTerm | None:
     if not isinstance(text, str) or not any(c.isalnum() for c in text):
         return None
     return WholeTerm(text, text[0].isalnum(), text[-1].isalnum())
-
-
-def contains_whole_term(value: str, term: str) -> bool:
-    """What ``has`` answers, in Python: the yardstick of the tests."""
-    text, wanted = value.casefold(), term.casefold()
-    start = text.find(wanted)
-    while start >= 0:
-        end = start + len(wanted)
-        left = not wanted[0].isalnum() or start == 0 or not text[start - 1].isalnum()
-        right = not wanted[-1].isalnum() or end == len(text) or not text[end].isalnum()
-        if left and right:
-            return True
-        start = text.find(wanted, start + 1)
-    return False

@@ -80,7 +80,8 @@ class Workspace:
             "CREATE OR REPLACE TEMP MACRO utc(text) AS "
             "TRY_CAST(regexp_replace(replace(text, ' ', 'T'), '(\\.\\d{6})\\d*|Z$', '\\1', 'g') AS TIMESTAMP)"
         )
-        self.connection.execute((_HERE / _INGEST[self.schema]).read_text(encoding="utf-8"))
+        for name in ("ingest_common.sql", _INGEST[self.schema]):
+            self.connection.execute((_HERE / name).read_text(encoding="utf-8"))
 
     def _stamp(self, ingested: Mapping[str, datetime]) -> None:
         self.connection.sql("CREATE TABLE arrivals(id VARCHAR, arrival VARCHAR)")

@@ -3,13 +3,12 @@
 -- Reads raw(id, kind, record JSON) and enums(enum, value, name); fills OfficeActivity and
 -- DeviceProcessEvents, whose columns are those of Azure Monitor's reference. A column that a connector does
 -- not fill keeps its default: the empty string for text, null for everything else. _EventId is ours: it
--- carries the identity of the record through a query. Sources: the OfficeActivity table reference, a real
--- exported row (OTRF Security-Datasets), the advanced hunting reference of DeviceProcessEvents.
+-- carries the identity of the record through a query. ingest_common.sql comes first. Sources: the
+-- OfficeActivity table reference, a real exported row (OTRF Security-Datasets), the advanced hunting reference
+-- of DeviceProcessEvents.
 
-CREATE OR REPLACE TEMP MACRO field(record, name) AS coalesce(record ->> ('$."' || name || '"'), '');
 CREATE OR REPLACE TEMP MACRO spelled(kind, raw) AS
   coalesce((SELECT any_value(e.name) FROM enums e WHERE e.enum = kind AND e.value = raw), raw);
-CREATE OR REPLACE TEMP MACRO last_part(path) AS regexp_extract(path, '[^\\/]*$');
 
 -- Exchange, SharePoint, OneDrive and Teams only: compliance records (Workload SecurityComplianceCenter) never
 -- reach the table. Names for every record type but 50, which the one real exported row spells in digits.
@@ -70,27 +69,4 @@ WHERE type_name NOT IN ('Discovery') AND type_name NOT LIKE 'SecurityComplianceC
   AND utc(field(record, 'CreationTime')) IS NOT NULL;
 
 INSERT INTO DeviceProcessEvents BY NAME
-SELECT
-  id AS _EventId,
-  utc(field(record, 'UtcTime')) AS TimeGenerated,
-  'ProcessCreated' AS ActionType,
-  field(record, 'Computer') AS DeviceName,
-  last_part(field(record, 'Image')) AS FileName,
-  field(record, 'Image') AS FolderPath,
-  field(record, 'CommandLine') AS ProcessCommandLine,
-  TRY_CAST(nullif(field(record, 'ProcessId'), '') AS BIGINT) AS ProcessId,
-  field(record, 'IntegrityLevel') AS ProcessIntegrityLevel,
-  field(record, 'OriginalFileName') AS ProcessVersionInfoOriginalFileName,
-  field(record, 'Product') AS ProcessVersionInfoProductName,
-  field(record, 'Company') AS ProcessVersionInfoCompanyName,
-  field(record, 'Description') AS ProcessVersionInfoFileDescription,
-  last_part(field(record, 'User')) AS AccountName,
-  CASE WHEN contains(field(record, 'User'), '\') THEN split_part(field(record, 'User'), '\', 1) ELSE '' END AS AccountDomain,
-  last_part(field(record, 'ParentImage')) AS InitiatingProcessFileName,
-  field(record, 'ParentImage') AS InitiatingProcessFolderPath,
-  field(record, 'ParentCommandLine') AS InitiatingProcessCommandLine,
-  TRY_CAST(nullif(field(record, 'ParentProcessId'), '') AS BIGINT) AS InitiatingProcessId,
-  last_part(field(record, 'ParentUser')) AS InitiatingProcessAccountName,
-  'DeviceProcessEvents' AS "Type"
-FROM raw
-WHERE kind = 'process' AND utc(field(record, 'UtcTime')) IS NOT NULL;
+SELECT * EXCLUDE (moment), moment AS TimeGenerated, 'DeviceProcessEvents' AS "Type" FROM process_columns;

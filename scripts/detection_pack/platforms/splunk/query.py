@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,9 @@ from detection_pack.platforms.splunk.tstats import CATEGORY, TstatsBackend, data
 EXCLUSIONS = "remote_email_collection_exclusions"
 #: The definition of a macro that keeps every result, as Splunk's own content has it for its filters.
 KEEP_ALL = "search *"
+
+#: The rule's name, the converted condition, the view and the pipeline's state; None where it cannot be said.
+_Form = Callable[[str, str, str, Mapping[str, Any]], str | None]
 
 COLUMNS = ("_time", "UserId", "ClientIP", "ClientAgent", "DetectionType", "DetectionDetail", "ExtraInfo")
 
@@ -78,28 +81,21 @@ def queries(rule: Rule, pipeline: Pipeline) -> SplunkQuery:
             view,
             macros,
             str(converted.state["source_macro"]),
-            _on_data_set(rule, pipeline, view),
-            _on_raw_events(rule, pipeline, view),
+            _other_form(rule, pipeline, view, TstatsBackend, data_set_search),
+            _other_form(rule, pipeline, view, RawEventsBackend, raw_search),
         )
     except RefusedValue as error:
         raise rule.refused(error, error.subject) from error
 
 
-def _on_data_set(rule: Rule, pipeline: Pipeline, view: str) -> str | None:
-    """The rule on the accelerated data set of its log source; a correlation counts events, not groups."""
+def _other_form(
+    rule: Rule, pipeline: Pipeline, view: str, backend: type[PackSplunkBackend], search: _Form
+) -> str | None:
+    """A process rule on other data; None for any other rule (a correlation counts events, not groups)."""
     if rule.correlation is not None or rule.logsource.get("category") != CATEGORY:
         return None
-    converted = convert(rule, pipeline, TstatsBackend, knobs=rule.name, shown=len(rule.alert.fields))
-    file_names = converted.state.get("file_name_fields") or {}
-    return data_set_search(rule.name, converted.queries[0], view, file_names)
-
-
-def _on_raw_events(rule: Rule, pipeline: Pipeline, view: str) -> str | None:
-    """The rule on events by their own field names, where the pipeline knows them."""
-    if rule.correlation is not None or rule.logsource.get("category") != CATEGORY:
-        return None
-    converted = convert(rule, pipeline, RawEventsBackend, knobs=rule.name, shown=len(rule.alert.fields))
-    return raw_search(rule.name, converted.queries[0], view, converted.state)
+    converted = convert(rule, pipeline, backend, knobs=rule.name, shown=len(rule.alert.fields))
+    return search(rule.name, converted.queries[0], view, converted.state)
 
 
 def _view(rule: Rule, converted: Converted) -> str:

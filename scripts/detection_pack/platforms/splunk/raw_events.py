@@ -8,7 +8,6 @@ them the CIM's names, and then one `where` decides the whole condition, as in th
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from sigma.conversion.state import ConversionState
 
 from detection_pack.platforms.splunk.backend import PackSplunkBackend
 from detection_pack.platforms.splunk.predicates import conjuncts, text_predicate
-from detection_pack.platforms.splunk.tstats import FIELDS
+from detection_pack.platforms.splunk.tstats import fields_read
 
 MACRO = "endpoint_raw_events"
 #: XML events as the add-ons name their sources; classic events have the channel alone as theirs.
@@ -24,7 +23,6 @@ DEFINITION = (
     '(`endpoint_index` ((source="*Microsoft-Windows-Sysmon/Operational" EventCode=1)'
     ' OR (source="*Security" EventCode=4688)))'
 )
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
 class RawEventsBackend(PackSplunkBackend):
@@ -49,7 +47,7 @@ def raw_search(name: str, converted: str, view: str, state: Mapping[str, Any]) -
     raw: Mapping[str, Sequence[str]] = state.get("raw_fields") or {}
     files: Mapping[str, str] = {file: path for path, file in (state.get("file_name_fields") or {}).items()}
     terms, where = converted.split("\n", 1)
-    read = set(re.findall(r"\w+", _STRING.sub("", f"{where}\n{view}"))) & FIELDS
+    read = fields_read(where, view)
     if "_raw" in where or not read or not all(field in raw or files.get(field) in raw for field in read):
         return None
     named = sorted((read & set(raw)) | {files[field] for field in read if field in files})

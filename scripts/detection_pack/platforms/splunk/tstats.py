@@ -68,16 +68,17 @@ class TstatsBackend(PackSplunkBackend):
         return f"{' '.join(terms)}\n{query.where}"
 
 
-def data_set_search(name: str, converted: str, view: str, file_names: Mapping[str, str]) -> str | None:
+def data_set_search(name: str, converted: str, view: str, state: Mapping[str, Any]) -> str | None:
     """The search of a rule on the data set, up to its view; None where the data set cannot answer it.
 
-    ``converted`` is what `TstatsBackend` gives, ``file_names`` the field of the file name by the field of
-    its path.
+    ``converted`` is what `TstatsBackend` gives, ``state`` the pipeline's, whose ``file_name_fields`` maps
+    the field of a path to that of its file name.
     """
+    file_names: Mapping[str, str] = state.get("file_name_fields") or {}
     terms, where = converted.split("\n", 1)
     if _BEYOND.search(where):
         return None
-    read = set(re.findall(r"\w+", _STRING.sub("", f"{where}\n{view}"))) & FIELDS
+    read = fields_read(where, view)
     names = {file: path for path, file in file_names.items() if file in read}
     fields = sorted(read | set(names.values()))
     if not fields:
@@ -95,6 +96,11 @@ def data_set_search(name: str, converted: str, view: str, file_names: Mapping[st
             "| eval _time=firstTime",
         )
     )
+
+
+def fields_read(where: str, view: str) -> set[str]:
+    """The fields of the data set that a condition and its view name."""
+    return set(re.findall(r"\w+", _STRING.sub("", f"{where}\n{view}"))) & FIELDS
 
 
 def _unless(tested: str, field: str) -> str:

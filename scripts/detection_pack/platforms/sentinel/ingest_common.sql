@@ -1,0 +1,30 @@
+-- What both schemas share: reading a raw record, and the process columns that Sentinel and Defender XDR name
+-- alike. Reads raw(id, kind, record JSON); sources are named in the files that use it.
+
+CREATE OR REPLACE TEMP MACRO field(record, name) AS coalesce(record ->> ('$."' || name || '"'), '');
+CREATE OR REPLACE TEMP MACRO last_part(path) AS regexp_extract(path, '[^\\/]*$');
+
+CREATE OR REPLACE TEMP VIEW process_columns AS
+SELECT
+  id AS _EventId,
+  utc(field(record, 'UtcTime')) AS moment,
+  'ProcessCreated' AS ActionType,
+  field(record, 'Computer') AS DeviceName,
+  last_part(field(record, 'Image')) AS FileName,
+  field(record, 'Image') AS FolderPath,
+  field(record, 'CommandLine') AS ProcessCommandLine,
+  TRY_CAST(nullif(field(record, 'ProcessId'), '') AS BIGINT) AS ProcessId,
+  field(record, 'IntegrityLevel') AS ProcessIntegrityLevel,
+  field(record, 'OriginalFileName') AS ProcessVersionInfoOriginalFileName,
+  field(record, 'Product') AS ProcessVersionInfoProductName,
+  field(record, 'Company') AS ProcessVersionInfoCompanyName,
+  field(record, 'Description') AS ProcessVersionInfoFileDescription,
+  last_part(field(record, 'User')) AS AccountName,
+  CASE WHEN contains(field(record, 'User'), '\') THEN split_part(field(record, 'User'), '\', 1) ELSE '' END AS AccountDomain,
+  last_part(field(record, 'ParentImage')) AS InitiatingProcessFileName,
+  field(record, 'ParentImage') AS InitiatingProcessFolderPath,
+  field(record, 'ParentCommandLine') AS InitiatingProcessCommandLine,
+  TRY_CAST(nullif(field(record, 'ParentProcessId'), '') AS BIGINT) AS InitiatingProcessId,
+  last_part(field(record, 'ParentUser')) AS InitiatingProcessAccountName
+FROM raw
+WHERE kind = 'process' AND utc(field(record, 'UtcTime')) IS NOT NULL;
