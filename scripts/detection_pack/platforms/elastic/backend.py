@@ -42,10 +42,9 @@ from detection_pack.platforms.elastic.conditions import (
     wanted,
 )
 from detection_pack.platforms.elastic.esql import EsqlBackend
-from detection_pack.platforms.elastic.lucene_regex import TooLarge, literal, pack, render
-from detection_pack.platforms.elastic.regex_tree import Alt, Node
+from detection_pack.platforms.elastic.lucene_regex import TooLarge, pack, render
 from detection_pack.platforms.elastic.threshold import parameters
-from detection_pack.platforms.elastic.values import text_of
+from detection_pack.platforms.elastic.values import FOLDED, text_of
 
 _EVERYTHING = "*:*"
 
@@ -212,7 +211,7 @@ def _said(found: Wanted) -> list[str]:
         out.append(f"{name}:{terms[0]}" if len(terms) == 1 else f"{name}:({' OR '.join(terms)})")
     folded = [t for t in map(text_of, found.folded) if t]
     try:
-        nodes: list[Node] = pack(folded, lambda texts: Alt(tuple(literal(t) for t in texts)))
+        nodes = pack(folded, FOLDED)
     except TooLarge as error:
         what = f'a value of "{found.field}" is too long for an Elasticsearch regular expression'
         raise RefusedValue(what, max(folded, key=len)) from error
