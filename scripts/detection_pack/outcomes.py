@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ PARTS: Mapping[str, MakePart] = {
 }
 #: Fewer rules than this for each process are not worth the process.
 LEAST_FOR_A_PROCESS = 16
+#: Rules after which dead ones are looked for.
+COLLECT_AFTER = 1000
 
 
 @dataclass(frozen=True)
@@ -125,9 +129,25 @@ def _portion(files: Sequence[tuple[Path, str]]) -> list[Outcome]:
     return list(_converted(files, _settled[0]))
 
 
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """pySigma's rules point in circles. Looking for dead ones all the time takes a tenth of a build, and what
+    a thousand rules leave is less than 200 MB."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def _converted(files: Sequence[tuple[Path, str]], setting: Setting) -> Iterator[Outcome]:
-    for path, tier in files:
-        try:
-            yield outcome(load_rule(path, tier, named_by_stem=True), setting)
-        except PackError as error:
-            yield Outcome(str(path), "", {}, {}, {}, error.findings)
+    with _without_collection():
+        for number, (path, tier) in enumerate(files, start=1):
+            try:
+                yield outcome(load_rule(path, tier, named_by_stem=True), setting)
+            except PackError as error:
+                yield Outcome(str(path), "", {}, {}, {}, error.findings)
+            if number % COLLECT_AFTER == 0:
+                gc.collect()
