@@ -22,7 +22,7 @@ from sigma.processing.pipeline import ProcessingPipeline
 from sigma.rule import SigmaRule
 
 from detection_pack.blanks import MARKER, is_blank
-from detection_pack.documents import Document, load_documents
+from detection_pack.documents import Document, load_documents, read_text
 from detection_pack.findings import Finding, PackError
 
 PLATFORMS = ("sentinel", "splunk", "elastic")
@@ -401,22 +401,16 @@ def load_rule(path: Path, tier: str, named_by_stem: bool = False) -> Rule:
 
 def _check_blanks(rule: Rule) -> None:
     """What ``detection-pack new`` marked and nobody has filled in yet, a finding each."""
+    scalars = (scalar for document in rule.documents for scalar in document.scalars())
+    if not any(is_blank(value) or any(map(is_blank, keys)) for keys, value in scalars):
+        return
     findings = []
-    for document in rule.documents:
-        for keys, value in document.scalars():
-            if is_blank(value):
-                todo = re.sub(r"\s+", " ", str(value).partition(f"{MARKER}: ")[2]).strip()
-                name = ".".join(map(str, keys))
-                findings.append(
-                    Finding(
-                        str(rule.path),
-                        document.line(*keys),
-                        f'"{name}" is a blank',
-                        todo or "write its value",
-                    )
-                )
-    if findings:
-        raise PackError(findings)
+    for number, line in enumerate(read_text(rule.path).split("\n"), start=1):
+        if MARKER in line and not line.lstrip().startswith("#"):
+            about = line.partition(MARKER)[2].strip(" :\"'},]")
+            what = f"is a blank: {about}" if about else "is a blank"
+            findings.append(Finding(str(rule.path), number, what, "fill it in"))
+    raise PackError(findings)
 
 
 def _check_alert(rule: Rule) -> None:

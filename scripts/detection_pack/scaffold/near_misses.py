@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from detection_pack.documents import load_documents
+from detection_pack.events import Kind
 from detection_pack.scaffold.items import Item, as_text
 from detection_pack.scaffold.templates import DATA, Case, Template
 from detection_pack.scaffold.values import CUT, Value
@@ -50,13 +51,15 @@ def _judged(template: Template, values: Sequence[Value], cut: bool) -> dict[str,
     sides: dict[str, list[Case]] = {"match": [], "no_match": []}
     item = Item(template.item.field, template.item.operator, tuple(v.meant["value"] for v in values))
     seen: list[dict[str, Any]] = []
+    never = re.compile(template.source.never.get(item.field, r"(?!)"))
     for candidate in (*_texts(template, values, cut), *_circumstances(template, values[0])):
         record = {k: v for k, v in template.record.items() if k not in candidate.absent}
         record |= candidate.record
         if candidate.text is not None:
             record[item.field] = candidate.text[0]
         verdict = _verdict(template, item, candidate, record)
-        if record in seen or verdict is None or (verdict and candidate.silent):
+        impossible = candidate.text is not None and never.search(candidate.text[1])
+        if record in seen or impossible or verdict is None or (verdict and candidate.silent):
             continue
         seen.append(record)
         own = {k: v for k, v in record.items() if k not in template.record or template.record[k] != v}
@@ -70,20 +73,26 @@ def _judged(template: Template, values: Sequence[Value], cut: bool) -> dict[str,
 
 def _verdict(template: Template, item: Item, candidate: _Candidate, record: Mapping[str, Any]) -> bool | None:
     """Whether the rule matches; None where that cannot be told, or is not the same on every platform."""
-    changed = {*candidate.record, *candidate.absent}
-    meant = candidate.text[1] if candidate.text is not None else ""
-    found = {item.finds(meant, whole) for whole in template.whole_terms}
+    changed = {*candidate.record, *candidate.absent, item.field}
+    meant = {**record, item.field: candidate.text[1] if candidate.text is not None else None}
+    found = {item.finds(str(meant[item.field] or ""), whole) for whole in template.whole_terms}
     for other in template.others:
         if other.field in changed:
-            # Enumerations are compared as the API's integers, on both sides.
-            stated = (as_text(other.field, {other.field: value}, template.kind) for value in other.values)
-            same = Item(other.field, other.operator, tuple(stated))
-            text = as_text(other.field, record, template.kind)
-            found = {a and b for a in found for b in {same.finds(text, True), same.finds(text, False)}}
+            found = {a and b for a in found for b in _finds(other, meant, template.kind)}
     if found == {False}:
         # A required item that fails settles it, whatever an item that cannot be judged would say.
         return False
+    for fields, items in template.excluded:
+        if changed & fields and not any(_finds(one, meant, template.kind) == {False} for one in items):
+            return None
     return None if changed & template.unjudged or len(found) > 1 else True
+
+
+def _finds(item: Item, record: Mapping[str, Any], kind: Kind) -> set[bool]:
+    """What an item says of a record, with whole terms and without; enumerations as the API's integers."""
+    values = (as_text(item.field, {item.field: value}, kind) for value in item.values)
+    same, text = Item(item.field, item.operator, tuple(values)), as_text(item.field, record, kind)
+    return {same.finds(text, True), same.finds(text, False)}
 
 
 def _texts(template: Template, values: Sequence[Value], cut: bool) -> Iterator[_Candidate]:

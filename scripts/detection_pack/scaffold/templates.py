@@ -33,13 +33,15 @@ _SIDES = ("match", "no_match")
 class LogSource:
     """What new rules of one log source can build on, read from ``data/``.
 
-    ``carriers``: field (or ``field|operator``) to the text around a value; ``others``: field to what else it
-    holds; ``surroundings``, ``elsewhere``, ``records``: see the files. An unknown log source has none of it.
+    ``carriers``: field (or ``field|operator``) to the text around a value; ``never``: field to an expression
+    for what it cannot hold; ``others``: field to what else it holds; ``surroundings``, ``elsewhere`` and
+    ``records``: see the files. An unknown log source has none of it.
     """
 
     logsource: Mapping[str, str]
     new: Mapping[str, Any]
     carriers: Mapping[str, str]
+    never: Mapping[str, str]
     others: Mapping[str, Sequence[str]]
     surroundings: Sequence[Mapping[str, Any]]
     elsewhere: Sequence[Mapping[str, Any]]
@@ -61,8 +63,9 @@ class Template:
 
     ``documents`` are the Sigma documents, ``slot`` the path to the list of values in the first of them and
     ``item`` the item there. ``others`` are the other required items that can be judged, ``unjudged`` the
-    fields of those that cannot. ``record`` is a raw record that the rule it comes from matches, without the
-    item's field. ``whole_terms`` says how the platforms take ``|contains`` on that field.
+    fields of those that cannot, ``excluded`` the fields and the items of what must not be. ``record`` is a
+    raw record that the rule it comes from matches, without the item's field. ``whole_terms`` says how the
+    platforms take ``|contains`` on that field.
     """
 
     documents: tuple[dict[str, Any], ...]
@@ -70,6 +73,7 @@ class Template:
     item: Item
     others: tuple[Item, ...]
     unjudged: frozenset[str]
+    excluded: tuple[tuple[frozenset[str], tuple[Item, ...]], ...]
     record: Mapping[str, Any]
     kind: Kind
     whole_terms: frozenset[bool]
@@ -116,7 +120,7 @@ def like(pack: Pack, rule: Rule) -> Template:
     detection = documents[0]["detection"]
     place = _values_of(pack, rule, detection)
     source = next((s for s in log_sources() if s.logsource.items() <= rule.logsource.items()), None)
-    source = source or LogSource(rule.logsource, {}, {}, {}, (), (), (), ())
+    source = source or LogSource(rule.logsource, {}, {}, {}, {}, (), (), (), ())
     events = pack.root / "tests" / "events" / f"{rule.name}.yml"
     load_cases(events, kind_of(rule))
     stated = load_documents(events)[0]
@@ -147,27 +151,22 @@ def _template(
         # What an alternative needs cannot be told from one of its parts: keep the part with the values.
         documents[0]["detection"] = {place[0]: detection[place[0]], "condition": place[0]}
         parts = ([place[0]], [])
-    others: list[Item] = []
-    unjudged: set[str] = set()
-    for name in parts[0]:
-        for key, values in _pairs(detection[name]):
-            judged = item_of(key, values)
-            if judged is None:
-                unjudged.add(key.partition("|")[0])
-                unjudged |= {str(values)} if key.endswith("|fieldref") else set()
-            elif (name, key) != place:
-                others.append(judged)
-    for name in parts[1]:
-        for key, values in _pairs(detection[name]):
-            unjudged |= {key.partition("|")[0], *([str(values)] if key.endswith("|fieldref") else [])}
+    required = [(name, key, v) for name in parts[0] for key, v in _pairs(detection[name])]
+    others = [item_of(key, values) for name, key, values in required if (name, key) != place]
+    unjudged = [(key, values) for _, key, values in required if item_of(key, values) is None]
+    excluded = []
+    for pairs in (_pairs(detection[name]) for name in parts[1]):
+        judged = tuple(found for key, values in pairs if (found := item_of(key, values)))
+        excluded.append((_fields(pairs), judged))
     substrings = rule.main.data.get("whole_terms") is False
     whole = {not substrings and p.traits(rule, item.field).whole_term for p in pack.pipelines.values()}
     return Template(
         documents=documents,
         slot=place,
         item=item,
-        others=tuple(others),
-        unjudged=frozenset(unjudged),
+        others=tuple(other for other in others if other is not None),
+        unjudged=_fields(unjudged),
+        excluded=tuple(excluded),
         record=record,
         kind=kind_of(rule),
         whole_terms=frozenset(whole),
@@ -228,6 +227,12 @@ def _pairs(selection: Any) -> list[tuple[str, Any]]:
         return [(str(key), values) for key, values in selection.items()]
     listed = selection if isinstance(selection, list) else []
     return [(f"{key}|any", v) for part in listed if isinstance(part, dict) for key, v in part.items()]
+
+
+def _fields(pairs: Sequence[tuple[str, Any]]) -> frozenset[str]:
+    """The fields that items read, those of a comparison with another field included."""
+    compared = {str(values) for key, values in pairs if "fieldref" in key}
+    return frozenset(compared | {key.partition("|")[0] for key, _ in pairs})
 
 
 def _as_rule(document: dict[str, Any]) -> Rule:

@@ -9,7 +9,7 @@ from detection_pack.blanks import MARKER, is_blank
 from detection_pack.findings import PackError
 
 #: Forms that a blank value is asked for only if there are too few cases without them.
-CUT = ("tailless", "headless", "spaced", "pattern")
+CUT = ("tailless", "headless", "head", "tail")
 #: What a rule and its events hold where the value is still a blank, by form. None begins like another, so
 #: that each can be replaced everywhere at once.
 BLANK = {
@@ -46,8 +46,8 @@ def forms_of(text: str) -> dict[str, str]:
         ),
         "tailless": text[:-1],
         "headless": text[1:],
-        "spaced": f"{text[:half]} {text[half:]}",
-        "pattern": f"{text[:half]}*",
+        "head": text[:half],
+        "tail": text[half:],
     }
 
 
