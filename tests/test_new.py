@@ -25,7 +25,7 @@ from detection_pack.cli import main
 from detection_pack.documents import load_documents
 from detection_pack.events import Event
 from detection_pack.findings import PackError
-from detection_pack.pack import NAME, Pack, load_pack
+from detection_pack.pack import NAME, Pack, load_pack, load_rule
 from detection_pack.scaffold.items import plain_text, sigma_value
 from detection_pack.scaffold.layout import events_of
 from detection_pack.scaffold.near_misses import cases_of
@@ -201,6 +201,33 @@ def test_until_then_validate_names_the_blanks_and_build_refuses(
 
 
 _FILES = (("sigma/extended", "yml"), ("tests/events", "yml"), ("docs/rules", "md"))
+
+
+PROBE = """# FILL-IN: a comment is no blank
+title: {title}
+name: probe
+logsource: {{product: m365, service: exchange}}
+detection: {{selection: {{{key}: x}}, condition: selection}}
+alert: {{type: t, detail: d}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("title", "key", "lines"),
+    [("Probe", "Operation", []), ("FILL-IN", "Operation", [2]), ("Probe", "FILL-IN", [5])],
+)
+def test_a_blank_is_what_the_marker_is_in_and_only_in_rules_of_the_pack(
+    title: str, key: str, lines: list[int], tmp_path: Path
+) -> None:
+    path = tmp_path / "probe.yml"
+    path.write_text(PROBE.format(title=title, key=key), encoding="utf-8")
+    assert load_rule(path, "other", named_by_stem=True).title == title
+    if lines:
+        with pytest.raises(PackError) as refusal:
+            load_rule(path, "extended")
+        assert [finding.line for finding in refusal.value.findings] == lines
+    else:
+        assert load_rule(path, "extended").name == "probe"
 
 
 def test_with_values_only_prose_is_left_blank(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -79,7 +79,7 @@ def plain_text(value: object) -> str | None:
 
 def sigma_value(text: str) -> str:
     """The Sigma value that stands for a text without wildcards."""
-    return re.sub(r"\\(?=\\|$)", r"\\\\", text)
+    return re.sub(r"\\(?=\\|\Z)", r"\\\\", text)
 
 
 def as_text(field: str, record: Mapping[str, Any], kind: Kind) -> str:
