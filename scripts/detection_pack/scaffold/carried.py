@@ -41,6 +41,8 @@ def renamed(
         return forms["lower" if old.islower() else "upper" if old.isupper() else "mixed"]
 
     pattern = "|".join(map(re.escape, sorted(item.values, key=len, reverse=True)))
+    if not item.operator:
+        pattern = rf"\A(?:{pattern})\Z"
     return {**record, item.field: re.sub(pattern, replaced, text, flags=re.IGNORECASE)}
 
 
