@@ -16,7 +16,7 @@ from typing import TypeVar
 from detection_pack import build, outcomes
 from detection_pack.events import Hit
 from detection_pack.findings import Finding, PackError
-from detection_pack.pack import PLATFORMS, load_pack
+from detection_pack.pack import PLATFORMS, TIERS, load_pack
 
 FINE, FINDINGS, UNUSABLE = 0, 1, 2
 Result = TypeVar("Result")
@@ -76,6 +76,17 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("validate", help="check rules, pipelines and events files")
     command.add_argument("paths", nargs="*", type=Path, metavar="PATH")
     command.set_defaults(run=_validate)
+
+    command = commands.add_parser("new", help="write a new rule with its events, blanks marked")
+    command.add_argument("name", metavar="NAME")
+    source = command.add_mutually_exclusive_group(required=True)
+    source.add_argument("--like", metavar="RULE", help="a rule of the pack to start from")
+    source.add_argument("--logsource", metavar="KEY=VALUE,…", help="such as product=m365,service=exchange")
+    command.add_argument("--tier", choices=TIERS, default="extended")
+    command.add_argument(
+        "--value", action="append", default=[], metavar="TEXT", help="a plain text that the rule looks for"
+    )
+    command.set_defaults(run=_new)
     return parser
 
 
@@ -188,6 +199,18 @@ def _validate(arguments: argparse.Namespace) -> int:
     if not findings:
         print("valid")
     return FINDINGS if findings else FINE
+
+
+def _new(arguments: argparse.Namespace) -> int:
+    from detection_pack.scaffold.draft import draft, next_steps
+    from detection_pack.scaffold.files import write
+
+    root, name = _root(arguments), arguments.name
+    stated = (name, arguments.like, arguments.logsource, arguments.tier, arguments.value)
+    written = _written(lambda: write(root, draft(root, *stated)))
+    print("\n".join(map(str, written)))
+    print(next_steps(name))
+    return FINE
 
 
 def _root(arguments: argparse.Namespace) -> Path:

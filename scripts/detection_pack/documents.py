@@ -70,6 +70,17 @@ class Document:
                 return line
         return self.line()
 
+    def scalars(self) -> Iterator[tuple[tuple[Key, ...], object]]:
+        """Every value that is neither mapping nor list, by its key path, in the order of the file."""
+        stack: list[tuple[tuple[Key, ...], Any]] = [((), self.data)]
+        while stack:
+            keys, value = stack.pop()
+            if isinstance(value, dict | list):
+                named = value.items() if isinstance(value, dict) else enumerate(value)
+                stack += [((*keys, key), child) for key, child in reversed(list(named))]
+            else:
+                yield keys, value
+
     def _scalar(self, path: tuple[Key, ...]) -> str | None:
         value = self.data
         for key in path:

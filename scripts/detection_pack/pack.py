@@ -22,7 +22,8 @@ from sigma.exceptions import SigmaError
 from sigma.processing.pipeline import ProcessingPipeline
 from sigma.rule import SigmaRule
 
-from detection_pack.documents import Document, load_documents
+from detection_pack.blanks import MARKER, is_blank
+from detection_pack.documents import Document, load_documents, read_text
 from detection_pack.findings import Finding, PackError
 
 PLATFORMS = ("sentinel", "splunk", "elastic")
@@ -198,6 +199,16 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class FieldTraits:
+    """What a pipeline knows of a canonical field: whether it maps it, whether it maps its values one by one,
+    and whether a plain ``|contains`` on it finds whole terms."""
+
+    known: bool
+    enumerated: bool
+    whole_term: bool
+
+
+@dataclass(frozen=True)
 class Pipeline:
     """A plain pySigma processing pipeline of one platform."""
 
@@ -252,10 +263,25 @@ class Pipeline:
 
     def map_field(self, rule: Rule, field: str) -> str:
         """The platform's name for a canonical field, in the context of the rule that has the detection."""
+        return self._mapped(rule, field)[0]
+
+    def traits(self, rule: Rule, field: str) -> FieldTraits:
+        """What the pipeline knows of a canonical field, in the context of the rule that has the detection."""
+        plain = next(r for r in rule.sigma().rules if isinstance(r, SigmaRule))
+        name, state = self._mapped(rule, field)
+        return FieldTraits(
+            known=field in self.known_fields(plain),
+            enumerated=field in self.enumerations(plain),
+            whole_term=name in state.get("whole_term_fields", ()),
+        )
+
+    def _mapped(self, rule: Rule, field: str) -> tuple[str, Mapping[str, Any]]:
+        """A field's name here, and the state that the pipeline reaches on the rule."""
         plain = next(r for r in rule.sigma().rules if isinstance(r, SigmaRule))
         plain.fields = [field]
-        self.processing().apply(plain)
-        return str(plain.fields[0]) if plain.fields else field
+        processing = self.processing()
+        processing.apply(plain)
+        return str(plain.fields[0]) if plain.fields else field, processing.state
 
     @staticmethod
     def _log_source_matches(item: Any, rule: SigmaRule | SigmaCorrelationRule) -> bool:
@@ -404,10 +430,26 @@ def load_rule(path: Path, tier: str, named_by_stem: bool = False) -> Rule:
             "use 3 to 64 of a-z, 0-9 and _, a letter first",
         )
     rule = Rule(stem, path, tier, tuple(documents), main)
+    if tier in TIERS:
+        _check_blanks(rule)
     _check_alert(rule)
     rule.sigma()
     _check_knobs(rule)
     return rule
+
+
+def _check_blanks(rule: Rule) -> None:
+    """What ``detection-pack new`` marked and nobody has filled in yet, a finding each."""
+    scalars = (scalar for document in rule.documents for scalar in document.scalars())
+    if not any(is_blank(value) or any(map(is_blank, keys)) for keys, value in scalars):
+        return
+    findings = []
+    for number, line in enumerate(read_text(rule.path).split("\n"), start=1):
+        if MARKER in line and not line.lstrip().startswith("#"):
+            about = line.partition(MARKER)[2].strip(" :\"'},]")
+            what = f"is a blank: {about}" if about else "is a blank"
+            findings.append(Finding(str(rule.path), number, what, "fill it in"))
+    raise PackError(findings)
 
 
 def _check_alert(rule: Rule) -> None:

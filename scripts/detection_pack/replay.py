@@ -142,10 +142,13 @@ def _judged(dist: Path, entry: RuleEntry, platform: str, hits: Sequence[Hit]) ->
     # A view is no query, and the base query of a threshold rule runs as a part of that.
     left_out = (".view.json", ".lucene") if entry.window is not None else (".view.json",)
     executed = dict.fromkeys(hit.artefact for hit in hits)
+    # The template holds the analytics rules; a rule of the hunting tier is none.
+    analytics = any(path.startswith("sentinel/analytics/") for path in own)
     silent = [
         path
         for path in shared
-        if path.startswith(f"{platform}/")
+        if (analytics or not path.endswith("azuredeploy.json"))
+        and path.startswith(f"{platform}/")
         and path.endswith(_SHARED)
         and not any(artefact.startswith(path) for artefact in executed)
     ]

@@ -11,7 +11,7 @@ from detection_pack.build import make
 from detection_pack.cases import Case, load_cases
 from detection_pack.documents import Document
 from detection_pack.findings import Finding, PackError
-from detection_pack.pack import Pack, Rule, load_pack, load_pipeline, load_rule
+from detection_pack.pack import Pack, Rule, load_pack, load_pipeline, load_rule, rule_files
 from detection_pack.replay import kind_of
 
 #: How many events a rule's events file must hold on either side.
@@ -42,7 +42,7 @@ def validate(root: Path, paths: Sequence[Path] = ()) -> list[Finding]:
         findings += events_findings(root, rule)
     findings += _duplicates(pack.rules)
     findings += make(pack, keep_going=True).refused
-    findings += _orphans(root, pack)
+    findings += _orphans(root)
     return sorted(set(findings))
 
 
@@ -182,8 +182,8 @@ def _duplicates(rules: Sequence[Rule]) -> list[Finding]:
     return findings
 
 
-def _orphans(root: Path, pack: Pack) -> list[Finding]:
-    names = {rule.name for rule in pack.rules}
+def _orphans(root: Path) -> list[Finding]:
+    names = {path.stem for path, _ in rule_files(root)}
     return [
         Finding(str(path), 1, "has no rule of its name", "rename it or write the rule")
         for path in sorted((root / "tests" / "events").glob("*.yml"))
