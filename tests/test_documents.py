@@ -6,12 +6,13 @@ the stack, text that forges a second line of output: each is refused with one li
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
 import pytest
 
-from detection_pack.documents import MAX_BYTES, load_documents
+from detection_pack.documents import MAX_BYTES, load_documents, read_text
 from detection_pack.findings import Finding, PackError
 
 BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40))
@@ -26,7 +27,10 @@ HOSTILE = {
     "depth": ("[" * 5000, "YAML"),
     "depth that closes": ("[" * 300 + "]" * 300, "nested too deeply"),
     "a mapping as a key": ("{a: b}: c\n", "not plain text"),
-    "a huge integer": ("a: " + "9" * 10_000 + "\n", "YAML"),
+    "a control character": ("a: b\nc: \x1b[31m\n", "U+001B"),
+    "a noncharacter": ("a: b\nc: \uffff\n", "U+FFFF"),
+    "documents without end": ("---\na: b\n" * 10_000, "YAML documents"),
+    "a merge": ("a: {<<: {b: c}}\n", "YAML"),
     "a tab": ("a:\n\tb: c\n", "YAML"),
 }
 
@@ -41,6 +45,31 @@ def test_refused_with_one_line_and_at_once(tmp_path: Path, text: str, said: str)
     assert said in str(refusal.value)
     assert len(str(refusal.value).splitlines()) == 1
     assert time.monotonic() - start < 5
+
+
+def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+    """A pipe without a writer would be waited for, a device read for ever."""
+    os.mkfifo(tmp_path / "pipe.yml")
+    for path in (tmp_path / "pipe.yml", tmp_path, Path("/dev/zero")):
+        with pytest.raises(PackError, match=r"regular file|cannot be read"):
+            read_text(path)
+
+
+#: What YAML 1.1 makes another value of.
+AS_WRITTEN = (
+    "12:30", "010", "0x1f", "0b11", "1_000", "1.10", "1e3", ".inf", "-0", "+5", "9" * 16, "9" * 10_000,
+    "no", "yes", "on", "OFF", "2026-01-01", "\uff15",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", AS_WRITTEN)
+def test_a_plain_scalar_means_what_is_written(text: str) -> None:
+    assert load_documents(Path("rule.yml"), f"a: {text}\n")[0].data == {"a": text}
+
+
+def test_numbers_and_truth_values() -> None:
+    [document] = load_documents(Path("rule.yml"), "[0, -5, 15, 1.5, true, FALSE, ~, null]\n")
+    assert document.data == [0, -5, 15, 1.5, True, False, None, None]
 
 
 def test_size_is_limited(tmp_path: Path) -> None:

@@ -165,8 +165,10 @@ REFUSED = [
     ({"RecordType": "Exchange*"}, "RecordType"),
     ({"RecordType": "PowerAppsResource"}, "RecordType"),
     ({"LogonType": "Someone"}, "LogonType"),
-    ({"UserId|re": "a(?=b)"}, "Lucene"),
-    ({"UserId|re": r"(a)\1"}, "Lucene"),
+    ({"UserId|re": "a(?=b)"}, "not every platform"),
+    ({"UserId|re": "a$b"}, "Lucene"),
+    ({"UserKey|cased": "a" * 1025}, "not in the index"),
+    ({"UserId|re": r"(a)\1"}, "not every platform"),
     ({"UserId|re": r"a\bb"}, "Lucene"),
     ({"UserId|re": "(?m)^a"}, "Lucene"),
     ({"UserId|re": "a{900}b{900}"}, "limits"),
@@ -197,49 +199,6 @@ def test_owner_field_follows_the_record_type() -> None:
     other = converted({"RecordType": ["ExchangeItemGroup", 50], "MailboxOwnerUPN": "5"}).lucene
     assert item is not None and "user.email:5" in item
     assert other is not None and "o365.audit.MailboxOwnerUPN:5" in other
-
-
-def _escaped(text: str) -> str:
-    """Sigma takes backslash, star and question mark for special."""
-    return re.sub(r"([\\*?])", r"\\\1", text)
-
-
-#: What events can hold: any text without halves of UTF-16 pairs; NUL cannot stand in a rule file.
-TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=8)
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    TEXT,
-    st.sampled_from(["", "|contains", "|startswith", "|endswith"]),
-    st.characters(categories=["Lu", "Nd", "Po"]),
-)
-def test_any_text_round_trips(text: str, modifier: str, other: str) -> None:
-    query = converted({"UserKey" + modifier: _escaped(text)}).lucene
-    assert query is not None
-    hits = [text, text.swapcase() if text.isascii() else text]
-    if modifier in ("|contains", "|startswith"):
-        hits.append(text + "1")
-    if modifier in ("|contains", "|endswith"):
-        hits.append("1" + text)
-    changed = [text[:i] + other + text[i + 1 :] for i, c in enumerate(text) if not _same(c, other)]
-    changed = [c for c in changed if c.strip() and not _found(modifier, text, c)]
-    asked = [{"UserKey": value} for value in [*hits, *changed]]
-    assert matching(query, asked) == [True] * len(hits) + [False] * len(changed), query
-
-
-def _same(a: str, b: str) -> bool:
-    return bool({a, a.lower(), a.upper()} & {b, b.lower(), b.upper()})
-
-
-def _found(modifier: str, text: str, value: str) -> bool:
-    test = {
-        "": str.__eq__,
-        "|contains": str.__contains__,
-        "|startswith": str.startswith,
-        "|endswith": str.endswith,
-    }
-    return bool(test[modifier](value.casefold(), text.casefold()))
 
 
 @settings(max_examples=60, deadline=None)

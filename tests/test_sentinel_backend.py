@@ -13,8 +13,6 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 from conftest import ROOT
 from detection_pack.events import Clock, Event, RuleEntry
@@ -207,7 +205,7 @@ def test_file_name_is_an_equality(tmp_path: Path) -> None:
         ({"RecordType": "Discovery"}, 1, "never reach OfficeActivity"),
         ({"CreationTime|contains": "2026"}, 1, "holds a time"),
         ({"InternalLogonType": "Owner"}, 1, "holds a number"),
-        ({"ClientInfoString|re": "a(?=b)"}, 1, 'have no "(?="'),
+        ({"ClientInfoString|re": "a(?=b)"}, 1, 'has "(?="'),
     ],
 )
 def test_refused_with_one_line(tmp_path: Path, selection: dict[str, Any], line: int, said: str) -> None:
@@ -221,25 +219,3 @@ def test_keywords_are_refused(tmp_path: Path) -> None:
     rule = rule_from(tmp_path, "selection: [mimikatz]\ncondition: selection\n")
     with pytest.raises(PackError, match="name the field"):
         query_of(rule, PIPELINE)
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    value=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=12),
-    operator=st.sampled_from(("", "|contains", "|startswith", "|endswith")),
-)
-@example(value='"', operator="")
-@example(value="\\", operator="|contains")
-@example(value='\\"; print 1 //', operator="|contains")
-@example(value="\n| take 1", operator="|startswith")
-@example(value="*/ {{x}} ${x} [concat('a')]", operator="")
-@example(value="\u202e\u2028\u200b", operator="|endswith")
-def test_any_text_matches_itself_and_not_its_neighbour(
-    tmp_path_factory: pytest.TempPathFactory, value: str, operator: str
-) -> None:
-    """The event that holds the value matches; one that differs in one character does not."""
-    escaped = value.replace("\\", "\\\\").replace("*", "\\*").replace("?", "\\?")
-    rule = rule_of(tmp_path_factory.mktemp("probe"), {f"ResultStatus{operator}": escaped})
-    changed = ("x" if value[0] not in "xX" else "y") + value[1:]
-    found = matched(rule, {"ResultStatus": value}, {"ResultStatus": changed})
-    assert found == [True, False]

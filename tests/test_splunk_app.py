@@ -28,7 +28,6 @@ from hypothesis import strategies as st
 from conftest import DIST, ROOT
 from detection_pack.build import of_platform, rule_entries
 from detection_pack.events import Clock, Event, Hit
-from detection_pack.findings import PackError
 from detection_pack.pack import Pack, Pipeline, Rule, load_pipeline, load_rule
 from detection_pack.platforms.splunk import engine
 from detection_pack.platforms.splunk.app import (
@@ -261,11 +260,11 @@ def test_a_hostile_rule_stays_inside_its_stanza(tmp_path: Path) -> None:
     assert row.event == "e" and row.values["DetectionType"] == evil
 
 
-def test_a_rule_that_would_set_the_defaults_is_refused(tmp_path: Path) -> None:
+def test_a_rule_does_not_set_the_defaults_of_the_others(tmp_path: Path) -> None:
     detection = {"sel": {"CommandLine|contains": "x"}, "condition": "sel"}
     made = written(tmp_path, "default", title="T", logsource=PROCESS, detection=detection)
-    with pytest.raises(PackError, match=r"default\.yml:1: 'default' cannot name a stanza"):
-        saved_searches_text(made, queries(made, pipeline()))
+    assert made.name == "rule_default"
+    assert saved_searches_text(made, queries(made, pipeline())).startswith("[rule_default]\n")
 
 
 # --- the archive ---------------------------------------------------------------------------------------

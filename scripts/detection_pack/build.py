@@ -188,6 +188,12 @@ def manifest_paths(dist: Path, rule: str) -> tuple[list[str], list[str]]:
     return own, [a["path"] for a in listed["artefacts"]]
 
 
+def overlap(rules: Path, out: Path) -> bool:
+    """Whether a build would replace its own rules, or would take its own output for rules the next time."""
+    inner, outer = rules.resolve(), out.resolve()
+    return inner == outer or inner in outer.parents or outer in inner.parents
+
+
 def write(built: Built, out: Path) -> None:
     """Replace ``out`` by the build, whole or not at all. What is already there as it should be stays."""
     files = {**built.files, **({state.FILE: built.state} if built.state else {})}
@@ -255,7 +261,7 @@ def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
 
 def _signed(path: Path, signature: str) -> bool:
     try:
-        return signature.encode() in path.read_bytes()
+        return path.is_file() and signature.encode() in path.read_bytes()
     except OSError:
         return False
 

@@ -36,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("detection-pack:1: the input is nested too deeply; flatten it", file=sys.stderr)
         return UNUSABLE
     except OSError as error:
-        print(f"{error.filename or 'detection-pack'}:1: {error.strerror}; check the path", file=sys.stderr)
+        what = error.strerror or type(error).__name__
+        _report([Finding(str(error.filename or "detection-pack"), 1, what, "check the path")])
         return UNUSABLE
     except Exception as error:  # a fault of ours must not show users a traceback
         what = f"internal error, {type(error).__name__}: {error}"
@@ -105,6 +106,8 @@ def _build(arguments: argparse.Namespace) -> int:
     if arguments.rules is not None and not arguments.rules.is_dir():
         raise _Unusable(str(arguments.rules), "is not a folder", "name the folder that holds the rules")
     out = arguments.out or root / "dist"
+    if arguments.rules is not None and build.overlap(arguments.rules, out):
+        raise _Unusable(str(out), "and the rules lie in one another", "name a folder apart for --out")
     if arguments.platform and arguments.rules is None:
         raise _Unusable("--platform", "goes with --rules", "leave it out: the pack has all platforms")
     faults: list[Finding] = []

@@ -7,6 +7,9 @@ and no Sigma rule needs one.
 
 from __future__ import annotations
 
+import os
+import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,14 +24,50 @@ try:
 except ImportError:  # pragma: no cover - libyaml is part of every published wheel
     from yaml import SafeLoader  # type: ignore[assignment]
 
-MAX_BYTES = 4 * 1024 * 1024
+#: Two seconds of parsing where every second byte is a value.
+MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 60
+#: A correlation stands with the rules that it correlates; nothing needs more documents in one file.
+MAX_DOCUMENTS = 100
+
+#: What YAML does not allow but as an escape (YAML 1.2.2, "Character Set"), a byte order mark inside the text
+#: among it; its parser gives no line for it.
+_NOT_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 
 Key = str | int
 
 
 class _PlainLoader(SafeLoader):
-    """Safe scalars, without YAML 1.1's dates (they stay the text that was written), sets and binaries."""
+    """Safe scalars, without YAML 1.1's dates (they stay the text that was written), sets and binaries.
+
+    A plain scalar that a detection compares with must mean what is written. YAML 1.1 reads 12:30 as 750, 010
+    as 8, 0x1f as 31, 1_000 as 1000, 1.10 as 1.1 and no as false: here a number is one only where writing it
+    gives the same text again, in 15 characters at most, a truth value is true or false, and everything else
+    stays text.
+    """
+
+
+def _number(kind: type[int] | type[float]) -> Any:
+    def construct(loader: Any, node: yaml.Node) -> Any:
+        text: str = loader.construct_scalar(node)
+        try:
+            value = kind(text)
+        except (ValueError, OverflowError):
+            return text
+        # Beyond 15 digits a platform that compares floating-point numbers takes a neighbour for the number.
+        return value if str(value) == text and text[-1:].isdigit() and len(text) <= 15 else text
+
+    return construct
+
+
+def _truth(loader: Any, node: yaml.Node) -> Any:
+    text: str = loader.construct_scalar(node)
+    return {"true": True, "false": False}.get(text.lower(), text)
+
+
+_PlainLoader.add_constructor("tag:yaml.org,2002:int", _number(int))
+_PlainLoader.add_constructor("tag:yaml.org,2002:float", _number(float))
+_PlainLoader.add_constructor("tag:yaml.org,2002:bool", _truth)
 
 
 def _no_tag(loader: Any, node: yaml.Node) -> Any:
@@ -88,17 +127,32 @@ class Document:
         return None if isinstance(value, dict | list) else str(value)
 
 
-def read_text(path: Path) -> str:
-    """A UTF-8 file of reasonable size; `PackError` otherwise."""
+def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
+    """A UTF-8 file of reasonable size; `PackError` otherwise.
+
+    Nothing but a regular file is read, and no more of it than the limit: a pipe would never end, a device
+    never be empty. What a link points to is not the stranger's to give: it could come out in an error or in
+    an artefact.
+    """
+    if path.is_symlink():
+        raise PackError.at(path, 1, "is a symbolic link", "put the file itself there")
     try:
-        raw = path.read_bytes()
+        # Without O_NONBLOCK opening a pipe would wait for somebody to write to it.
+        opened = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        try:
+            if not stat.S_ISREG(os.fstat(opened).st_mode):
+                raise PackError.at(path, 1, "is not a regular file", "name a file with text in it")
+            with os.fdopen(opened, "rb", closefd=False) as file:
+                raw = file.read(max_bytes + 1)
+        finally:
+            os.close(opened)
     except OSError as error:
         raise PackError.at(
             path, 1, f"cannot be read ({error.strerror})", "check the path and its permissions"
         ) from error
-    if len(raw) > MAX_BYTES:
+    if len(raw) > max_bytes:
         raise PackError.at(
-            path, 1, f"is larger than {MAX_BYTES} bytes", "split the file or shorten its values"
+            path, 1, f"is larger than {max_bytes} bytes", "split the file or shorten its values"
         )
     try:
         return raw.decode("utf-8-sig")
@@ -111,7 +165,8 @@ def load_documents(path: Path, text: str | None = None) -> list[Document]:
     """Every YAML document of a file, in order; an empty one is left out. Raises `PackError`."""
     text = read_text(path) if text is None else text
     loader = _PlainLoader(_checked_characters(path, text))
-    documents = []
+    documents: list[Document] = []
+    parsed = 0
     try:
         while loader.check_node():
             node = loader.get_node()
@@ -121,6 +176,10 @@ def load_documents(path: Path, text: str | None = None) -> list[Document]:
             data = loader.construct_document(node)
             if data is not None:
                 documents.append(Document(path, data, lines))
+            parsed += 1
+            if parsed > MAX_DOCUMENTS:
+                what = f"holds more than {MAX_DOCUMENTS} YAML documents"
+                raise PackError.at(path, node.start_mark.line + 1, what, "split the file")
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise PackError.at(
@@ -139,9 +198,10 @@ def load_documents(path: Path, text: str | None = None) -> list[Document]:
 
 
 def _checked_characters(path: Path, text: str) -> str:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if "\0" in line:
-            raise PackError.at(path, number, "holds a NUL character", "remove it")
+    if found := _NOT_YAML.search(text):
+        shown = "a NUL character" if found[0] == "\0" else f"the character U+{ord(found[0]):04X}"
+        line = text.count("\n", 0, found.start()) + 1
+        raise PackError.at(path, line, f"holds {shown}", "remove it, or write its escape in double quotes")
     return text
 
 

@@ -10,6 +10,8 @@ import copy
 import pickle
 import re
 import tomllib
+import uuid
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,12 +27,18 @@ from sigma.rule import SigmaRule
 from detection_pack.blanks import MARKER, is_blank
 from detection_pack.documents import Document, load_documents, read_text
 from detection_pack.findings import Finding, PackError
+from detection_pack.limits import MAX_COUNT, MAX_RULE_BYTES, check_limits
 
 PLATFORMS = ("sentinel", "splunk", "elastic")
 TIERS = ("core", "extended", "hunting")
 
 #: A rule's name becomes a file name, a macro name and a KQL identifier.
 NAME = re.compile(r"[a-z][a-z0-9_]{2,63}")
+#: Windows opens a device by these names, whatever ending they have ("Naming Files, Paths, and Namespaces");
+#: [default] of a Splunk .conf file holds the settings of all stanzas.
+_RESERVED = re.compile(r"con|prn|aux|nul|com[0-9]|lpt[0-9]|default")
+#: A timespan as Sigma writes it, in ASCII: pySigma takes whatever Python's ``int`` takes.
+_TIMESPAN = re.compile(r"[1-9][0-9]{0,5}[smhdwMy]")
 
 DEFAULT_LOOKBACK = "24h"
 
@@ -100,7 +108,12 @@ class Rule:
 
     @property
     def id(self) -> str:
-        return str(self.main.data.get("id", ""))
+        """The rule's UUID in its usual form (pySigma takes any that Python's ``UUID`` takes), or nothing."""
+        stated = str(self.main.data.get("id", ""))
+        try:
+            return str(uuid.UUID(stated))
+        except ValueError:
+            return " ".join("".join(c if c.isprintable() else " " for c in stated).split())
 
     @property
     def level(self) -> str:
@@ -113,7 +126,7 @@ class Rule:
     @property
     def techniques(self) -> tuple[str, ...]:
         """ATT&CK technique ids of the tags, in upper case, in the rule's order."""
-        found = (re.fullmatch(r"attack\.(t\d{4}(?:\.\d{3})?)", tag) for tag in self.tags)
+        found = (re.fullmatch(r"attack\.(t[0-9]{4}(?:\.[0-9]{3})?)", tag) for tag in self.tags)
         return tuple(match[1].upper() for match in found if match)
 
     @property
@@ -160,7 +173,10 @@ class Rule:
     @cached_property
     def _parsed(self) -> SigmaCollection:
         try:
-            return SigmaCollection.from_dicts([copy.deepcopy(d.data) for d in self.documents])
+            with warnings.catch_warnings():
+                # Python warns of an expression that it reads in another way than it may seem; so may Splunk.
+                warnings.simplefilter("error", FutureWarning)
+                return SigmaCollection.from_dicts([copy.deepcopy(d.data) for d in self.documents])
         except SigmaError as error:
             raise self.refused(error) from error
         except Exception as error:  # pySigma raises Python's own errors for values of unexpected types
@@ -381,9 +397,14 @@ def rule_files(root: Path, rules_dir: Path | None = None) -> list[tuple[Path, st
     if rules_dir is not None:
         if not rules_dir.is_dir():
             raise PackError.at(rules_dir, 1, "is not a folder", "name the folder that holds the rules")
-        found = [p for p in rules_dir.rglob("*") if p.suffix in (".yml", ".yaml") and p.is_file()]
+        found = [p for p in rules_dir.rglob("*") if p.suffix in (".yml", ".yaml") and not _is_folder(p)]
         return [(path, "other") for path in sorted(found)]
     return [(path, tier) for tier in TIERS for path in sorted((root / "sigma" / tier).glob("*.yml"))]
+
+
+def _is_folder(path: Path) -> bool:
+    """A folder is walked; a link to one is not, and is refused as a rule like any other link."""
+    return path.is_dir() and not path.is_symlink()
 
 
 def load_rule(path: Path, tier: str, named_by_stem: bool = False) -> Rule:
@@ -392,7 +413,7 @@ def load_rule(path: Path, tier: str, named_by_stem: bool = False) -> Rule:
     In the pack the main document's ``name`` is the file stem; in a folder of anybody's rules the file
     stem, made fit for a file name, is the name.
     """
-    documents = load_documents(path)
+    documents = load_documents(path, read_text(path, MAX_RULE_BYTES))
     if not documents:
         raise PackError.at(path, 1, "holds no Sigma rule", "write a rule or remove the file")
     for document in documents:
@@ -414,7 +435,7 @@ def load_rule(path: Path, tier: str, named_by_stem: bool = False) -> Rule:
     if named_by_stem:
         stem = re.sub(r"[^a-z0-9_]+", "_", stem.lower()).strip("_") or "rule"
         stem = stem if stem[0].isalpha() else f"rule_{stem}"
-        stem = stem[:64] if len(stem) > 2 else f"rule_{stem}"
+        stem = f"rule_{stem}" if len(stem) < 3 or _RESERVED.fullmatch(stem) else stem[:64]
     elif main.data.get("name") != stem:
         raise PackError.at(
             path,
@@ -422,13 +443,14 @@ def load_rule(path: Path, tier: str, named_by_stem: bool = False) -> Rule:
             f'the name "{main.data.get("name")}" is not the file\'s',
             f'write "name: {stem}" or rename the file',
         )
-    if not NAME.fullmatch(stem):
+    if not NAME.fullmatch(stem) or _RESERVED.fullmatch(stem):
         raise PackError.at(
             path,
             main.line("name"),
             f'"{stem}" cannot name a rule',
-            "use 3 to 64 of a-z, 0-9 and _, a letter first",
+            "use 3 to 64 of a-z, 0-9 and _, a letter first, and no reserved name",
         )
+    check_limits(tuple(documents))
     rule = Rule(stem, path, tier, tuple(documents), main)
     if tier in TIERS:
         _check_blanks(rule)
@@ -486,7 +508,12 @@ def _check_alert(rule: Rule) -> None:
 def _check_knobs(rule: Rule) -> None:
     """A look-back and a threshold are written into queries as they stand: nothing else may be there."""
     main = rule.main
-    if not re.fullmatch(r"[1-9]\d{0,3}[dhm]", rule.lookback):
+    if not any(c.isprintable() and not c.isspace() for c in rule.title):
+        raise PackError.at(rule.path, main.line("title"), "has an empty title", "say what the rule finds")
+    if not isinstance(main.data.get("whole_terms", True), bool):
+        what = f'says "whole_terms: {main.data["whole_terms"]}"'
+        raise PackError.at(rule.path, main.line("whole_terms"), what, "write true or false")
+    if not re.fullmatch(r"[1-9][0-9]{0,3}[dhm]", rule.lookback):
         raise PackError.at(
             rule.path,
             main.line("lookback"),
@@ -496,12 +523,19 @@ def _check_knobs(rule: Rule) -> None:
     correlation = rule.correlation
     if correlation is None:
         return
-    if type(correlation.threshold) is not int or correlation.threshold < 0:
+    if type(correlation.threshold) is not int or not 0 <= correlation.threshold <= MAX_COUNT:
         raise PackError.at(
             rule.path,
             main.line("correlation", "condition", correlation.operator),
             f'"{correlation.threshold}" is not a count',
-            "write a whole number",
+            f"write a whole number up to {MAX_COUNT:,}",
+        )
+    if not _TIMESPAN.fullmatch(correlation.timespan):
+        raise PackError.at(
+            rule.path,
+            main.line("correlation", "timespan"),
+            f'"{correlation.timespan}" is not a timespan',
+            'write a number and a unit, such as "1h"',
         )
     if correlation.window > _seconds(rule.lookback):
         raise PackError.at(

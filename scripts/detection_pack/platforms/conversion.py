@@ -10,11 +10,22 @@ from typing import Any
 from sigma.correlations import SigmaCorrelationCondition, SigmaCorrelationRule
 from sigma.exceptions import SigmaError
 from sigma.rule import SigmaDetection, SigmaRule
-from sigma.types import SigmaExpansion, SigmaFieldReference, SigmaNumber, SigmaString
+from sigma.types import (
+    SigmaCIDRExpression,
+    SigmaExpansion,
+    SigmaFieldReference,
+    SigmaNumber,
+    SigmaRegularExpression,
+    SigmaString,
+)
 
 from detection_pack.findings import Finding, PackError
 from detection_pack.pack import Pipeline, Rule
+from detection_pack.platforms.patterns import pattern_fault
 from detection_pack.platforms.terms import SUBSTRING
+
+#: A rule that gets more than so many names wrong is told each, but not what it may have meant.
+_SUGGESTED = 20
 
 
 class RefusedValue(SigmaError):
@@ -84,6 +95,9 @@ def convert(rule: Rule, pipeline: Pipeline, backend_class: type[Any], **options:
     # No backend of the pack has a pipeline of its own, so there is nothing to add this one to.
     backend.last_processing_pipeline = pipeline.processing()
     try:
+        for sigma_rule in plain:
+            for detection in sigma_rule.detection.detections.values():
+                check_values(detection)
         collection.resolve_rule_references()
         queries: list[str] = []
         state: dict[str, Any] = {}
@@ -133,12 +147,12 @@ def check_fields(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule]) -> None
 
 def _unknown_values(rule: Rule, pipeline: Pipeline, sigma_rule: SigmaRule) -> list[Finding]:
     """Values of an enumeration that the pipeline does not list, such as a misspelt record type."""
-    findings = []
+    findings: list[Finding] = []
     for field, known in pipeline.enumerations(sigma_rule).items():
         for value in (v for d in sigma_rule.detection.detections.values() for v in values_of(d, field)):
             if value in known:
                 continue
-            near = difflib.get_close_matches(value, sorted(known), n=1, cutoff=0.6)
+            near = _nearest(value, known) if len(findings) < _SUGGESTED else []
             todo = (
                 f'did you mean "{near[0]}"?' if near else "use a name of the Management Activity API's schema"
             )
@@ -154,6 +168,25 @@ def values_of(detection: SigmaDetection, field: str) -> Iterator[str]:
             yield from values_of(item, field)
         elif item.field == field:
             yield from (str(v) for v in item.value if isinstance(v, SigmaString | SigmaNumber))
+
+
+def check_values(detection: SigmaDetection) -> None:
+    """Refuse a value that the platforms would not read alike.
+
+    A number that a field shall equal becomes text: whoever writes 15 does not mean 015 or 15.0, which Splunk
+    takes for the same. A pipeline makes numbers of what it knows to be numbers.
+    """
+    for item in detection.detection_items:
+        if isinstance(item, SigmaDetection):
+            check_values(item)
+            continue
+        item.value = [SigmaString(str(v)) if type(v) is SigmaNumber else v for v in item.value]
+        for value in item.value:
+            if isinstance(value, SigmaRegularExpression) and (fault := pattern_fault(value)):
+                raise RefusedValue(fault, str(value.regexp))
+            if isinstance(value, SigmaCIDRExpression) and "%" in value.cidr:
+                # Python reads anything after a percent sign as an IPv6 zone, quotes and all.
+                raise RefusedValue("a network has no zone", value.cidr)
 
 
 def fields_of(detection: SigmaDetection) -> Iterator[str]:
@@ -184,8 +217,12 @@ def mark_substrings(detection: SigmaDetection, everything: bool) -> None:
                     setattr(text, SUBSTRING, True)
 
 
+def _nearest(text: str, known: frozenset[str]) -> list[str]:
+    return difflib.get_close_matches(text, sorted(known), n=1, cutoff=0.6)
+
+
 def _unknown(rule: Rule, name: str, known: frozenset[str], pipeline: Pipeline) -> Finding:
-    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    near = _nearest(name, known)
     todo = f'did you mean "{near[0]}"?' if near else "map it there or use a field that is"
     what = f'field "{name}" is unknown to {_shown(pipeline)}'
     return Finding(str(rule.path), rule.line_of(name), what, todo)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as listed_in
@@ -28,7 +29,7 @@ from sigma.types import (
 )
 
 from detection_pack.platforms.conversion import RefusedValue
-from detection_pack.platforms.elastic.lucene_regex import fits
+from detection_pack.platforms.elastic.lucene_regex import fits, utf16_length
 from detection_pack.platforms.elastic.pcre import expression
 from detection_pack.platforms.elastic.regex_tree import Node
 from detection_pack.platforms.elastic.values import expressions, text_of
@@ -36,6 +37,8 @@ from detection_pack.platforms.elastic.values import expressions, text_of
 #: pySigma's parsed condition tree; its own types admit parts that parsing has replaced.
 Condition = Any
 
+#: The mapping of the integrations: a longer value of a keyword field is in the document alone.
+IGNORE_ABOVE = 1024
 TEXT_TYPES = ("keyword", "wildcard")
 _LISTED = (SigmaString, SigmaNumber, SigmaBool, SigmaCIDRExpression, SigmaRegularExpression)
 
@@ -119,6 +122,9 @@ def _sorted_values(name: str, values: Sequence[SigmaType], state: Mapping[str, A
             out.literals.append(_number(name, value))
         else:
             raise RefusedValue(f'field "{name}" holds {kind} and cannot be compared with a value', name)
+    if kind == "keyword" and any(utf16_length(text) > IGNORE_ABOVE for text in out.plain):
+        what = f'a value of "{name}" is longer than {IGNORE_ABOVE:,} characters, which are not in the index'
+        raise RefusedValue(what, max(out.plain, key=len))
     out.nodes += expressions(name, patterns, name in (state.get("whole_term_fields") or ()))
     return out
 
@@ -154,6 +160,8 @@ def _network(name: str, value: SigmaType) -> str:
         return str(value.network)
     text = text_of(value) if isinstance(value, SigmaString) else None
     try:
+        if "%" in (text or ""):
+            raise ValueError  # an IPv6 zone may hold any character, a quote too
         return str(ipaddress.ip_address(text or ""))
     except ValueError as error:
         raise RefusedValue(
@@ -171,7 +179,7 @@ def _boolean(name: str, value: SigmaType) -> str:
 
 def _number(name: str, value: SigmaType) -> str:
     text = str(value)
-    if not isinstance(value, SigmaNumber) and not text.lstrip("-").isdecimal():
+    if not re.fullmatch(r"-?[0-9]{1,18}", text):
         raise RefusedValue(f'"{name}" is a number', text)
     return text
 

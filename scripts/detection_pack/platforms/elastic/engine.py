@@ -206,7 +206,8 @@ def _span(text: str) -> timedelta:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        # As it stands: a value may hold a carriage return, which reading as text would turn into a line feed.
+        return path.read_bytes().decode("utf-8")
     except OSError as error:
         raise PackError.at(path, 1, "cannot be read", "build dist/ first") from error
 

@@ -8,6 +8,7 @@ the greedy one does when only "found or not" counts.
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
 
 from sigma.types import SigmaRegularExpression, SigmaRegularExpressionFlag
@@ -150,8 +151,12 @@ def _set(members: list[Any], flags: int) -> Chars:
 
 
 def _folded(given: Ranges, flags: int) -> Chars:
-    if not flags & re.IGNORECASE:
-        return Chars(ranges(given))
+    return _any_case(tuple(given)) if flags & re.IGNORECASE else Chars(ranges(given))
+
+
+@cache
+def _any_case(given: Ranges) -> Chars:
+    """Kept, because a large class takes a tenth of a second and may stand in an expression many times."""
     if sum(high - low for low, high in given) > _MAX_FOLDED:
         raise _Inexact("a very large class without regard to case")
     return Chars(ranges(r for low, high in given for code in range(low, high + 1) for r in fold(chr(code))))

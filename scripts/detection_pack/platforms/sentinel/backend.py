@@ -28,13 +28,11 @@ from sigma.types import (
 )
 
 from detection_pack.platforms.conversion import RefusedValue
+from detection_pack.platforms.patterns import with_exact_end
 from detection_pack.platforms.sentinel.correlations import KustoCorrelations
 from detection_pack.platforms.sentinel.literals import kql_string, kql_verbatim
 from detection_pack.platforms.sentinel.tables import columns
 from detection_pack.platforms.terms import whole_term
-
-#: What Kusto's regular expressions (RE2) lack.
-_NOT_IN_RE2 = re.compile(r"\(\?(?:=|!|<=|<!|>|\()|\\[1-9]|[*+?}]\+")
 
 Any_ = SpecialChars.WILDCARD_MULTI
 One = SpecialChars.WILDCARD_SINGLE
@@ -130,7 +128,7 @@ class SentinelBackend(KustoCorrelations, KustoBackend):  # type: ignore[misc]
                 terms.append(term.text)
             elif file_column and (file := _file_name(value)):
                 files.append(file)
-            elif list(value.s) == [Any_]:
+            elif value.s and all(part == Any_ for part in value.s):
                 pieces.append(f"isnotempty({text})")
             elif (shape := _shape(value)) is not None:
                 by_operator.setdefault(shape[0], []).append(shape[1])
@@ -186,9 +184,7 @@ class SentinelBackend(KustoCorrelations, KustoBackend):  # type: ignore[misc]
     def convert_condition_field_eq_val_re(self, cond: Any, state: ConversionState) -> str:
         value = cond.value
         assert isinstance(value, SigmaRegularExpression)
-        source = str(value.regexp)
-        if bad := _NOT_IN_RE2.search(source):
-            raise RefusedValue(f'Kusto\'s regular expressions have no "{bad[0]}"', source)
+        source = with_exact_end(value, r"\n?\z")
         flags = "".join(
             sorted(
                 {

@@ -17,6 +17,7 @@ from sigma.conversion.state import ConversionState
 from sigma.types import CompareOperators, SigmaRegularExpression, SigmaString, SpecialChars
 
 from detection_pack.platforms.conversion import RefusedValue
+from detection_pack.platforms.patterns import tokens, with_exact_end
 from detection_pack.platforms.splunk.correlations import correlated
 from detection_pack.platforms.splunk.literals import (
     TERM_END,
@@ -151,7 +152,7 @@ class PackSplunkBackend(SplunkBackend):
         return atom(name, found, where, False, self._derived(name, state))
 
     def convert_condition_field_eq_val_re(self, cond: Any, state: ConversionState) -> Any:
-        regex = _author_regex(cond.value, cond.field)
+        regex = _author_regex(cond.value)
         where = matching(cond.field, regex_string(regex)[1:-1])
         if not is_multivalue(cond.field) and _matches_nothing(cond.value):
             # Such a pattern finds the empty string, which an absent field is not.
@@ -286,11 +287,14 @@ class PackSplunkBackend(SplunkBackend):
         return name in self._listed("derived_fields", state)
 
 
-def _author_regex(value: SigmaRegularExpression, subject: str) -> str:
-    regex: str = value.escape([], escape_escape_char=False)
-    if any(ord(c) < 0x20 and c not in "\t\n\r" for c in regex):
-        raise RefusedValue("a regular expression holds a control character; write it as an escape", subject)
-    return regex
+def _author_regex(value: SigmaRegularExpression) -> str:
+    """The expression with its flags in front, every character that cannot be shown by its number."""
+    regex = with_exact_end(value, r"\x0a?\z", r"\x24")
+    shown = "".join(
+        token if token.isprintable() else rf"\x{{{ord(token[-1]):x}}}" for token, _ in tokens(regex)
+    )
+    flags = "".join(sorted(value.sigma_to_re_flag[flag] for flag in value.flags))
+    return f"(?{flags}){shown}" if flags else shown
 
 
 def _matches_nothing(value: SigmaRegularExpression) -> bool:

@@ -10,6 +10,7 @@ a search comparison a wildcard stands for them and a ``where`` decides.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +30,6 @@ Part = str | SpecialChars
 
 _PLAIN_IN_REGEX = re.compile(r"[A-Za-z0-9 _\-/:=,;@~!%&#'<>]")
 _SEARCH_WILDCARD = re.compile(r"[*`$]|[^\x20-\x7e]")
-_NOT_IN_STRING = re.compile(r"([`$]|[\x00-\x1f\x7f])")
 #: Numbers are compared as numbers wherever both sides look like one, so "01" would equal "1".
 NUMBER_LIKE = re.compile(
     r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s*|\s*0[xX][0-9a-fA-F]+\s*|\s*[-+]?(?:inf(?:inity)?|nan)\s*",
@@ -122,8 +122,8 @@ def search_text(parts: Sequence[Part]) -> tuple[str, bool]:
 def regex_string(regex: str) -> str:
     """A regular expression of a rule's author as an SPL string.
 
-    An escaped backslash, quote, backtick or dollar is written by its number; a bare ``$`` stays, because it
-    is an anchor.
+    A backslash, quote, backtick or dollar that is escaped is written by its number; a bare ``$`` stays (the
+    backend has written anchors in another way, but for those of several lines).
     """
     named = {"\\": r"\x5c", '"': r"\x22", "`": r"\x60", "$": r"\x24", "\n": r"\x0a", "\r": r"\x0d"}
     out, i = [], 0
@@ -142,14 +142,17 @@ def regex_string(regex: str) -> str:
 def eval_string(text: str) -> str:
     """An eval expression whose value is ``text``.
 
-    What cannot stand in a string is decoded by `urldecode` (Search Reference, "Text functions").
+    What cannot stand in a string, or cannot be seen there, is decoded by `urldecode` (Search Reference, "Text
+    functions").
     """
     pieces = []
-    for i, piece in enumerate(_NOT_IN_STRING.split(text)):
-        if i % 2:
-            pieces.append(f'urldecode("%{ord(piece):02X}")')
-        elif piece:
+    for plain, run in itertools.groupby(text, lambda c: c.isprintable() and c not in "`$"):
+        piece = "".join(run)
+        if plain:
             pieces.append('"' + piece.replace("\\", "\\\\").replace('"', '\\"') + '"')
+        else:
+            encoded = "".join(f"%{byte:02X}" for byte in piece.encode("utf-8", "replace"))
+            pieces.append(f'urldecode("{encoded}")')
     return ".".join(pieces) or '""'
 
 
