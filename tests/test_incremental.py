@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -116,11 +117,12 @@ def test_only_what_changed_is_converted(
     "spoiled",
     [
         "an artefact",
-        "a missing artefact",
+        "no artefact",
         "the state's key",
         "no JSON",
         "another shape",
         "a part of another shape",
+        "a path out of the folder",
     ],
 )
 def test_what_does_not_fit_is_made_anew(
@@ -146,10 +148,16 @@ def test_what_does_not_fit_is_made_anew(
             for rule in stated["rules"].values():
                 rule["parts"] = {"sentinel": 5}
             kept.write_text(json.dumps(stated), encoding="utf-8")
+        case "a path out of the folder":
+            (tmp_path / "evil.kql").write_text("evil", encoding="utf-8")
+            for rule in stated["rules"].values():
+                for part in rule["parts"].values():
+                    part["artefacts"] = {"../evil.kql": sha256(b"evil").hexdigest()}
+            kept.write_text(json.dumps(stated), encoding="utf-8")
     again = build.make_folder(ROOT, rules, keep_going=True, before=out)
     assert again == whole
     build.write(again, out)
-    assert snapshot(out) == {**whole.files, state.FILE: whole.state}
+    assert snapshot(out) == whole.files
 
 
 def test_the_key_knows_the_pipelines_the_platforms_and_the_version(tmp_path: Path) -> None:
@@ -165,14 +173,19 @@ def test_the_key_knows_the_pipelines_the_platforms_and_the_version(tmp_path: Pat
     assert len(keys) == 4
 
 
-def test_the_state_is_no_artefact(rules: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "out"
-    command = ["--root", str(ROOT), "build", "--rules", str(rules), "--out", str(out), "--keep-going"]
+def test_the_state_is_one_of_the_files_and_the_same_anywhere(
+    rules: Path, whole: build.Built, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere, out = tmp_path / "elsewhere", tmp_path / "out"
+    shutil.copytree(rules, elsewhere)
+    command = ["--root", str(ROOT), "build", "--rules", str(elsewhere), "--out", str(out), "--keep-going"]
     assert main(command) == 1
-    assert state.FILE not in (out / "manifest.json").read_text(encoding="utf-8")
+    assert snapshot(out) == whole.files
+    listed = json.loads(whole.files["manifest.json"])["artefacts"]
+    assert {"path": state.FILE, "sha256": sha256(whole.files[state.FILE]).hexdigest()} in listed
     capsys.readouterr()
     assert main([*command, "--check"]) == 1
-    assert state.FILE not in capsys.readouterr().err
+    assert all(str(elsewhere) in line for line in capsys.readouterr().err.splitlines())
     assert not (ROOT / "dist" / state.FILE).exists()
 
 
@@ -181,7 +194,12 @@ def test_one_platform_alone(platform: str, rules: Path, whole: build.Built, tmp_
     built = build.make_folder(ROOT, rules, keep_going=True, platforms=[platform])
     assert built.rules >= whole.rules
     folders = {path.split("/")[0] for path in built.files}
-    assert folders <= {platform, "manifest.json", *(["defender"] if platform == "sentinel" else [])}
+    assert folders <= {
+        platform,
+        "manifest.json",
+        state.FILE,
+        *(["defender"] if platform == "sentinel" else []),
+    }
 
 
 def test_the_number_of_processes_is_a_small_number(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -44,15 +43,11 @@ GENERATOR = "T1114.002 detection pack"
 
 @dataclass(frozen=True)
 class Built:
-    """Every file of dist/ by its relative path, what was refused on the way, and how many rules were not.
-
-    ``state`` is what the next build of the same folder takes unchanged rules from; empty for none.
-    """
+    """Every file of dist/ by its relative path, what was refused on the way, and how many rules were not."""
 
     files: dict[str, bytes]
     refused: tuple[Finding, ...] = ()
     rules: int = 0
-    state: bytes = b""
 
 
 def make(pack: Pack, keep_going: bool = False) -> Built:
@@ -72,30 +67,29 @@ def make_folder(
 ) -> Built:
     """The same for a folder of anybody's rules, with the pipelines of ``root``, on ``jobs`` processes.
 
-    ``before`` is the folder of an earlier build: a rule that has not changed since is taken from there.
+    ``before`` is the folder of an earlier build: a rule that has not changed since is taken from there, by
+    the state that each build leaves among its files.
     """
     files = rule_files(root, rules_dir)
     if not files:
         raise no_rule(rules_dir)
     setting = Setting(load_pipelines(root), pack_version(root), tuple(platforms))
-    key = state.key(root, setting)
-    kept = state.Kept.load(before, key) if before is not None else state.Kept()
-    digests = {str(path): state.digest(path) for path, _ in files}
-    known = {path: found for path, d in digests.items() if (found := kept.outcome(path, d)) is not None}
-    changed = [(path, tier) for path, tier in files if str(path) not in known]
-    known |= {made.path: made for made in outcomes_of_files(changed, setting, jobs)}
-    every = [known[str(path)] for path, _ in files]
-    built = _built(every, setting, keep_going)
-    return dataclasses.replace(built, state=state.text(key, every, digests))
+    kept = state.Kept(rules_dir, state.key(root, setting), before)
+    known = {path: found for path, _ in files if (found := kept.outcome(path)) is not None}
+    changed = [(path, tier) for path, tier in files if path not in known]
+    made = outcomes_of_files(changed, setting, jobs)
+    known |= {path: found for (path, _), found in zip(changed, made, strict=True)}
+    every = {path: known[path] for path, _ in files}
+    return _built(list(every.values()), setting, keep_going, Artefact(state.FILE, kept.text(every)))
 
 
-def _built(found: Sequence[Outcome], setting: Setting, keep_going: bool) -> Built:
+def _built(found: Sequence[Outcome], setting: Setting, keep_going: bool, *more: Artefact) -> Built:
     refused = [finding for one in found for finding in one.refused]
     fine, taken = _distinct([one for one in found if not one.refused])
     refused = list(dict.fromkeys([*refused, *taken]))
     if refused and not keep_going:
         raise PackError(refused)
-    made: list[Artefact] = []
+    made = list(more)
     for platform in setting.platforms:
         parts = [one.parts[platform] for one in fine]
         made += [artefact for part in parts for artefact in part.artefacts]
@@ -196,9 +190,8 @@ def overlap(rules: Path, out: Path) -> bool:
 
 def write(built: Built, out: Path) -> None:
     """Replace ``out`` by the build, whole or not at all. What is already there as it should be stays."""
-    files = {**built.files, **({state.FILE: built.state} if built.state else {})}
-    if not (out.is_dir() and holds(out, files)):
-        replace_folder(out, files, MANIFEST, GENERATOR)
+    if not (out.is_dir() and holds(out, built.files)):
+        replace_folder(out, built.files, MANIFEST, GENERATOR)
 
 
 def holds(out: Path, files: Mapping[str, bytes]) -> bool:
@@ -279,7 +272,7 @@ def stale(built: Built, out: Path) -> list[Finding]:
     findings += [
         Finding(str(path), 1, "does not belong in dist/", todo)
         for path in _files(out)
-        if path.relative_to(out).as_posix() not in (*built.files, state.FILE)
+        if path.relative_to(out).as_posix() not in built.files
     ]
     return findings
 

@@ -127,8 +127,8 @@ class Document:
         return None if isinstance(value, dict | list) else str(value)
 
 
-def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
-    """A UTF-8 file of reasonable size; `PackError` otherwise.
+def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
+    """A file of reasonable size; `PackError` otherwise.
 
     Nothing but a regular file is read, and no more of it than the limit: a pipe would never end, a device
     never be empty. What a link points to is not the stranger's to give: it could come out in an error or in
@@ -154,6 +154,12 @@ def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
         raise PackError.at(
             path, 1, f"is larger than {max_bytes} bytes", "split the file or shorten its values"
         )
+    return raw
+
+
+def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
+    """A UTF-8 file of reasonable size; `PackError` otherwise."""
+    raw = read_bytes(path, max_bytes)
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,8 +1,9 @@
 """What a build of a folder of rules leaves behind, so that the next one converts only what has changed.
 
-It is one file in the folder that was built, beside the manifest. Whatever could change an outcome is in its
-key: this package, the pipelines, pySigma and its backends, Python, the platforms. An outcome is used again
-only where the rule's file has the digest that it had and each of its artefacts still is what the state says.
+It is one file in the folder that was built, listed in the manifest like the others. Whatever could change an
+outcome is in its key: this package, the pipelines, pySigma and its backends, Python, the platforms. An outcome
+is used again only where the rule's file has the digest that it had and each of its artefacts still is what the
+state says.
 The state is data of the folder's owner and is read as such: what does not fit is as if it were not there.
 """
 
@@ -12,12 +13,15 @@ import hashlib
 import importlib.metadata
 import json
 import platform as python_platform
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from detection_pack.findings import Finding
+from detection_pack.documents import read_bytes
+from detection_pack.findings import Finding, PackError
+from detection_pack.limits import MAX_RULE_BYTES
 from detection_pack.outcomes import Outcome, Setting
 from detection_pack.platforms.conversion import Artefact, Part
 
@@ -30,6 +34,10 @@ _CONVERTERS = (
     "pyyaml",
 )
 _PACKAGE = Path(__file__).parent
+#: Where an artefact of a rule can be: below the folder, at no other place of the state's choosing.
+_ARTEFACT = re.compile(r"[a-z]+(?:/[a-z]+)?/[a-z0-9_]+(?:\.[a-z]+)+")
+MAX_ARTEFACT_BYTES = 16 * 1024 * 1024
+MAX_STATE_BYTES = 1024 * 1024 * 1024
 
 
 def key(root: Path, setting: Setting) -> str:
@@ -45,21 +53,71 @@ def key(root: Path, setting: Setting) -> str:
     return whole.hexdigest()
 
 
-def digest(path: Path) -> str | None:
-    """The SHA-256 of a file; None where it cannot be read."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return None
+class Kept:
+    """What the build before has for the next one, and what this one leaves.
 
+    ``rules_dir`` holds the rules, ``key`` is that of the build, ``folder`` has the build before, if any.
+    """
 
-def text(key_of_build: str, found: Sequence[Outcome], digests: Mapping[str, str | None]) -> bytes:
-    """The state file of these outcomes. The content of artefacts is left to their own files."""
-    rules = {one.path: {"digest": digests[one.path], **_plain(one)} for one in found}
-    return json.dumps({"key": key_of_build, "rules": rules}, ensure_ascii=False).encode()
+    def __init__(self, rules_dir: Path, key: str, folder: Path | None) -> None:
+        self._rules_dir = rules_dir
+        self._key = key
+        self._folder = folder
+        self._digests: dict[Path, str | None] = {}
+        self._rules: Mapping[str, Any] = {}
+        if folder is not None:
+            try:
+                stated = json.loads(read_bytes(folder / FILE, MAX_STATE_BYTES))
+                self._rules = dict(stated["rules"]) if stated["key"] == key else {}
+            except (PackError, ValueError, KeyError, TypeError, RecursionError):
+                pass
+
+    def outcome(self, path: Path) -> Outcome | None:
+        """The outcome of an unchanged rule; None for any other, or where an artefact is not what it was."""
+        stated = self._rules.get(self._name(path))
+        try:
+            if stated is None or stated["digest"] is None or stated["digest"] != self._digest(path):
+                return None
+            parts = {name: self._part(stated["name"], part) for name, part in stated["parts"].items()}
+            refused = tuple(Finding(**(finding | {"path": str(path)})) for finding in stated["refused"])
+            return Outcome(str(path), stated["name"], stated["entry"], stated["lines"], parts, refused)
+        except (PackError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def _part(self, rule: str, stated: Mapping[str, Any]) -> Part:
+        assert self._folder is not None  # there is no state without it
+        artefacts = []
+        for path, expected in stated["artefacts"].items():
+            if not _ARTEFACT.fullmatch(path):
+                raise ValueError(path)
+            content = read_bytes(self._folder / path, MAX_ARTEFACT_BYTES)
+            if hashlib.sha256(content).hexdigest() != expected:
+                raise ValueError(path)
+            artefacts.append(Artefact(path, content, rule))
+        return Part(rule, stated["tier"], tuple(artefacts), stated["shared"], tuple(stated["claims"]))
+
+    def text(self, found: Mapping[Path, Outcome]) -> bytes:
+        """The state of these outcomes. The content of artefacts is left to their own files."""
+        rules = {
+            self._name(path): {"digest": self._digest(path), **_plain(one)} for path, one in found.items()
+        }
+        return (json.dumps({"key": self._key, "rules": rules}, ensure_ascii=False) + "\n").encode()
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self._rules_dir).as_posix()
+
+    def _digest(self, path: Path) -> str | None:
+        """The SHA-256 of a rule's file as it was first looked at; None where it is not to be read."""
+        if path not in self._digests:
+            try:
+                self._digests[path] = hashlib.sha256(read_bytes(path, MAX_RULE_BYTES)).hexdigest()
+            except PackError:
+                self._digests[path] = None
+        return self._digests[path]
 
 
 def _plain(one: Outcome) -> dict[str, Any]:
+    """An outcome without the folder of its rule: the same rules elsewhere have the same state."""
     parts = {
         name: {
             "tier": part.tier,
@@ -69,45 +127,5 @@ def _plain(one: Outcome) -> dict[str, Any]:
         }
         for name, part in one.parts.items()
     }
-    refused = [asdict(finding) for finding in one.refused]
+    refused = [{k: v for k, v in asdict(finding).items() if k != "path"} for finding in one.refused]
     return {"name": one.name, "entry": one.entry, "lines": one.lines, "parts": parts, "refused": refused}
-
-
-@dataclass(frozen=True)
-class Kept:
-    """The outcomes of the build before, by the path of their rule."""
-
-    folder: Path = Path()
-    rules: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def load(cls, folder: Path, key_of_build: str) -> Kept:
-        """What ``folder`` has for a build with this key; nothing where there is none."""
-        try:
-            stated = json.loads((folder / FILE).read_bytes())
-            if stated["key"] == key_of_build:
-                return cls(folder, dict(stated["rules"]))
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            pass
-        return cls()
-
-    def outcome(self, path: str, digest_of_rule: str | None) -> Outcome | None:
-        """The outcome of an unchanged rule; None for any other, or where an artefact is not what it was."""
-        stated = self.rules.get(path)
-        try:
-            if digest_of_rule is None or stated is None or stated["digest"] != digest_of_rule:
-                return None
-            parts = {name: self._part(stated["name"], part) for name, part in stated["parts"].items()}
-            refused = tuple(Finding(**finding) for finding in stated["refused"])
-            return Outcome(path, stated["name"], stated["entry"], stated["lines"], parts, refused)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return None
-
-    def _part(self, rule: str, stated: Mapping[str, Any]) -> Part:
-        artefacts = []
-        for path, expected in stated["artefacts"].items():
-            content = (self.folder / path).read_bytes()
-            if hashlib.sha256(content).hexdigest() != expected:
-                raise ValueError(path)
-            artefacts.append(Artefact(path, content, rule))
-        return Part(rule, stated["tier"], tuple(artefacts), stated["shared"], tuple(stated["claims"]))
