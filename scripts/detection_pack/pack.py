@@ -24,6 +24,7 @@ from sigma.rule import SigmaRule
 
 from detection_pack.documents import Document, load_documents
 from detection_pack.findings import Finding, PackError
+from detection_pack.users import open_users
 
 PLATFORMS = ("sentinel", "splunk", "elastic")
 TIERS = ("core", "extended", "hunting")
@@ -159,7 +160,11 @@ class Rule:
     @cached_property
     def _parsed(self) -> SigmaCollection:
         try:
-            return SigmaCollection.from_dicts([copy.deepcopy(d.data) for d in self.documents])
+            collection = SigmaCollection.from_dicts([copy.deepcopy(d.data) for d in self.documents])
+            for rule in collection.rules:
+                if isinstance(rule, SigmaRule):
+                    open_users(rule)
+            return collection
         except SigmaError as error:
             raise self.refused(error) from error
         except Exception as error:  # pySigma raises Python's own errors for values of unexpected types
@@ -188,7 +193,8 @@ class Rule:
         """A `PackError` for this rule from pySigma's or a backend's complaint about ``subject``."""
         what = re.sub(r" in (?:/|[A-Za-z]:\\).*$", "", str(error).split("\n")[0]) or type(error).__name__
         line = self.line_of(subject) if subject else self._line_named_in(what)
-        return PackError.at(self.path, line, what, "change the rule; see CONTRIBUTING.md")
+        what, _, todo = what.partition("; ")
+        return PackError.at(self.path, line, what, todo or "change the rule; see CONTRIBUTING.md")
 
     def _line_named_in(self, message: str) -> int:
         for quoted in re.findall(r"['\"]([^'\"]{2,})['\"]", message):
@@ -231,6 +237,29 @@ class Pipeline:
             and self._log_source_matches(item, rule)
             for name in item.transformation.mapping
         )
+
+    def split_fields(self, rule: SigmaRule | SigmaCorrelationRule) -> dict[str, int]:
+        """Into how many fields the pipeline maps each canonical field that it maps to more than one."""
+        found: dict[str, int] = {}
+        for item in self._parsed.items:
+            kind = type(item.transformation).__name__
+            if kind == "HashesFieldsDetectionItemTransformation" and self._log_source_matches(item, rule):
+                found["Hashes"] = len(item.transformation.valid_hash_algos)  # type: ignore[attr-defined]
+            if kind == "FieldMappingTransformation" and self._log_source_matches(item, rule):
+                mapping = item.transformation.mapping  # type: ignore[attr-defined]
+                found |= {str(f): len(n) for f, n in mapping.items() if isinstance(n, list) and len(n) > 1}
+        return found
+
+    def absent_fields(self, rule: SigmaRule | SigmaCorrelationRule) -> dict[str, str]:
+        """Why the platform has no such field, by canonical field: the pipeline's state ``absent_fields``."""
+        return {
+            str(name): str(reason)
+            for item in self._parsed.items
+            if type(item.transformation).__name__ == "SetStateTransformation"
+            and item.transformation.key == "absent_fields"  # type: ignore[attr-defined]
+            and self._log_source_matches(item, rule)
+            for name, reason in item.transformation.val.items()  # type: ignore[attr-defined]
+        }
 
     def enumerations(self, rule: SigmaRule | SigmaCorrelationRule) -> dict[str, frozenset[str]]:
         """``{canonical field: values}`` of every field whose values the pipeline maps one by one."""

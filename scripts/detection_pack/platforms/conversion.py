@@ -14,6 +14,7 @@ from sigma.types import SigmaExpansion, SigmaFieldReference, SigmaNumber, SigmaS
 
 from detection_pack.findings import Finding, PackError
 from detection_pack.pack import Pipeline, Rule
+from detection_pack.platforms.split_fields import refusals
 from detection_pack.platforms.terms import SUBSTRING
 
 
@@ -93,7 +94,9 @@ def check_fields(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule]) -> None
     """Refuse a field that the pipeline does not map: such a query would be silently empty."""
     findings = []
     known: frozenset[str] = frozenset()
+    absent: dict[str, str] = {}
     for sigma_rule in plain:
+        absent = pipeline.absent_fields(sigma_rule)
         known = pipeline.known_fields(sigma_rule)
         if not known:
             source = "/".join(f"{k}:{v}" for k, v in rule.logsource.items())
@@ -104,13 +107,17 @@ def check_fields(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule]) -> None
                 "use a log source that the pipeline maps, or map it there",
             )
         findings += _unknown_values(rule, pipeline, sigma_rule)
+        findings += [
+            Finding(str(rule.path), rule.line_of(f), *_halves(f'field "{f}": {what}'))
+            for f, what in refusals(sigma_rule, pipeline.split_fields(sigma_rule))
+        ]
         used = [f for d in sigma_rule.detection.detections.values() for f in fields_of(d)]
-        findings += [_unknown(rule, f, known, pipeline) for f in dict.fromkeys(used) if f not in known]
+        findings += [_unknown(rule, f, known, absent, pipeline) for f in dict.fromkeys(used) if f not in known]
     stated = list(rule.alert.fields)
     if rule.correlation is not None:
         stated += rule.correlation.group_by
         stated += [rule.correlation.value_field] if rule.correlation.value_field else []
-    findings += [_unknown(rule, f, known, pipeline) for f in dict.fromkeys(stated) if f not in known]
+    findings += [_unknown(rule, f, known, absent, pipeline) for f in dict.fromkeys(stated) if f not in known]
     if findings:
         raise PackError(findings)
 
@@ -168,11 +175,22 @@ def mark_substrings(detection: SigmaDetection, everything: bool) -> None:
                     setattr(text, SUBSTRING, True)
 
 
-def _unknown(rule: Rule, name: str, known: frozenset[str], pipeline: Pipeline) -> Finding:
+def _unknown(
+    rule: Rule, name: str, known: frozenset[str], absent: Mapping[str, str], pipeline: Pipeline
+) -> Finding:
+    if name in absent:
+        what, todo = _halves(f'field "{name}" is nothing that {_shown(pipeline)} can map: {absent[name]}')
+        return Finding(str(rule.path), rule.line_of(name), what, todo)
     near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
     todo = f'did you mean "{near[0]}"?' if near else "map it there or use a field that is"
     what = f'field "{name}" is unknown to {_shown(pipeline)}'
     return Finding(str(rule.path), rule.line_of(name), what, todo)
+
+
+def _halves(message: str) -> tuple[str, str]:
+    """What is wrong and what to do, which ``; `` divides."""
+    what, _, todo = message.partition("; ")
+    return what, todo or "leave the condition on it out"
 
 
 def _shown(pipeline: Pipeline) -> str:

@@ -1,0 +1,51 @@
+"""Canonical fields that a platform keeps in several of its own, and what can be asked of them.
+
+A pipeline maps such a field to a list, and pySigma asks for the value in any of them. That says what the rule
+says as long as one value stands in one field. What would come out otherwise is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from sigma.conditions import ConditionAND
+from sigma.rule import SigmaDetectionItem, SigmaRule
+from sigma.types import SigmaExists, SigmaFieldReference, SigmaNull, SigmaString
+
+from detection_pack.users import items_of
+
+#: Sysmon's ``Hashes`` is one text of all digests: ``SHA1=…,MD5=…,SHA256=…,IMPHASH=…``.
+HASHES = "Hashes"
+_DIGITS = {"MD5": 32, "SHA1": 40, "SHA256": 64, "IMPHASH": 32}
+_DIGEST = re.compile(
+    r"\*?(?:" + "|".join(f"{kind}=[0-9A-F]{{{n}}}" for kind, n in _DIGITS.items()) + r")\*?", re.IGNORECASE
+)
+
+
+def refusals(rule: SigmaRule, split: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    """``(field, what is wrong; what to do)`` of every question that several fields cannot answer.
+
+    ``split`` says into how many fields the pipeline maps a field.
+    """
+    for item in items_of(rule):
+        if item.field in split:
+            for message in _refused(item):
+                yield item.field, message
+
+
+def _refused(item: SigmaDetectionItem) -> Iterator[str]:
+    if item.value_linking is ConditionAND and len(item.value) > 1:
+        yield "several fields hold it here, and each would be asked for all values; leave |all out"
+    elif any(_asks_for_nothing(value) for value in item.value):
+        yield "several fields hold it here, some of them always empty; compare it with a value"
+    elif any(isinstance(value, SigmaFieldReference) for value in item.value):
+        yield "several fields hold it here; compare it with a value"
+    elif item.field == HASHES and not all(_DIGEST.fullmatch(str(value)) for value in item.value):
+        yield "each kind of digest has a field of its own here; write whole ones, such as 'MD5=…' or 'SHA256=…'"
+
+
+def _asks_for_nothing(value: object) -> bool:
+    if isinstance(value, SigmaExists):
+        return not value.exists
+    return isinstance(value, SigmaNull) or (isinstance(value, SigmaString) and value.s in ((), ("",)))
