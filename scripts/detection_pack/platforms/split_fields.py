@@ -37,6 +37,8 @@ def refusals(rule: SigmaRule, split: Mapping[str, int]) -> Iterator[tuple[str, s
 def _refused(item: SigmaDetectionItem) -> Iterator[str]:
     if item.value_linking is ConditionAND and len(item.value) > 1:
         yield "several fields hold it here, and each would be asked for all values; leave |all out"
+    elif item.negated:
+        yield "several fields hold it here, and |neq would be asked of each; write not in the condition"
     elif any(_asks_for_nothing(value) for value in item.value):
         yield "several fields hold it here, some of them always empty; compare it with a value"
     elif any(isinstance(value, SigmaFieldReference) for value in item.value):
