@@ -73,7 +73,7 @@ def records(detection: Mapping[str, Any], rng: random.Random, count: int) -> Ite
 
 
 def _wanted(selection: Any, rng: random.Random) -> Iterator[tuple[str, str, str | None]]:
-    """``(field, where in it, text)`` of one way to satisfy a selection; no text for a field that is absent."""
+    """``(field, where in it, text)`` of one way to satisfy a selection; an absent field has no text."""
     if isinstance(selection, Sequence) and not isinstance(selection, str):
         mappings = [part for part in selection if isinstance(part, Mapping)]
         if mappings:

@@ -1,10 +1,10 @@
 """What Sigma means: a rule's detection as a predicate on an event, with no part of pySigma in it.
 
-Written from the Sigma specification 2.1 (rules and modifiers), with the pack's own departures, which DESIGN and
-README state: ``|contains`` finds whole terms on the fields of `WHOLE_TERMS` unless the value is a piece of an
-encoding, is ``|cased``, or holds a wildcard; a field that is empty is a field that is not there; a ``User`` that
-is compared whole is compared without its domain. It knows what the corpus of rules uses and raises
-`NotImplementedError` for the rest.
+Written from the Sigma specification 2.1 (rules and modifiers), with the pack's own departures: ``|contains``
+finds whole terms on the fields of `WHOLE_TERMS` unless the value is a piece of an encoding, is ``|cased``, or
+holds a wildcard; a field that is empty is a field that is not there; a ``User`` that is compared whole is
+compared without its domain. It knows what the corpus of rules uses and raises `NotImplementedError` for the
+rest.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def _patterns(field: str, modifiers: list[str], value: str) -> Iterator[str]:
 
 
 def _parts(value: str) -> list[str | None]:
-    r"""The text between the ``*`` of a value; ``\*``, ``\?`` and ``\\`` before one of them are the characters."""
+    r"""The text between the ``*`` of a value; ``\*``, ``\?`` and ``\\`` are the characters themselves."""
     out: list[str | None] = []
     text = ""
     at = 0

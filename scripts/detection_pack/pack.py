@@ -7,6 +7,7 @@ platforms; nothing else sees them.
 from __future__ import annotations
 
 import copy
+import hashlib
 import pickle
 import re
 import tomllib
@@ -24,6 +25,7 @@ from sigma.rule import SigmaRule
 
 from detection_pack.documents import Document, load_documents
 from detection_pack.findings import Finding, PackError
+from detection_pack.refused_forms import old_forms, refused_values, translated
 from detection_pack.users import open_users
 
 PLATFORMS = ("sentinel", "splunk", "elastic")
@@ -31,6 +33,7 @@ TIERS = ("core", "extended", "hunting")
 
 #: A rule's name becomes a file name, a macro name and a KQL identifier.
 NAME = re.compile(r"[a-z][a-z0-9_]{2,63}")
+LONGEST = 64
 
 DEFAULT_LOOKBACK = "24h"
 
@@ -192,6 +195,7 @@ class Rule:
     def refused(self, error: Exception, subject: str | None = None) -> PackError:
         """A `PackError` for this rule from pySigma's or a backend's complaint about ``subject``."""
         what = re.sub(r" in (?:/|[A-Za-z]:\\).*$", "", str(error).split("\n")[0]) or type(error).__name__
+        what = translated(what)
         line = self.line_of(subject) if subject else self._line_named_in(what)
         what, _, todo = what.partition("; ")
         return PackError.at(self.path, line, what, todo or "change the rule; see CONTRIBUTING.md")
@@ -238,17 +242,30 @@ class Pipeline:
             for name in item.transformation.mapping
         )
 
-    def split_fields(self, rule: SigmaRule | SigmaCorrelationRule) -> dict[str, int]:
-        """Into how many fields the pipeline maps each canonical field that it maps to more than one."""
-        found: dict[str, int] = {}
+    def field_names(self, rule: SigmaRule | SigmaCorrelationRule) -> dict[str, tuple[str, ...]]:
+        """The platform's names of each canonical field, every one that a mapping of the pipeline gives."""
+        found: dict[str, tuple[str, ...]] = {}
         for item in self._parsed.items:
             kind = type(item.transformation).__name__
-            if kind == "HashesFieldsDetectionItemTransformation" and self._log_source_matches(item, rule):
-                found["Hashes"] = len(item.transformation.valid_hash_algos)  # type: ignore[attr-defined]
             if kind == "FieldMappingTransformation" and self._log_source_matches(item, rule):
-                mapping = item.transformation.mapping  # type: ignore[attr-defined]
-                found |= {str(f): len(n) for f, n in mapping.items() if isinstance(n, list) and len(n) > 1}
+                for name, names in item.transformation.mapping.items():  # type: ignore[attr-defined]
+                    listed = (names,) if isinstance(names, str) else tuple(names)
+                    found[str(name)] = found.get(str(name), ()) + listed
         return found
+
+    def split_fields(self, rule: SigmaRule | SigmaCorrelationRule) -> frozenset[str]:
+        """The canonical fields whose values the pipeline looks for in several fields at once."""
+        found = set()
+        for item in self._parsed.items:
+            kind = type(item.transformation).__name__
+            if not self._log_source_matches(item, rule):
+                continue
+            if kind == "HashesFieldsDetectionItemTransformation":
+                found |= set(item.transformation.field_to_parse)  # type: ignore[attr-defined]
+            elif kind == "FieldMappingTransformation":
+                mapping = item.transformation.mapping  # type: ignore[attr-defined]
+                found |= {str(f) for f, n in mapping.items() if isinstance(n, list) and len(n) > 1}
+        return frozenset(found)
 
     def absent_fields(self, rule: SigmaRule | SigmaCorrelationRule) -> dict[str, str]:
         """Why the platform has no such field, by canonical field: the pipeline's state ``absent_fields``."""
@@ -374,6 +391,9 @@ def load_rule(path: Path, tier: str, named_by_stem: bool = False) -> Rule:
     for document in documents:
         if not isinstance(document.data, dict):
             raise PackError.at(path, document.line(), "is not a mapping", "write a Sigma rule")
+        old = [Finding(str(path), document.line(*p), what, todo) for p, what, todo in old_forms(document)]
+        if old:
+            raise PackError(old)
         if "correlation" not in document.data and not isinstance(document.data.get("detection"), dict):
             what = "is a Sigma filter" if "filter" in document.data else 'has no "detection:"'
             raise PackError.at(path, document.line(), what, "write a rule or a correlation with its rules")
@@ -390,7 +410,10 @@ def load_rule(path: Path, tier: str, named_by_stem: bool = False) -> Rule:
     if named_by_stem:
         stem = re.sub(r"[^a-z0-9_]+", "_", stem.lower()).strip("_") or "rule"
         stem = stem if stem[0].isalpha() else f"rule_{stem}"
-        stem = stem[:64] if len(stem) > 2 else f"rule_{stem}"
+        stem = stem if len(stem) > 2 else f"rule_{stem}"
+        if len(stem) > LONGEST:
+            # Two long names may begin alike.
+            stem = f"{stem[: LONGEST - 9]}_{hashlib.sha256(stem.encode()).hexdigest()[:8]}"
     elif main.data.get("name") != stem:
         raise PackError.at(
             path,
@@ -407,7 +430,14 @@ def load_rule(path: Path, tier: str, named_by_stem: bool = False) -> Rule:
         )
     rule = Rule(stem, path, tier, tuple(documents), main)
     _check_alert(rule)
-    rule.sigma()
+    refused = [
+        Finding(str(path), rule.line_of(field), f'field "{field}": {what}' if field else what, todo)
+        for sigma_rule in rule.sigma().rules
+        if isinstance(sigma_rule, SigmaRule)
+        for field, what, todo in refused_values(sigma_rule)
+    ]
+    if refused:
+        raise PackError(refused)
     _check_knobs(rule)
     return rule
 

@@ -21,8 +21,8 @@ def open_users(rule: SigmaRule) -> None:
     if (rule.logsource.product, rule.logsource.category) != ("windows", "process_creation"):
         return
     for item in items_of(rule):
-        # All of several pieces may be divided among the parts, and |neq asks for what neither part has: asking
-        # each part alone says neither.
+        # All of several pieces may be divided among the parts, and |neq asks for what neither part has:
+        # asking each part alone says neither.
         divided = (item.value_linking is ConditionAND and len(item.value) > 1) or item.negated
         if item.field == USER and item.value and not divided and all(map(_is_piece, item.value)):
             item.field = USER_OR_DOMAIN

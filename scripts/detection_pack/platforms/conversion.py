@@ -84,10 +84,20 @@ def convert(rule: Rule, pipeline: Pipeline, backend_class: type[Any], **options:
     except PackError:
         raise
     except RefusedValue as error:
-        raise rule.refused(error, error.subject) from error
+        raise _refused(rule, pipeline, plain, error) from error
     except Exception as error:  # pySigma raises Python's own errors for values of unexpected types
         raise rule.refused(error) from error
     return Converted(tuple(queries), mapped, state)
+
+
+def _refused(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule], error: RefusedValue) -> PackError:
+    """The platform's complaint about a field of its own, told of the field that the rule's author knows."""
+    named = {n: name for r in plain for name, names in pipeline.field_names(r).items() for n in names}
+    subject = error.subject
+    if (canonical := named.get(subject)) is None or rule.line_of(subject) != rule.main.line():
+        return rule.refused(error, subject)
+    what = str(error).replace(f'"{subject}"', f'"{canonical}" (here {subject})', 1)
+    return rule.refused(SigmaError(what), canonical)
 
 
 def check_fields(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule]) -> None:
@@ -112,7 +122,9 @@ def check_fields(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule]) -> None
             for f, what in refusals(sigma_rule, pipeline.split_fields(sigma_rule))
         ]
         used = [f for d in sigma_rule.detection.detections.values() for f in fields_of(d)]
-        findings += [_unknown(rule, f, known, absent, pipeline) for f in dict.fromkeys(used) if f not in known]
+        findings += [
+            _unknown(rule, f, known, absent, pipeline) for f in dict.fromkeys(used) if f not in known
+        ]
     stated = list(rule.alert.fields)
     if rule.correlation is not None:
         stated += rule.correlation.group_by

@@ -100,7 +100,7 @@ class PackSplunkBackend(SplunkBackend):
         parts = parts_of(value, name)
         derived = self._derived(name, state)
         if not parts or parts == ("",):
-            # An empty value is an absent one, as where a platform keeps none: Splunk extracts no empty element.
+            # An empty value is an absent one, as on the platforms that keep none.
             return negation(self._present(name, state))
         if all(p == SpecialChars.WILDCARD_MULTI for p in parts):
             return self._present(name, state)

@@ -68,7 +68,7 @@ def queries(rule: Rule, pipeline: Pipeline) -> SplunkQuery:
     converted = convert(rule, pipeline, PackSplunkBackend, knobs=rule.name, shown=shown)
     try:
         if len(converted.queries) != 1:
-            raise RefusedValue("a rule needs one condition to be one search", "condition")
+            raise RefusedValue("a list of conditions is several rules; write one condition", "condition")
         macros = {f"{rule.name}_lookback": f"-{rule.lookback}"}
         if rule.correlation is not None:
             macros[f"{rule.name}_window"] = span(rule.correlation.timespan)
