@@ -110,7 +110,8 @@ def _joined(field: str, pieces: list[tuple[str, str]], rng: random.Random) -> st
     if whole:
         return rng.choice(whole)
     if field == "Hashes":
-        return ",".join(["SHA1=" + "A" * 40, *dict.fromkeys(text for _, text in pieces)])
+        by_kind = {text.partition("=")[0].upper(): text for _, text in [("", "SHA1=" + "A" * 40), *pieces]}
+        return ",".join(by_kind.values())
     first = [text for how, text in pieces if how == "startswith"][:1]
     last = [text for how, text in pieces if how == "endswith"][:1]
     middle = [text for how, text in pieces if how == "contains"]

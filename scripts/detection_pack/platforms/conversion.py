@@ -9,6 +9,7 @@ from typing import Any
 
 from sigma.correlations import SigmaCorrelationCondition, SigmaCorrelationRule
 from sigma.exceptions import SigmaError
+from sigma.modifiers import SigmaContainsModifier
 from sigma.rule import SigmaDetection, SigmaRule
 from sigma.types import SigmaExpansion, SigmaFieldReference, SigmaNumber, SigmaString
 
@@ -175,12 +176,15 @@ _ENCODINGS = ("Base64", "Wide", "UTF16", "Utf16")
 
 
 def mark_substrings(detection: SigmaDetection, everything: bool) -> None:
-    """Mark the values that are pieces of an encoding, or all of them: none is taken for a whole term."""
+    """Mark the values that are no whole terms: pieces of an encoding, values with wildcards of the author's
+    own in place of ``|contains``, or all of them."""
     for item in detection.detection_items:
         if isinstance(item, SigmaDetection):
             mark_substrings(item, everything)
-        elif everything or any(
-            part in modifier.__name__ for modifier in item.modifiers for part in _ENCODINGS
+        elif (
+            everything
+            or SigmaContainsModifier not in item.modifiers
+            or any(part in modifier.__name__ for modifier in item.modifiers for part in _ENCODINGS)
         ):
             for value in item.value:
                 for text in value.values if isinstance(value, SigmaExpansion) else [value]:
