@@ -5,6 +5,7 @@ Each is told in the words of the rule's author, with what to write instead.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -71,10 +72,32 @@ def old_forms(document: Document) -> Iterator[tuple[Place, str, str]]:
         if isinstance(condition, str) and "|" in condition:
             yield place, 'a condition with "|" is the old form of a correlation', "write a correlation"
         elif isinstance(condition, str):
-            for pattern in re.findall(r"\bof\s+(\S*\*\S*?)[\s)]*(?=\s|\)|$)", condition):
-                if not any(re.fullmatch(pattern.replace("*", ".*"), str(name)) for name in detection):
+            for pattern in _patterns(condition):
+                if not any(_is_like(str(name), pattern) for name in detection if name != "condition"):
                     yield place, f'no selection has a name like "{pattern}"', "name selections that there are"
     yield from ((place, "is a list without a value", "write a value") for place in _empty(detection))
+
+
+def _patterns(condition: str) -> Iterator[str]:
+    """What stands after each ``of`` of a condition, where it has a wildcard."""
+    words = re.findall(r"[^\s()]+", condition)
+    for word, after in itertools.pairwise(words):
+        if word.lower() == "of" and "*" in after:
+            yield after
+
+
+def _is_like(name: str, pattern: str) -> bool:
+    """Whether a name has the beginning, the end and the middle parts of a pattern, in their order."""
+    first, *middle = pattern.split("*")
+    last = middle.pop()
+    if len(name) < len(first) + len(last) or not name.startswith(first) or not name.endswith(last):
+        return False
+    rest = name[len(first) : len(name) - len(last)]
+    for part in middle:
+        _, found, rest = rest.partition(part) if part else ("", "*", rest)
+        if not found:
+            return False
+    return True
 
 
 def _conditions(detection: Mapping[Any, Any]) -> Iterator[tuple[Place, Any]]:
