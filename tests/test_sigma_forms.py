@@ -244,6 +244,18 @@ FILES: dict[str, tuple[str, str]] = {
     "a filter": ("filter: {rules: any, s: {Image: x}, condition: s}\n", "is a Sigma filter"),
 }
 
+#: Rules for Office 365, by service: what never reaches one of the platforms, or nothing calls so.
+AUDIT: dict[str, tuple[str, str, str]] = {
+    "alerts": ("threat_management", "{Operation: AlertTriggered}", "OfficeActivity holds Exchange, Share"),
+    "anomalies": ("threat_detection", "{Operation: AlertTriggered}", "OfficeActivity holds Exchange, Share"),
+    "a workload": ("audit", "{Workload: AzureActiveDirectory}", "OfficeActivity holds Exchange, SharePoint"),
+    "a directory": ("audit", "{Operation: 'Add user.'}", "activities of Microsoft Entra never reach"),
+    "a sign-in": ("audit", "{Operation: UserLoggedIn}", "activities of Microsoft Entra never reach"),
+    "its client": ("audit", "{ApplicationId: x}", "sign-ins, which alone have it, never reach"),
+    "an old name": ("exchange", "{eventSource: Exchange}", "no audit record has it; write Workload"),
+    "parameters": ("exchange", "{Parameters|contains: ForwardTo}", "no text holds them all"),
+}
+
 #: Modifiers that only change another one, and the case that has them.
 _NAMES = {"ignorecase": "i", "multiline": "m", "dotall": "s"}
 
@@ -314,6 +326,21 @@ def test_a_form_is_refused_with_its_reason(name: str, pack: Pack, tmp_path: Path
     text, reason = (REFUSED | FILES)[name]
     with pytest.raises(PackError) as refusal:
         build(pack, [rule(tmp_path, name, text)])
+    lines = [str(finding) for finding in refusal.value.findings]
+    assert all(ONE_LINE.match(one) for one in lines)
+    assert any(re.search(reason, one) for one in lines), lines
+
+
+@pytest.mark.parametrize("name", AUDIT)
+def test_an_audit_rule_is_refused_with_its_reason(name: str, pack: Pack, tmp_path: Path) -> None:
+    service, selection, reason = AUDIT[name]
+    path = tmp_path / "probe.yml"
+    path.write_text(
+        f"title: Probe\nlogsource: {{product: m365, service: {service}}}\nlevel: low\n{_selection(selection)}",
+        encoding="utf-8",
+    )
+    with pytest.raises(PackError) as refusal:
+        build(pack, [load_rule(path, "other", named_by_stem=True)])
     lines = [str(finding) for finding in refusal.value.findings]
     assert all(ONE_LINE.match(one) for one in lines)
     assert any(re.search(reason, one) for one in lines), lines

@@ -26,6 +26,7 @@ from sigma.rule import SigmaRule
 from detection_pack.documents import Document, load_documents
 from detection_pack.findings import Finding, PackError
 from detection_pack.refused_forms import old_forms, refused_values, translated
+from detection_pack.source_mapping import SourceMapping, source_mapping
 from detection_pack.users import open_users
 
 PLATFORMS = ("sentinel", "splunk", "elastic")
@@ -216,11 +217,18 @@ class Pipeline:
     document: Document
 
     def processing(self) -> ProcessingPipeline:
-        """The pySigma pipeline, ready for rules; the one that was given out before must not be used again.
+        """The pySigma pipeline. It empties its state before each rule, so one serves all rules in turn.
 
-        A pipeline empties its state before each rule, but its items write into the pipeline that was last
-        made of them: adding makes one anew and copies none of them.
+        Its items write into the pipeline that was last made of them. A backend of pySigma's own makes another
+        one of those it is given; then they are linked anew here.
         """
+        linked = self._linked
+        if any(item._pipeline is not linked for item in linked.items[:1]):
+            linked = self.__dict__["_linked"] = ProcessingPipeline() + self._parsed
+        return linked
+
+    @cached_property
+    def _linked(self) -> ProcessingPipeline:
         return ProcessingPipeline() + self._parsed
 
     @cached_property
@@ -233,65 +241,24 @@ class Pipeline:
 
     def known_fields(self, rule: SigmaRule | SigmaCorrelationRule) -> frozenset[str]:
         """The canonical fields that the pipeline maps for the log source of this rule."""
-        return frozenset(
-            str(name)
-            for item in self._parsed.items
-            if hasattr(item.transformation, "mapping")
-            and type(item.transformation).__name__ == "FieldMappingTransformation"
-            and self._log_source_matches(item, rule)
-            for name in item.transformation.mapping
-        )
+        return self.mapping_of(rule).fields
 
-    def field_names(self, rule: SigmaRule | SigmaCorrelationRule) -> dict[str, tuple[str, ...]]:
-        """The platform's names of each canonical field, every one that a mapping of the pipeline gives."""
-        found: dict[str, tuple[str, ...]] = {}
-        for item in self._parsed.items:
-            kind = type(item.transformation).__name__
-            if kind == "FieldMappingTransformation" and self._log_source_matches(item, rule):
-                for name, names in item.transformation.mapping.items():  # type: ignore[attr-defined]
-                    listed = (names,) if isinstance(names, str) else tuple(names)
-                    found[str(name)] = found.get(str(name), ()) + listed
-        return found
-
-    def split_fields(self, rule: SigmaRule | SigmaCorrelationRule) -> frozenset[str]:
-        """The canonical fields whose values the pipeline looks for in several fields at once."""
-        found = set()
-        for item in self._parsed.items:
-            kind = type(item.transformation).__name__
-            if not self._log_source_matches(item, rule):
-                continue
-            if kind == "HashesFieldsDetectionItemTransformation":
-                found |= set(item.transformation.field_to_parse)  # type: ignore[attr-defined]
-            elif kind == "FieldMappingTransformation":
-                mapping = item.transformation.mapping  # type: ignore[attr-defined]
-                found |= {str(f) for f, n in mapping.items() if isinstance(n, list) and len(n) > 1}
-        return frozenset(found)
-
-    def absent_fields(self, rule: SigmaRule | SigmaCorrelationRule) -> dict[str, str]:
-        """Why the platform has no such field, by canonical field: the pipeline's state ``absent_fields``."""
-        return {
-            str(name): str(reason)
-            for item in self._parsed.items
-            if type(item.transformation).__name__ == "SetStateTransformation"
-            and item.transformation.key == "absent_fields"  # type: ignore[attr-defined]
-            and self._log_source_matches(item, rule)
-            for name, reason in item.transformation.val.items()  # type: ignore[attr-defined]
-        }
-
-    def enumerations(self, rule: SigmaRule | SigmaCorrelationRule) -> dict[str, frozenset[str]]:
+    def enumerations(self, rule: SigmaRule | SigmaCorrelationRule) -> Mapping[str, frozenset[str]]:
         """``{canonical field: values}`` of every field whose values the pipeline maps one by one."""
-        found: dict[str, frozenset[str]] = {}
-        for item in self._parsed.items:
-            if type(item.transformation).__name__ != "MapStringTransformation":
-                continue
-            if not self._log_source_matches(item, rule):
-                continue
-            conditions: Any = item.field_name_conditions
-            listed = conditions.values() if isinstance(conditions, dict) else conditions
-            values = frozenset(map(str, item.transformation.mapping))  # type: ignore[attr-defined]
-            for name in (name for c in listed for name in getattr(c, "fields", ())):
-                found[name] = found.get(name, frozenset()) | values
+        return self.mapping_of(rule).enumerations
+
+    def mapping_of(self, rule: SigmaRule | SigmaCorrelationRule) -> SourceMapping:
+        """What the pipeline says of the log source of this rule."""
+        source = rule.logsource if isinstance(rule, SigmaRule) else None
+        found = self._mapping_by_source.get(source)
+        if found is None:
+            items = [item for item in self._parsed.items if self._log_source_matches(item, rule)]
+            found = self._mapping_by_source[source] = source_mapping(items)
         return found
+
+    @cached_property
+    def _mapping_by_source(self) -> dict[Any, SourceMapping]:
+        return {}
 
     def map_field(self, rule: Rule, field: str) -> str:
         """The platform's name for a canonical field, in the context of the rule that has the detection."""
@@ -310,7 +277,10 @@ class Pipeline:
 
 @dataclass(frozen=True)
 class Pack:
-    """Everything that a build needs. ``root`` is the folder that holds sigma/, pipelines/ and tests/."""
+    """Everything that a build needs. ``root`` is the folder that holds sigma/, pipelines/ and tests/.
+
+    ``pipelines`` are those of the platforms and whatever else stands in pipelines/, by file stem.
+    """
 
     root: Path
     version: str
@@ -334,30 +304,29 @@ def load_pack(root: Path, rules_dir: Path | None = None, findings: list[Finding]
         try:
             rule = load_rule(path, tier, named_by_stem=rules_dir is not None)
             if rule.name in seen:
-                raise PackError.at(
-                    path,
-                    rule.main.line("name"),
-                    f'the name "{rule.name}" is taken by {seen[rule.name]}',
-                    "give each rule a name of its own",
-                )
+                raise name_taken(path, rule.main.line("name"), rule.name, seen[rule.name])
             seen[rule.name] = path
             rules.append(rule)
         except PackError as error:
             collected.extend(error.findings)
-    pipelines = {}
-    for platform in PLATFORMS:
-        try:
-            pipelines[platform] = load_pipeline(platform, root / "pipelines" / f"{platform}.yml")
-        except PackError as error:
-            collected.extend(error.findings)
-            if findings is not None:
-                raise PackError(collected) from error
+    try:
+        pipelines = load_pipelines(root)
+    except PackError as error:
+        raise PackError([*collected, *error.findings]) from error
     if not rules and not collected:
-        where = rules_dir or root / "sigma"
-        raise PackError.at(where, 1, "holds no rule", "name a folder with Sigma rules")
+        raise no_rule(rules_dir or root / "sigma")
     if collected and findings is None:
         raise PackError(collected)
     return Pack(root, pack_version(root), tuple(sorted(rules, key=lambda r: r.name)), pipelines)
+
+
+def no_rule(where: Path) -> PackError:
+    return PackError.at(where, 1, "holds no rule", "name a folder with Sigma rules")
+
+
+def name_taken(path: Path | str, line: int, name: str, other: Path | str) -> PackError:
+    what = f'the name "{name}" is taken by {other}'
+    return PackError.at(path, line, what, "give each rule a name of its own")
 
 
 def pack_version(root: Path) -> str:
@@ -504,6 +473,24 @@ def _check_knobs(rule: Rule) -> None:
 
 def _seconds(timespan: str) -> int:
     return int(timespan[:-1]) * {"m": 60, "h": 3600, "d": 86400}[timespan[-1]]
+
+
+def load_pipelines(root: Path) -> dict[str, Pipeline]:
+    """Every pipeline of ``root``: those of the platforms, and of what a platform serves besides.
+
+    All that is wrong with any of them is raised in one `PackError`.
+    """
+    folder = root / "pipelines"
+    found: dict[str, Pipeline] = {}
+    findings: list[Finding] = []
+    for name in sorted({*PLATFORMS, *(path.stem for path in folder.glob("*.yml"))}):
+        try:
+            found[name] = load_pipeline(name, folder / f"{name}.yml")
+        except PackError as error:
+            findings += error.findings
+    if findings:
+        raise PackError(findings)
+    return found
 
 
 def load_pipeline(platform: str, path: Path) -> Pipeline:

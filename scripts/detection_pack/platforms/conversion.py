@@ -49,6 +49,21 @@ class Artefact:
     rule: str | None = None
 
 
+@dataclass(frozen=True)
+class Part:
+    """What one rule gives to dist/ on one platform.
+
+    ``artefacts`` are files of its own. ``shared`` is what the files of all rules take of it: JSON values, so
+    that a part can be kept for the next build. ``claims`` are identifiers that it alone may have there.
+    """
+
+    rule: str
+    tier: str
+    artefacts: tuple[Artefact, ...]
+    shared: Mapping[str, Any]
+    claims: tuple[str, ...] = ()
+
+
 def convert(rule: Rule, pipeline: Pipeline, backend_class: type[Any], **options: Any) -> Converted:
     """Convert one rule file. Raises `PackError` with the line in the rule that is to blame.
 
@@ -67,10 +82,11 @@ def convert(rule: Rule, pipeline: Pipeline, backend_class: type[Any], **options:
         sigma_rule.fields = list(wanted)
         for detection in sigma_rule.detection.detections.values():
             mark_substrings(detection, everything=rule.main.data.get("whole_terms") is False)
-    backend = backend_class(processing_pipeline=pipeline.processing(), **options)
+    backend = backend_class(**options)
+    # No backend of the pack has a pipeline of its own, so there is nothing to add this one to.
+    backend.last_processing_pipeline = pipeline.processing()
     try:
         collection.resolve_rule_references()
-        backend.init_processing_pipeline(None)
         queries: list[str] = []
         state: dict[str, Any] = {}
         for sigma_rule in plain:
@@ -93,7 +109,7 @@ def convert(rule: Rule, pipeline: Pipeline, backend_class: type[Any], **options:
 
 def _refused(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule], error: RefusedValue) -> PackError:
     """The platform's complaint about a field of its own, told of the field that the rule's author knows."""
-    named = {n: name for r in plain for name, names in pipeline.field_names(r).items() for n in names}
+    named = {n: name for r in plain for name, names in pipeline.mapping_of(r).names.items() for n in names}
     subject = error.subject
     if (canonical := named.get(subject)) is None or rule.line_of(subject) != rule.main.line():
         return rule.refused(error, subject)
@@ -105,9 +121,9 @@ def check_fields(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule]) -> None
     """Refuse a field that the pipeline does not map: such a query would be silently empty."""
     findings = []
     known: frozenset[str] = frozenset()
-    absent: dict[str, str] = {}
+    absent: Mapping[str, str] = {}
     for sigma_rule in plain:
-        absent = pipeline.absent_fields(sigma_rule)
+        absent = pipeline.mapping_of(sigma_rule).absent
         known = pipeline.known_fields(sigma_rule)
         if not known:
             source = "/".join(f"{k}:{v}" for k, v in rule.logsource.items())
@@ -120,7 +136,7 @@ def check_fields(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule]) -> None
         findings += _unknown_values(rule, pipeline, sigma_rule)
         findings += [
             Finding(str(rule.path), rule.line_of(f), *_halves(f'field "{f}": {what}'))
-            for f, what in refusals(sigma_rule, pipeline.split_fields(sigma_rule))
+            for f, what in refusals(sigma_rule, pipeline.mapping_of(sigma_rule).split)
         ]
         used = [f for d in sigma_rule.detection.detections.values() for f in fields_of(d)]
         findings += [

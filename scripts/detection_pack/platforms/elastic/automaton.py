@@ -104,12 +104,11 @@ def dfa_size(node: Node, max_states: int, max_work: int) -> tuple[int, int] | No
     edges = [(given, target) for found in nfa.edges for given, target in found]
     leaving, number = [], 0
     for found in nfa.edges:
-        leaving.append(sum(1 << n for n in range(number, number + len(found))))
+        leaving.append(((1 << len(found)) - 1) << number)
         number += len(found)
     reached = [closures[target] for _, target in edges] + [closures[start]]
     follows = [sum(leaving[state] for state in _bits(closure)) for closure in reached]
-    symbols, spans = _symbols(edges)
-    between_of: dict[int, int] = {}
+    alphabet = _Alphabet(edges)
     first = 1 << len(edges)  # no edge leads to the start
     seen, stack, work, between = {first}, [first], 0, 0
     while stack:
@@ -118,15 +117,8 @@ def dfa_size(node: Node, max_states: int, max_work: int) -> tuple[int, int] | No
             held |= reached[edge]
             following |= follows[edge]
         work += held.bit_count()
-        arrivals: dict[int, int] = {}
-        for symbol, takers in enumerate(symbols):
-            if arrival := following & takers:
-                arrivals[arrival] = arrivals.get(arrival, 0) | 1 << symbol
-        for arrival, read in arrivals.items():
-            if read not in between_of:
-                joined = _joined([span for symbol in _bits(read) for span in spans[symbol]])
-                between_of[read] = sum(_between(low, high) for low, high in joined)
-            between += between_of[read]
+        for arrival, read in alphabet.arrivals(following).items():
+            between += alphabet.between(read)
             if arrival not in seen:
                 seen.add(arrival)
                 stack.append(arrival)
@@ -135,12 +127,74 @@ def dfa_size(node: Node, max_states: int, max_work: int) -> tuple[int, int] | No
     return len(seen) + between, work
 
 
+class _Alphabet:
+    """The characters cut into classes that no edge tells apart: symbols, numbered from 0.
+
+    Most edges take one letter and a few take nearly everything. Where the latter lead is worked out once for
+    each set of them that occurs; the former then change it for their own symbols.
+    """
+
+    #: Edges that take more symbols than this are among the few.
+    NARROW = 4
+
+    def __init__(self, edges: Sequence[tuple[Ranges, int]]) -> None:
+        takers, self.spans = _symbols(edges)
+        self.takers = takers
+        taken: list[list[int]] = [[] for _ in edges]
+        for symbol, taking in enumerate(takers):
+            for edge in _bits(taking):
+                taken[edge].append(symbol)
+        self.narrow = {edge: found for edge, found in enumerate(taken) if len(found) <= self.NARROW}
+        self.wide = sum(1 << edge for edge in range(len(edges)) if edge not in self.narrow)
+        # Characters below 128 are one byte: nothing stands between their bytes.
+        self.long = sum(1 << n for n, spans in enumerate(self.spans) if spans[-1][1] >= 0x80)
+        self._wide: dict[int, tuple[list[int], dict[int, int]]] = {}
+        self._between: dict[int, int] = {}
+
+    def arrivals(self, following: int) -> dict[int, int]:
+        """Where a set of edges leads: each set of edges that some symbols take to the symbols."""
+        wide = following & self.wide
+        if wide not in self._wide:
+            by_symbol = [wide & taking for taking in self.takers]
+            groups: dict[int, int] = {}
+            for symbol, arrival in enumerate(by_symbol):
+                if arrival:
+                    groups[arrival] = groups.get(arrival, 0) | 1 << symbol
+            self._wide[wide] = (by_symbol, groups)
+        by_symbol, groups = self._wide[wide]
+        changed: dict[int, int] = {}
+        for edge in _bits(following ^ wide):
+            for symbol in self.narrow[edge]:
+                changed[symbol] = changed.get(symbol, by_symbol[symbol]) | 1 << edge
+        if not changed:
+            return groups
+        arrivals = dict(groups)
+        for symbol, arrival in changed.items():
+            if before := by_symbol[symbol]:
+                arrivals[before] ^= 1 << symbol
+            arrivals[arrival] = arrivals.get(arrival, 0) | 1 << symbol
+        return {arrival: read for arrival, read in arrivals.items() if read}
+
+    def between(self, read: int) -> int:
+        """At most how many states stand between the bytes of the characters of these symbols."""
+        long = read & self.long
+        if long not in self._between:
+            joined = _joined([span for symbol in _bits(long) for span in self.spans[symbol]])
+            self._between[long] = sum(_between(low, high) for low, high in joined)
+        return self._between[long]
+
+
 def _bits(number: int) -> Iterator[int]:
     """The places of the bits that are set."""
     while number:
         low = number & -number
         yield low.bit_length() - 1
         number ^= low
+
+
+def bytes_between(given: Ranges) -> int:
+    """At most how many states stand between the bytes of these characters, beside the two at their ends."""
+    return sum(_between(low, high) for low, high in given)
 
 
 def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -8,7 +8,20 @@ from typing import Any
 from sigma.types import SigmaCasedString, SigmaString, SpecialChars
 
 from detection_pack.platforms.conversion import RefusedValue
-from detection_pack.platforms.elastic.lucene_regex import ANY, ANYTHING, BOUNDARY, TooLarge, literal, pack
+from detection_pack.platforms.elastic.automaton import bytes_between
+from detection_pack.platforms.elastic.lucene_regex import (
+    ANY,
+    ANYTHING,
+    BOUNDARY,
+    LAST,
+    MAX_STATES,
+    MAX_WORK,
+    Packing,
+    TooLarge,
+    complement,
+    literal,
+    pack,
+)
 from detection_pack.platforms.elastic.regex_tree import Alt, Node, Repeat, Seq
 from detection_pack.platforms.terms import WholeTerm, whole_term
 
@@ -51,9 +64,9 @@ def expressions(field: str, values: Sequence[SigmaString], whole_terms: bool) ->
         else:
             simple.append(value)
     try:
-        found = pack(terms, _terms_node)
-        found += pack(simple, _ends_node)
-        return found + [node for value in alone for node in pack([value], _wildcards_node)]
+        found = pack(terms, _TERMS)
+        found += pack(simple, _ENDS)
+        return found + [node for value in alone for node in pack([value], _WILDCARDS)]
     except TooLarge as error:
         longest = max(values, key=lambda v: len(str(v)))
         raise RefusedValue(
@@ -66,18 +79,22 @@ def _wildcards_node(values: Sequence[SigmaString]) -> Node:
     return Alt(tuple(wildcard_node(value.s, isinstance(value, SigmaCasedString)) for value in values))
 
 
+def _open_ends(value: SigmaString) -> tuple[bool, bool]:
+    """Whether a value begins, and whether it ends with a wildcard; a wildcard alone begins with one."""
+    many = SpecialChars.WILDCARD_MULTI
+    return value.s[0] == many, len(value.s) > 1 and value.s[-1] == many
+
+
 def _ends_node(values: Sequence[SigmaString]) -> Node:
     """Values with wildcards at their ends alone, those with the same ends under one pair of them.
 
     ``.*(a|b).*`` has as many states as a and b have letters; ``.*a.*|.*b.*`` has some for each combination of
     what was found, so that they double with every value.
     """
-    many = SpecialChars.WILDCARD_MULTI
     groups: dict[tuple[bool, bool], list[Node]] = {}
     for value in values:
-        parts = list(value.s)
-        ends = (parts[0] == many, len(parts) > 1 and parts[-1] == many)
-        inner = parts[ends[0] : len(parts) - ends[1]]
+        ends = _open_ends(value)
+        inner = list(value.s)[ends[0] : len(value.s) - ends[1]]
         groups.setdefault(ends, []).append(wildcard_node(inner, isinstance(value, SigmaCasedString)))
     branches: list[Node] = []
     for (left, right), nodes in groups.items():
@@ -101,3 +118,56 @@ def _terms_node(terms: Sequence[WholeTerm]) -> Node:
             before = Repeat(Seq((ANYTHING, BOUNDARY)), 0, 1) if left else ANYTHING
             sides.append(Seq((before, Alt(tuple(inner)) if len(inner) > 1 else inner[0])))
     return Alt(tuple(sides)) if len(sides) > 1 else sides[0]
+
+
+#: States over bytes of one state over characters that looks for ASCII text: it tells a character beyond ASCII
+#: from no other, or only letters and digits from the rest.
+_BYTES = 1 + bytes_between(((0x80, LAST),))
+_BYTES_AT_BOUNDARY = 1 + bytes_between(BOUNDARY.ranges) + bytes_between(complement(BOUNDARY.ranges))
+
+
+def _terms_fit(terms: Sequence[WholeTerm]) -> bool | None:
+    """What is known of `_terms_node` without counting: there is a state for each beginning of a term, and
+    another once a term has been found. Terms with different ends have states for each combination."""
+    if not all(term.text.isascii() for term in terms):
+        return None
+    ends = {_term_ends(term) for term in terms}
+    size = _beginnings([term.text for term in terms])
+    each = _BYTES if ends == {(False, False)} else _BYTES_AT_BOUNDARY
+    if (4 if len(ends) > 1 else 2) * size * each > MAX_STATES:
+        return False
+    states = 2 * size + 2 * len(terms) + 16
+    work = states * 5 * (max(len(term.text) for term in terms) + 2 * len(terms))
+    return True if len(ends) == 1 and states * each <= MAX_STATES and work <= MAX_WORK else None
+
+
+def _ends_fit(values: Sequence[SigmaString]) -> bool | None:
+    """The same of `_ends_node`, where all values have the same ends and no other wildcard."""
+    texts = ["".join(part for part in value.s if isinstance(part, str)) for value in values]
+    one = len({_open_ends(value) for value in values}) == 1
+    plain = all(text.isascii() for text in texts) and SpecialChars.WILDCARD_SINGLE not in {
+        part for value in values for part in value.s if not isinstance(part, str)
+    }
+    if not one or not plain:
+        return None
+    states = 2 * _beginnings(texts) + 4
+    work = states * 2 * (max(map(len, texts)) + 2 * len(texts))
+    return True if states * _BYTES <= MAX_STATES and work <= MAX_WORK else None
+
+
+def _beginnings(texts: Sequence[str]) -> int:
+    return len({text[:end].lower() for text in texts for end in range(1, len(text) + 1)})
+
+
+def _term_ends(term: WholeTerm) -> tuple[bool, bool]:
+    return term.bounded_left, term.bounded_right
+
+
+_TERMS = Packing(_terms_node, _terms_fit, _term_ends)
+_ENDS = Packing(_ends_node, _ends_fit, _open_ends)
+#: Plain texts, whatever their letter case: an automaton of them is a tree.
+FOLDED: Packing[str] = Packing(
+    lambda texts: Alt(tuple(literal(text) for text in texts)),
+    lambda texts: True if _beginnings(texts) * _BYTES <= MAX_STATES and "".join(texts).isascii() else None,
+)
+_WILDCARDS: Packing[SigmaString] = Packing(_wildcards_node)
