@@ -131,6 +131,8 @@ CONVERTED: dict[str, Case] = {
     "quotes and umlauts": ("CommandLine|contains: '\"mü''ll\"'", line('x"MÜ\'LL"'), line('"mu\'ll"', None)),
     "user": ("User: bob", field("User", "CORP\\BOB", "bob"), field("User", "CORP\\bobby", "BOB\\al", None)),
     "user's end": ("User|endswith: '$'", field("User", "CORP\\PC$"), field("User", "C$\\al", None)),
+    "user exists": ("User|exists: true", field("User", "CORP\\al"), field("User", "", None)),
+    "user is absent": ("User: null", field("User", "", None), field("User", "CORP\\al")),
     "user or domain": (
         "User|contains: [AUTHORI, AUTORI]",
         field("User", "NT AUTHORITY\\SYSTEM", "AUTORITE NT\\x", "CORP\\authorizer"),
@@ -197,8 +199,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     "user's beginning": ("User|startswith: NT", "no domain in it"),
     "pieces of a user": ("User|contains|all: [AUTH, SYS]", "no domain in it"),
     "user without a piece": ("User|contains|neq: AUTH", "no domain in it"),
-    "user by expression": ("User|re: 'NT.*'", "compare it with plain values|no column has both"),
-    "user exists": ("User|exists: true", "no column has both"),
+    "user by expression": ("User|re: 'NT.*'", "account and its domain as one text"),
     "import hash": (f"Hashes|contains: 'IMPHASH={DIGEST}'", "no column has an IMPHASH"),
     "piece of a digest": ("Hashes|contains: 'MD5=98'", "has its own field"),
     "digest of no kind": (f"Hashes|contains: '{DIGEST}'", "has its own field"),
@@ -335,10 +336,8 @@ def test_a_form_is_refused_with_its_reason(name: str, pack: Pack, tmp_path: Path
 def test_an_audit_rule_is_refused_with_its_reason(name: str, pack: Pack, tmp_path: Path) -> None:
     service, selection, reason = AUDIT[name]
     path = tmp_path / "probe.yml"
-    path.write_text(
-        f"title: Probe\nlogsource: {{product: m365, service: {service}}}\nlevel: low\n{_selection(selection)}",
-        encoding="utf-8",
-    )
+    source = f"logsource: {{product: m365, service: {service}}}"
+    path.write_text(f"title: Probe\n{source}\nlevel: low\n{_selection(selection)}", encoding="utf-8")
     with pytest.raises(PackError) as refusal:
         build(pack, [load_rule(path, "other", named_by_stem=True)])
     lines = [str(finding) for finding in refusal.value.findings]
