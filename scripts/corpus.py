@@ -286,6 +286,12 @@ def _with_features(rng: random.Random, detection: Detection, condition: str) -> 
 def _extra_selections(rng: random.Random) -> Iterator[tuple[str, str, Value]]:
     """``(feature, name, selection)`` of everything that `RATES` may ask for."""
     path = rng.choice(words.PATHS)
+    empty: tuple[Detection, ...] = (
+        {"ParentImage": [None, ""]},
+        {"CommandLine": None},
+        {"Description": ["", None]},
+        {"ParentImage|endswith": "\\services.exe", "Company": ""},
+    )
     yield "regular_expression", "selection_re", {"CommandLine|re": rng.choice(words.EXPRESSIONS)}
     yield "windash", "selection_dash", {"CommandLine|contains|windash": f" -{rng.choice(words.LETTERS)} "}
     yield (
@@ -313,18 +319,7 @@ def _extra_selections(rng: random.Random) -> Iterator[tuple[str, str, Value]]:
     )
     yield "logon_id", "selection_logon", {"LogonId": "0x3e7"}
     yield "parent_user", "selection_parent_user", {"ParentUser|contains": ["AUTHORI", "AUTORI"]}
-    yield (
-        "null_or_empty",
-        "selection_empty",
-        rng.choice(
-            (
-                {"ParentImage": [None, ""]},
-                {"CommandLine": None},
-                {"Description": ["", None]},
-                {"ParentImage|endswith": "\\services.exe", "Company": ""},
-            )
-        ),
-    )
+    yield "null_or_empty", "selection_empty", rng.choice(empty)
     yield "non_ascii", "selection_special", {"CommandLine|contains": rng.choice(words.NON_ASCII)}
     yield "quotes", "selection_quoted", {"CommandLine|contains": rng.choice(words.QUOTED)}
     yield "question_mark", "selection_any", {"CommandLine|contains": f"{path}?.exe"}

@@ -188,7 +188,7 @@ NAMES: dict[str, str] = {
     "%2e%2e%2fetc": "rule_2e_2e_2fetc",
     "..\\..\\etc": "etc",
     "[concat('x')]": "concat_x",
-    "a" * 200: "a" * 64,
+    "a" * 200: "a" * 55 + "_c2a908d9",
     "é" * 60: "rule",
     "１２３": "rule",
     "x_filter": "x_filter",

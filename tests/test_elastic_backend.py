@@ -179,7 +179,7 @@ REFUSED = [
     ({"ClientIP": "10.*"}, "address"),
     ({"ClientIP|re": "10.*"}, "address"),
     ({"ExternalAccess": "maybe"}, "true or false"),
-    ({"Parameters|contains": "x"}, "cannot be compared"),
+    ({"Parameters|contains": "x"}, "no text holds them all"),
     ({"UserId|gt": 5}, "no number"),
     ({"MailboxOwnerUPN": "a@x"}, "split the rule"),
     ({"RecordType": ["ExchangeItem", "ExchangeItemGroup"], "MailboxOwnerUPN": "a"}, "split the rule"),

@@ -47,7 +47,7 @@ REFUSED = {
     "a window beyond the look-back": CORRELATED % ("99999999999d", "5"),
     "a user by the domain's name": (
         "title: Probe\nlogsource: {product: windows, category: process_creation}\n"
-        "detection: {s: {User|contains: [AUTHORI, AUTORI]}, condition: s}\n"
+        "detection: {s: {User|startswith: NT AUTHORI}, condition: s}\n"
     ),
 }
 

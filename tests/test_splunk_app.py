@@ -511,6 +511,8 @@ SAME_ON_BOTH = [
     "condition: other and not sel",
     "a: {User: ann}\nb: {CommandLine|endswith: d}\ncondition: a or b",
     "sel: {CommandLine|re: '^p'}\ncondition: sel",
+    "sel: {CommandLine: ''}\ncondition: sel",
+    "sel: {CommandLine: '*'}\ncondition: sel",
     "sel: {User|exists: true}\ncondition: sel",
     "sel: {User|exists: false}\ncondition: sel",
     "sel: {User: null, CommandLine|contains: c}\ncondition: sel",
@@ -549,9 +551,10 @@ def test_data_set_gives_the_verdicts_of_the_plain_search(detection: str, tmp_pat
 @pytest.mark.parametrize(
     "detection",
     [
-        "sel: {CommandLine: ''}\ncondition: sel",
-        "sel: {CommandLine: '*'}\ncondition: sel",
         "sel: [mailsniper]\ncondition: sel",
+        "sel: {Description: mailsniper}\ncondition: sel",
+        "sel: {User|contains: AUTHORI}\ncondition: sel",
+        "sel: {CommandLine|re: ''}\ncondition: sel",
     ],
 )
 def test_a_rule_that_the_data_set_cannot_answer_has_no_second_form(detection: str, tmp_path: Path) -> None:

@@ -146,8 +146,8 @@ CASES: list[tuple[str, str, list[dict[str, Any]], list[dict[str, Any]]]] = [
         [{"MailboxOwnerUPN": "x"}],
     ),
     ("null", "sel: {AppId: null}\ncondition: sel", [{}, {"AppId": None}], [{"AppId": "x"}]),
-    ("empty text", "sel: {AppId: ''}\ncondition: sel", [{"AppId": ""}], [{}, {"AppId": "x"}]),
-    ("any text", "sel: {AppId: '*'}\ncondition: sel", [{"AppId": "x"}], [{}]),
+    ("empty text", "sel: {AppId: ''}\ncondition: sel", [{"AppId": ""}, {}], [{"AppId": "x"}]),
+    ("any text", "sel: {AppId: '*'}\ncondition: sel", [{"AppId": "x"}], [{}, {"AppId": ""}]),
     (
         "one character is one character",
         "sel: {ObjectId: 'a?c'}\ncondition: sel",

@@ -7,12 +7,13 @@ platforms; nothing else sees them.
 from __future__ import annotations
 
 import copy
+import hashlib
 import pickle
 import re
 import tomllib
 import uuid
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,9 @@ from detection_pack.blanks import MARKER, is_blank
 from detection_pack.documents import Document, load_documents, read_text
 from detection_pack.findings import Finding, PackError
 from detection_pack.limits import MAX_COUNT, MAX_RULE_BYTES, check_limits
+from detection_pack.refused_forms import old_forms, refused_values, translated
+from detection_pack.source_mapping import SourceMapping, source_mapping
+from detection_pack.users import open_users
 
 PLATFORMS = ("sentinel", "splunk", "elastic")
 TIERS = ("core", "extended", "hunting")
@@ -39,6 +43,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]{2,63}")
 _RESERVED = re.compile(r"con|prn|aux|nul|com[0-9]|lpt[0-9]|default")
 #: A timespan as Sigma writes it, in ASCII: pySigma takes whatever Python's ``int`` takes.
 _TIMESPAN = re.compile(r"[1-9][0-9]{0,5}[smhdwMy]")
+LONGEST = 64
 
 DEFAULT_LOOKBACK = "24h"
 
@@ -176,7 +181,11 @@ class Rule:
             with warnings.catch_warnings():
                 # Python warns of an expression that it reads in another way than it may seem; so may Splunk.
                 warnings.simplefilter("error", FutureWarning)
-                return SigmaCollection.from_dicts([copy.deepcopy(d.data) for d in self.documents])
+                collection = SigmaCollection.from_dicts([copy.deepcopy(d.data) for d in self.documents])
+            for rule in collection.rules:
+                if isinstance(rule, SigmaRule):
+                    open_users(rule)
+            return collection
         except SigmaError as error:
             raise self.refused(error) from error
         except Exception as error:  # pySigma raises Python's own errors for values of unexpected types
@@ -204,8 +213,10 @@ class Rule:
     def refused(self, error: Exception, subject: str | None = None) -> PackError:
         """A `PackError` for this rule from pySigma's or a backend's complaint about ``subject``."""
         what = re.sub(r" in (?:/|[A-Za-z]:\\).*$", "", str(error).split("\n")[0]) or type(error).__name__
+        what = translated(what)
         line = self.line_of(subject) if subject else self._line_named_in(what)
-        return PackError.at(self.path, line, what, "change the rule; see CONTRIBUTING.md")
+        what, _, todo = what.partition("; ")
+        return PackError.at(self.path, line, what, todo or "change the rule; see CONTRIBUTING.md")
 
     def _line_named_in(self, message: str) -> int:
         for quoted in re.findall(r"['\"]([^'\"]{2,})['\"]", message):
@@ -257,24 +268,23 @@ class Pipeline:
 
     def known_fields(self, rule: SigmaRule | SigmaCorrelationRule) -> frozenset[str]:
         """The canonical fields that the pipeline maps for the log source of this rule."""
-        return self._known(rule)[0]
+        return self.mapping_of(rule).fields
 
     def enumerations(self, rule: SigmaRule | SigmaCorrelationRule) -> Mapping[str, frozenset[str]]:
         """``{canonical field: values}`` of every field whose values the pipeline maps one by one."""
-        return self._known(rule)[1]
+        return self.mapping_of(rule).enumerations
 
-    def _known(
-        self, rule: SigmaRule | SigmaCorrelationRule
-    ) -> tuple[frozenset[str], Mapping[str, frozenset[str]]]:
+    def mapping_of(self, rule: SigmaRule | SigmaCorrelationRule) -> SourceMapping:
+        """What the pipeline says of the log source of this rule."""
         source = rule.logsource if isinstance(rule, SigmaRule) else None
-        found = self._known_by_source.get(source)
+        found = self._mapping_by_source.get(source)
         if found is None:
             items = [item for item in self._parsed.items if self._log_source_matches(item, rule)]
-            found = self._known_by_source[source] = (_mapped_fields(items), _enumerations(items))
+            found = self._mapping_by_source[source] = source_mapping(items)
         return found
 
     @cached_property
-    def _known_by_source(self) -> dict[Any, tuple[frozenset[str], Mapping[str, frozenset[str]]]]:
+    def _mapping_by_source(self) -> dict[Any, SourceMapping]:
         return {}
 
     def map_field(self, rule: Rule, field: str) -> str:
@@ -305,28 +315,6 @@ class Pipeline:
         listed = conditions.values() if isinstance(conditions, dict) else conditions
         sources = [c for c in listed if type(c).__name__ == "LogsourceCondition"]
         return not sources or any(c.match(rule) for c in sources)
-
-
-def _mapped_fields(items: Sequence[Any]) -> frozenset[str]:
-    return frozenset(
-        str(name)
-        for item in items
-        if type(item.transformation).__name__ == "FieldMappingTransformation"
-        for name in item.transformation.mapping
-    )
-
-
-def _enumerations(items: Sequence[Any]) -> dict[str, frozenset[str]]:
-    found: dict[str, frozenset[str]] = {}
-    for item in items:
-        if type(item.transformation).__name__ != "MapStringTransformation":
-            continue
-        conditions = item.field_name_conditions
-        listed = conditions.values() if isinstance(conditions, dict) else conditions
-        values = frozenset(map(str, item.transformation.mapping))
-        for name in (name for c in listed for name in getattr(c, "fields", ())):
-            found[name] = found.get(name, frozenset()) | values
-    return found
 
 
 @dataclass(frozen=True)
@@ -419,6 +407,9 @@ def load_rule(path: Path, tier: str, named_by_stem: bool = False) -> Rule:
     for document in documents:
         if not isinstance(document.data, dict):
             raise PackError.at(path, document.line(), "is not a mapping", "write a Sigma rule")
+        old = [Finding(str(path), document.line(*p), what, todo) for p, what, todo in old_forms(document)]
+        if old:
+            raise PackError(old)
         if "correlation" not in document.data and not isinstance(document.data.get("detection"), dict):
             what = "is a Sigma filter" if "filter" in document.data else 'has no "detection:"'
             raise PackError.at(path, document.line(), what, "write a rule or a correlation with its rules")
@@ -435,7 +426,10 @@ def load_rule(path: Path, tier: str, named_by_stem: bool = False) -> Rule:
     if named_by_stem:
         stem = re.sub(r"[^a-z0-9_]+", "_", stem.lower()).strip("_") or "rule"
         stem = stem if stem[0].isalpha() else f"rule_{stem}"
-        stem = f"rule_{stem}" if len(stem) < 3 or _RESERVED.fullmatch(stem) else stem[:64]
+        stem = f"rule_{stem}" if len(stem) < 3 or _RESERVED.fullmatch(stem) else stem
+        if len(stem) > LONGEST:
+            # Two long names may begin alike.
+            stem = f"{stem[: LONGEST - 9]}_{hashlib.sha256(stem.encode()).hexdigest()[:8]}"
     elif main.data.get("name") != stem:
         raise PackError.at(
             path,
@@ -455,7 +449,14 @@ def load_rule(path: Path, tier: str, named_by_stem: bool = False) -> Rule:
     if tier in TIERS:
         _check_blanks(rule)
     _check_alert(rule)
-    rule.sigma()
+    refused = [
+        Finding(str(path), rule.line_of(field), f'field "{field}": {what}' if field else what, todo)
+        for sigma_rule in rule.sigma().rules
+        if isinstance(sigma_rule, SigmaRule)
+        for field, what, todo in refused_values(sigma_rule)
+    ]
+    if refused:
+        raise PackError(refused)
     _check_knobs(rule)
     return rule
 

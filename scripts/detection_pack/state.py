@@ -1,9 +1,10 @@
 """What a build of a folder of rules leaves behind, so that the next one converts only what has changed.
 
-It is one file in the folder that was built, listed in the manifest like the others. Whatever could change an
-outcome is in its key: this package, the pipelines, pySigma and its backends, Python, the platforms. An outcome
-is used again only where the rule's file has the digest that it had and each of its artefacts still is what the
-state says.
+It is one file in the folder that was built, listed in the manifest like the others. Whatever could change
+an outcome is in its key: this package, the pipelines, pySigma and its backends, Python, the platforms. An
+outcome is used again only where the rule's file has the digest that it had and each of its artefacts still is
+what the state says.
+
 The state is data of the folder's owner and is read as such: what does not fit is as if it were not there.
 """
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from sigma.correlations import SigmaCorrelationCondition, SigmaCorrelationRule
 from sigma.exceptions import SigmaError
+from sigma.modifiers import SigmaContainsModifier
 from sigma.rule import SigmaDetection, SigmaRule
 from sigma.types import (
     SigmaCIDRExpression,
@@ -22,6 +23,7 @@ from sigma.types import (
 from detection_pack.findings import Finding, PackError
 from detection_pack.pack import Pipeline, Rule
 from detection_pack.platforms.patterns import pattern_fault
+from detection_pack.platforms.split_fields import refusals
 from detection_pack.platforms.terms import SUBSTRING
 
 #: A rule that gets more than so many names wrong is told each, but not what it may have meant.
@@ -113,17 +115,29 @@ def convert(rule: Rule, pipeline: Pipeline, backend_class: type[Any], **options:
     except PackError:
         raise
     except RefusedValue as error:
-        raise rule.refused(error, error.subject) from error
+        raise _refused(rule, pipeline, plain, error) from error
     except Exception as error:  # pySigma raises Python's own errors for values of unexpected types
         raise rule.refused(error) from error
     return Converted(tuple(queries), mapped, state)
+
+
+def _refused(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule], error: RefusedValue) -> PackError:
+    """The platform's complaint about a field of its own, told of the field that the rule's author knows."""
+    named = {n: name for r in plain for name, names in pipeline.mapping_of(r).names.items() for n in names}
+    subject = error.subject
+    if (canonical := named.get(subject)) is None or rule.line_of(subject) != rule.main.line():
+        return rule.refused(error, subject)
+    what = str(error).replace(f'"{subject}"', f'"{canonical}" (here {subject})', 1)
+    return rule.refused(SigmaError(what), canonical)
 
 
 def check_fields(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule]) -> None:
     """Refuse a field that the pipeline does not map: such a query would be silently empty."""
     findings = []
     known: frozenset[str] = frozenset()
+    absent: Mapping[str, str] = {}
     for sigma_rule in plain:
+        absent = pipeline.mapping_of(sigma_rule).absent
         known = pipeline.known_fields(sigma_rule)
         if not known:
             source = "/".join(f"{k}:{v}" for k, v in rule.logsource.items())
@@ -134,13 +148,19 @@ def check_fields(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule]) -> None
                 "use a log source that the pipeline maps, or map it there",
             )
         findings += _unknown_values(rule, pipeline, sigma_rule)
+        findings += [
+            Finding(str(rule.path), rule.line_of(f), *_halves(f'field "{f}": {what}'))
+            for f, what in refusals(sigma_rule, pipeline.mapping_of(sigma_rule).split)
+        ]
         used = [f for d in sigma_rule.detection.detections.values() for f in fields_of(d)]
-        findings += [_unknown(rule, f, known, pipeline) for f in dict.fromkeys(used) if f not in known]
+        findings += [
+            _unknown(rule, f, known, absent, pipeline) for f in dict.fromkeys(used) if f not in known
+        ]
     stated = list(rule.alert.fields)
     if rule.correlation is not None:
         stated += rule.correlation.group_by
         stated += [rule.correlation.value_field] if rule.correlation.value_field else []
-    findings += [_unknown(rule, f, known, pipeline) for f in dict.fromkeys(stated) if f not in known]
+    findings += [_unknown(rule, f, known, absent, pipeline) for f in dict.fromkeys(stated) if f not in known]
     if findings:
         raise PackError(findings)
 
@@ -205,12 +225,15 @@ _ENCODINGS = ("Base64", "Wide", "UTF16", "Utf16")
 
 
 def mark_substrings(detection: SigmaDetection, everything: bool) -> None:
-    """Mark the values that are pieces of an encoding, or all of them: none is taken for a whole term."""
+    """Mark the values that are no whole terms: pieces of an encoding, values with wildcards of the author's
+    own in place of ``|contains``, or all of them."""
     for item in detection.detection_items:
         if isinstance(item, SigmaDetection):
             mark_substrings(item, everything)
-        elif everything or any(
-            part in modifier.__name__ for modifier in item.modifiers for part in _ENCODINGS
+        elif (
+            everything
+            or SigmaContainsModifier not in item.modifiers
+            or any(part in modifier.__name__ for modifier in item.modifiers for part in _ENCODINGS)
         ):
             for value in item.value:
                 for text in value.values if isinstance(value, SigmaExpansion) else [value]:
@@ -221,11 +244,22 @@ def _nearest(text: str, known: frozenset[str]) -> list[str]:
     return difflib.get_close_matches(text, sorted(known), n=1, cutoff=0.6)
 
 
-def _unknown(rule: Rule, name: str, known: frozenset[str], pipeline: Pipeline) -> Finding:
+def _unknown(
+    rule: Rule, name: str, known: frozenset[str], absent: Mapping[str, str], pipeline: Pipeline
+) -> Finding:
+    if name in absent:
+        what, todo = _halves(f'field "{name}" is nothing that {_shown(pipeline)} can map: {absent[name]}')
+        return Finding(str(rule.path), rule.line_of(name), what, todo)
     near = _nearest(name, known)
     todo = f'did you mean "{near[0]}"?' if near else "map it there or use a field that is"
     what = f'field "{name}" is unknown to {_shown(pipeline)}'
     return Finding(str(rule.path), rule.line_of(name), what, todo)
+
+
+def _halves(message: str) -> tuple[str, str]:
+    """What is wrong and what to do, which ``; `` divides."""
+    what, _, todo = message.partition("; ")
+    return what, todo or "leave the condition on it out"
 
 
 def _shown(pipeline: Pipeline) -> str:

@@ -58,16 +58,18 @@ def pattern_fault(value: SigmaRegularExpression) -> str | None:
     source = str(value.regexp)
     for token, in_class in tokens(source):
         if fault := _fault(token, in_class):
-            return f'the regular expression has "{token}", {fault}'
+            return f'the regular expression has "{token}", {fault}; write it without that'
     flags = re.NOFLAG
     for flag in value.flags:
         flags |= value.sigma_to_python_flags[flag]
     try:
         parsed = parser.parse(source, flags)
         if _possessive(parsed):
-            return "the regular expression has a possessive repetition, which not every platform has"
+            return (
+                "the regular expression has a possessive repetition, which not every platform has; drop the +"
+            )
         if _times(parsed, 1) > _MOST_TIMES:
-            return f"the regular expression repeats a part over {_MOST_TIMES:,} times"
+            return f"the regular expression repeats a part over {_MOST_TIMES:,} times; repeat it less often"
         apart = "".join("|()" if token == "|" and not inside else token for token, inside in tokens(source))
         if is_exponential(parser.parse(apart, flags)):
             return (
@@ -75,7 +77,7 @@ def pattern_fault(value: SigmaRegularExpression) -> str | None:
                 "Splunk gives up on it; write it without a repetition in a repetition"
             )
     except (re.error, OverflowError, RecursionError) as error:
-        return f"the regular expression cannot be read ({error})"
+        return f"the regular expression cannot be read ({error}); correct it"
     return None
 
 

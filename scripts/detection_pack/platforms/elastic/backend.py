@@ -77,7 +77,7 @@ class ElasticBackend(LuceneBackend):
                 raise RefusedValue(what, name)
             field_type(name, state)
         if len(converted) > 1:
-            raise RefusedValue("a list of conditions is not supported; write one", "condition")
+            raise RefusedValue("a list of conditions is several rules; write one condition", "condition")
         return converted
 
     def convert_condition_and(self, cond: ConditionAND, state: ConversionState) -> str:
@@ -121,7 +121,7 @@ class ElasticBackend(LuceneBackend):
 
     def convert_condition_field_eq_field(self, cond: Any, state: ConversionState) -> str:
         raise RefusedValue(
-            "Lucene cannot compare two fields; put the comparison under a correlation, which ES|QL can say",
+            "Lucene cannot compare two fields, as |fieldref asks; only a correlation can have it, in ES|QL",
             cond.field,
         )
 

@@ -121,7 +121,8 @@ def _sorted_values(name: str, values: Sequence[SigmaType], state: Mapping[str, A
         elif kind == "long":
             out.literals.append(_number(name, value))
         else:
-            raise RefusedValue(f'field "{name}" holds {kind} and cannot be compared with a value', name)
+            what = f'"{name}" holds {kind} and cannot be compared with a value; leave it out'
+            raise RefusedValue(what, name)
     if kind == "keyword" and any(utf16_length(text) > IGNORE_ABOVE for text in out.plain):
         what = f'a value of "{name}" is longer than {IGNORE_ABOVE:,} characters, which are not in the index'
         raise RefusedValue(what, max(out.plain, key=len))
@@ -135,12 +136,15 @@ def _text_value(out: Wanted, patterns: list[SigmaString], value: SigmaType, exac
     if isinstance(value, SigmaRegularExpression):
         node = expression(out.field, value)
         if not fits(node):
-            raise RefusedValue("the regular expression is beyond Elasticsearch's limits", str(value.regexp))
+            raise RefusedValue(
+                f'the regular expression of "{out.field}" is beyond Elasticsearch\'s limits; make it shorter',
+                str(value.regexp),
+            )
         out.nodes.append(node)
         return
     if not isinstance(value, SigmaString):
         raise RefusedValue(
-            f'"{out.field}" holds text; a network or number cannot be compared with it', out.field
+            f'"{out.field}" holds text and no addresses; write values instead of |cidr', out.field
         )
     text = text_of(value)
     if any("\ud800" <= c <= "\udfff" for part in value.s if isinstance(part, str) for c in part):
@@ -180,7 +184,7 @@ def _boolean(name: str, value: SigmaType) -> str:
 def _number(name: str, value: SigmaType) -> str:
     text = str(value)
     if not re.fullmatch(r"-?[0-9]{1,18}", text):
-        raise RefusedValue(f'"{name}" is a number', text)
+        raise RefusedValue(f'"{name}" is a number and cannot be compared with "{text}"; write a number', text)
     return text
 
 

@@ -17,6 +17,9 @@ CREATE OR REPLACE TEMP MACRO is_address(text) AS len(string_split(text, '@')) = 
 CREATE OR REPLACE TEMP MACRO without_port(text) AS regexp_replace(
     regexp_replace(text, '::ffff:([0-9]+\.[0-9]+\.[0-9]+\.[0-9]+)', '\1'),
     '^(?:\[([^\]]*)\](?::[0-9]+)?|([0-9]+\.[0-9]+\.[0-9]+\.[0-9]+):[0-9]+)$', '\1\2');
+-- One digest of Sysmon's Hashes, `SHA1=…,MD5=…`, in lower case (packages/windows, sysmon_operational).
+CREATE OR REPLACE TEMP MACRO digest(record, kind) AS
+    lower(regexp_extract(record ->> '$.Hashes', '(?i)(?:^|,)' || kind || '=([0-9a-f]+)', 1));
 CREATE OR REPLACE TEMP MACRO file_of(path) AS regexp_extract(path, '[^\\/]*$');
 
 CREATE OR REPLACE TEMP TABLE audit AS
@@ -112,6 +115,17 @@ SELECT
         'process.command_line', record ->> '$.CommandLine',
         'process.pid', record ->> '$.ProcessId',
         'process.working_directory', record ->> '$.CurrentDirectory',
+        'process.hash.md5', digest(record, 'MD5'),
+        'process.hash.sha1', digest(record, 'SHA1'),
+        'process.hash.sha256', digest(record, 'SHA256'),
+        'process.pe.imphash', digest(record, 'IMPHASH'),
+        -- Elastic Defend writes the level in lower case; Sysmon 1 and Security 4688 keep their own field.
+        'process.Ext.token.integrity_level_name', CASE WHEN record ->> '$.EventID' IS NULL
+            THEN lower(record ->> '$.IntegrityLevel') END,
+        'winlog.event_data.IntegrityLevel', CASE WHEN record ->> '$.EventID' = '1'
+            THEN record ->> '$.IntegrityLevel' END,
+        'winlog.event_data.MandatoryLabel', CASE WHEN record ->> '$.EventID' = '4688'
+            THEN record ->> '$.IntegrityLevel' END,
         'process.pe.original_file_name', record ->> '$.OriginalFileName',
         'process.pe.product', record ->> '$.Product',
         'process.pe.company', record ->> '$.Company',

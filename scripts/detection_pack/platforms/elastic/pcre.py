@@ -62,6 +62,7 @@ def expression(field: str, value: SigmaRegularExpression) -> Node:
         return _top(list(parsed), parsed.state.flags)
     except (_Inexact, re.error, RecursionError, OverflowError) as error:
         what = f'the regular expression of "{field}" cannot be said exactly in Lucene ({error})'
+        what += "; write it without that"
         raise RefusedValue(what, pattern) from error
 
 

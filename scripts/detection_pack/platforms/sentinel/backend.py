@@ -206,6 +206,11 @@ class SentinelBackend(KustoCorrelations, KustoBackend):  # type: ignore[misc]
         # Null for a text that is no address of that version; null would make a surrounding not() null too.
         return f"coalesce({function}({self._text(cond.field, state)}, {kql_string(value.cidr)}), false)"
 
+    def convert_condition_field_eq_val_timestamp_part(self, cond: Any, state: ConversionState) -> str:
+        raise RefusedValue(
+            "a part of a time depends on the time zone that a platform shows; leave it out", cond.field
+        )
+
     def convert_condition_field_compare_op_val(self, cond: Any, state: ConversionState) -> str:
         name, kind = self._column(cond.field, state)
         if kind not in ("int", "long", "real"):
@@ -243,7 +248,9 @@ class SentinelBackend(KustoCorrelations, KustoBackend):  # type: ignore[misc]
     def _number(field: str, name: str, value: SigmaString) -> str:
         plain = str(value)
         if not re.fullmatch(r"-?[0-9]{1,18}", plain):
-            raise RefusedValue(f'"{name}" holds a number and cannot be compared with "{plain}"', field)
+            raise RefusedValue(
+                f'"{name}" holds a number and cannot be compared with "{plain}"; write a number', field
+            )
         return f"{name} == {int(plain)}"
 
     # ---- the query ----------------------------------------------------------------------------------

@@ -4,6 +4,10 @@
 CREATE OR REPLACE TEMP MACRO field(record, name) AS coalesce(record ->> ('$."' || name || '"'), '');
 CREATE OR REPLACE TEMP MACRO last_part(path) AS regexp_extract(path, '[^\\/]*$');
 
+-- One digest of Sysmon's Hashes, `SHA1=…,MD5=…`; the table has it in lower case.
+CREATE OR REPLACE TEMP MACRO digest(record, kind) AS
+  lower(regexp_extract(field(record, 'Hashes'), '(?i)(?:^|,)' || kind || '=([0-9a-f]+)', 1));
+
 CREATE OR REPLACE TEMP VIEW process_columns AS
 SELECT
   id AS _EventId,
@@ -19,6 +23,9 @@ SELECT
   field(record, 'Product') AS ProcessVersionInfoProductName,
   field(record, 'Company') AS ProcessVersionInfoCompanyName,
   field(record, 'Description') AS ProcessVersionInfoFileDescription,
+  digest(record, 'MD5') AS MD5,
+  digest(record, 'SHA1') AS SHA1,
+  digest(record, 'SHA256') AS SHA256,
   last_part(field(record, 'User')) AS AccountName,
   CASE WHEN contains(field(record, 'User'), '\') THEN split_part(field(record, 'User'), '\', 1) ELSE '' END AS AccountDomain,
   last_part(field(record, 'ParentImage')) AS InitiatingProcessFileName,

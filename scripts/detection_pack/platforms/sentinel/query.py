@@ -73,7 +73,9 @@ def conversion_of(
             knobs.append(f"let {prefix}Threshold = {correlation.threshold};")
     converted = convert(rule, pipeline, backend, **options)
     if len(converted.queries) != 1:
-        raise rule.refused(ValueError("a rule has one condition here"), "condition")
+        raise rule.refused(
+            ValueError("a list of conditions is several rules; write one condition"), "condition"
+        )
     return converted, tuple(knobs)
 
 

@@ -101,13 +101,10 @@ class PackSplunkBackend(SplunkBackend):
         parts = parts_of(value, name)
         derived = self._derived(name, state)
         if not parts or parts == ("",):
-            other = f'coalesce({eval_field(name)},"x")=""'
-            if is_multivalue(name):
-                other = f'isnotnull(mvfilter({eval_field(name)}=""))'
-            return atom(name, f'{search_field(name)}=""', other, True, derived)
+            # An empty value is an absent one, as on the platforms that keep none.
+            return negation(self._present(name, state))
         if all(p == SpecialChars.WILDCARD_MULTI for p in parts):
-            there = f"isnotnull({eval_field(name)})"
-            return atom(name, f'{search_field(name)}="*"', there, True, derived)
+            return self._present(name, state)
         file_name = self._listed("file_name_fields", state).get(name)
         if file_name and len(parts) == 2 and parts[0] == SpecialChars.WILDCARD_MULTI:
             tail = parts[1]
@@ -169,7 +166,10 @@ class PackSplunkBackend(SplunkBackend):
         return atom(cond.field, None, where, False, self._derived(cond.field, state))
 
     def convert_condition_field_exists(self, cond: Any, state: ConversionState) -> Any:
-        name = cond.field
+        return self._present(cond.field, state)
+
+    def _present(self, name: str, state: ConversionState) -> Predicate:
+        """The field has a value, and not an empty one."""
         if is_multivalue(name):
             # What != means for a field of several values is not documented; mvfilter says it.
             return atom(name, None, f'isnotnull(mvfilter({eval_field(name)}!=""))', False, False)

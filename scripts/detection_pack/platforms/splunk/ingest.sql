@@ -101,7 +101,13 @@ own_names AS (
             ELSE n.value END AS value
     FROM splunk_nodes n LEFT JOIN security s ON s.id = n.id
     WHERE n.kind = 'process'
-        AND n.name IN ('Image', 'CommandLine', 'ParentImage', 'ParentCommandLine', 'User', 'Computer')
+        AND n.name IN ('Image', 'CommandLine', 'ParentImage', 'ParentCommandLine', 'User', 'Computer',
+            'Company', 'Description', 'Product')
+    UNION ALL
+    -- Security 4688 has the two parts of the account apart (Splunk Add-on for Microsoft Windows, XML events).
+    SELECT n.id, 'SubjectDomainName', regexp_extract(n.value, '^(.*)\\', 1)
+    FROM splunk_nodes n JOIN security s ON s.id = n.id
+    WHERE n.kind = 'process' AND n.name = 'User' AND contains(n.value, '\')
     UNION ALL
     SELECT raw.id, 'EventCode', CASE WHEN s.id IS NULL THEN '1' ELSE '4688' END
     FROM raw LEFT JOIN security s ON s.id = raw.id WHERE raw.kind = 'process'

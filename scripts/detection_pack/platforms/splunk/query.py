@@ -85,7 +85,7 @@ def queries(rule: Rule, pipeline: Pipeline) -> SplunkQuery:
     converted = convert(rule, pipeline, backend, knobs=rule.name, shown=shown)
     try:
         if len(converted.queries) != 1:
-            raise RefusedValue("a rule needs one condition to be one search", "condition")
+            raise RefusedValue("a list of conditions is several rules; write one condition", "condition")
         found: Any = converted.queries[0]
         text = found.text if several else found
         macros = {f"{rule.name}_lookback": f"-{rule.lookback}"}

@@ -69,7 +69,7 @@ def data_set_search(name: str, condition: Predicate, view: str, state: Mapping[s
     """
     file_names: Mapping[str, str] = state.get("file_name_fields") or {}
     terms, where = _narrowing(condition), condition.where
-    if _BEYOND.search(where):
+    if _BEYOND.search(where) or _words(where, view) & set(state.get("event_fields") or ()):
         return None
     read = fields_read(where, view)
     names = {file: path for path, file in file_names.items() if file in read}
@@ -93,7 +93,11 @@ def data_set_search(name: str, condition: Predicate, view: str, state: Mapping[s
 
 def fields_read(where: str, view: str) -> set[str]:
     """The fields of the data set that a condition and its view name."""
-    return set(re.findall(r"\w+", _STRING.sub("", f"{where}\n{view}"))) & FIELDS
+    return _words(where, view) & FIELDS
+
+
+def _words(where: str, view: str) -> set[str]:
+    return set(re.findall(r"\w+", _STRING.sub("", f"{where}\n{view}")))
 
 
 def _unless(tested: str, field: str) -> str:
