@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -133,51 +134,96 @@ def manifest_paths(dist: Path, rule: str) -> tuple[list[str], list[str]]:
     return own, [a["path"] for a in listed["artefacts"]]
 
 
-def write(built: Built, out: Path) -> None:
-    """Replace ``out`` by the build, whole or not at all."""
-    replace_folder(out, built.files, MANIFEST, GENERATOR)
+@dataclass(frozen=True)
+class Folder:
+    """A folder that is written whole: its files by relative path.
+
+    One that is there already is ours if its file ``mark`` holds ``signature``, or, where it has no such file
+    yet, if all its files do.
+    """
+
+    path: Path
+    files: Mapping[str, bytes]
+    mark: str
+    signature: str
+
+
+def write(built: Built, out: Path, *others: Folder) -> None:
+    """Replace ``out`` by the build, and the other folders by theirs, all of them or none."""
+    replace_folders([Folder(out, built.files, MANIFEST, GENERATOR), *others])
 
 
 def replace_folder(out: Path, files: Mapping[str, bytes], mark: str, signature: str) -> None:
-    """Replace the folder ``out`` whole by ``files``. Nothing is written unless everything can be.
+    """Replace the folder ``out`` whole by ``files``; see `replace_folders`."""
+    replace_folders([Folder(out, files, mark, signature)])
 
-    A folder is one of ours if its file ``mark`` holds ``signature``; any other that has files is refused
-    rather than deleted. The new folder is made beside the old one and takes its name in one rename.
+
+def replace_folders(folders: Sequence[Folder]) -> None:
+    """Replace every folder whole. Nothing is written unless everything can be.
+
+    A folder with files that is not one of ours is refused rather than deleted. All new folders are made
+    beside the old ones before the first takes its name, in one rename each; one that cannot puts the others
+    back. Raises `PackError`.
     """
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise PackError.at(out, 1, "is not a folder", "name a folder for --out")
-    if out.is_dir() and any(out.iterdir()) and not _signed(out / mark, signature):
-        raise PackError.at(out, 1, "holds files that no build made", "name an empty folder for --out")
+    for folder in folders:
+        _check_replaceable(folder)
+    fresh: list[Path] = []
+    moved: list[tuple[Path, Path]] = []
+    out = folders[0].path
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        for folder in folders:
+            out = folder.path
+            out.parent.mkdir(parents=True, exist_ok=True)
+            fresh.append(Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent)))
+            _fill(fresh[-1], folder.files)
+        for folder, made in zip(folders, fresh, strict=True):
+            out, old = folder.path, made.with_name(made.name + "-old")
+            if out.exists():
+                out.rename(old)
+            moved.append((out, old))
+            made.rename(out)
     except OSError as error:
-        raise PackError.at(
-            out, 1, f"cannot be written ({error.strerror})", "check its permissions"
-        ) from error
-    old = fresh.with_name(fresh.name + "-old")
-    try:
-        for relative, content in sorted(files.items()):
-            target = fresh / relative
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
-            target.chmod(0o644)
-        fresh.chmod(0o755)
-        if out.exists():
-            out.rename(old)
-        try:
-            fresh.rename(out)
-        except OSError:
-            if old.exists():
-                old.rename(out)
-            raise
-    except OSError as error:
+        for path, old in reversed(moved):
+            _put_back(path, old)
         raise PackError.at(
             out, 1, f"cannot be written ({error.strerror})", "check its permissions"
         ) from error
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        for made in fresh:
+            shutil.rmtree(made, ignore_errors=True)
+    for _, old in moved:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _check_replaceable(folder: Folder) -> None:
+    out = folder.path
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise PackError.at(out, 1, "is not a folder", "name a folder for --out")
+    marked = [out / folder.mark] if (out / folder.mark).exists() else _not_folders(out)
+    if not all(_signed(path, folder.signature) for path in marked):
+        raise PackError.at(out, 1, "holds files that no build made", "name an empty folder for it")
+
+
+def _fill(fresh: Path, files: Mapping[str, bytes]) -> None:
+    for relative, content in sorted(files.items()):
+        target = fresh / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        target.chmod(0o644)
+    fresh.chmod(0o755)
+
+
+def _put_back(out: Path, old: Path) -> None:
+    """Undo a folder's replacement, as far as it came."""
+    with contextlib.suppress(OSError):
+        if out.exists():
+            shutil.rmtree(out)
+        if old.exists():
+            old.rename(out)
+
+
+def _not_folders(out: Path) -> Iterator[Path]:
+    return (path for path in out.rglob("*") if path.is_symlink() or not path.is_dir())
 
 
 def _signed(path: Path, signature: str) -> bool:
@@ -187,20 +233,28 @@ def _signed(path: Path, signature: str) -> bool:
         return False
 
 
-def stale(built: Built, out: Path) -> list[Finding]:
-    """What ``build --check`` reports: each file of ``out`` that is not what the sources give."""
+def stale(built: Built, out: Path, *others: Folder) -> list[Finding]:
+    """What ``build --check`` reports: each file of ``out`` that is not what the sources give, and then the
+    same of the other folders."""
+    findings = _stale(out, built.files, "dist/")
+    for folder in others:
+        findings += _stale(folder.path, folder.files, f"{folder.path.parent.name}/{folder.path.name}/")
+    return findings
+
+
+def _stale(out: Path, files: Mapping[str, bytes], name: str) -> list[Finding]:
     todo = "run detection-pack build"
     findings = []
-    for relative, content in sorted(built.files.items()):
+    for relative, content in sorted(files.items()):
         path = out / relative
         if not path.is_file():
             findings.append(Finding(str(path), 1, "is missing", todo))
         elif (found := path.read_bytes()) != content:
             findings.append(Finding(str(path), _first_difference(found, content), "is stale", todo))
     findings += [
-        Finding(str(path), 1, "does not belong in dist/", todo)
+        Finding(str(path), 1, f"does not belong in {name}", todo)
         for path in _files(out)
-        if path.relative_to(out).as_posix() not in built.files
+        if path.relative_to(out).as_posix() not in files
     ]
     return findings
 

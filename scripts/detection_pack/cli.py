@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from detection_pack import build
+from detection_pack import build, rule_pages
 from detection_pack.events import Hit
 from detection_pack.findings import Finding, PackError
 from detection_pack.pack import PLATFORMS, load_pack
@@ -53,8 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    command = commands.add_parser("build", help="write dist/")
-    command.add_argument("--check", action="store_true", help="write nothing; exit 1 if dist/ is stale")
+    command = commands.add_parser("build", help="write dist/ and docs/rules/")
+    command.add_argument("--check", action="store_true", help="write nothing; exit 1 if they are stale")
     command.add_argument("--rules", type=Path, metavar="DIR", help="build this folder of Sigma rules instead")
     command.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: dist/)")
     command.add_argument("--keep-going", action="store_true", help="report refused rules and build the rest")
@@ -89,8 +89,9 @@ def _build(arguments: argparse.Namespace) -> int:
     built = build.make(pack, arguments.keep_going)
     refused = [*(faults or ()), *built.refused]
     _report(refused)
+    pages = [] if arguments.rules or arguments.out or arguments.package else [rule_pages.folder(pack, built)]
     if arguments.check:
-        findings = build.stale(built, out)
+        findings = build.stale(built, out, *pages)
         _report(findings)
         return FINDINGS if findings or refused else FINE
     if arguments.package is not None:
@@ -99,7 +100,7 @@ def _build(arguments: argparse.Namespace) -> int:
         names = _written(lambda: write_release(pack, built, arguments.package))
         print("\n".join(str(arguments.package / name) for name in names))
         return FINDINGS if refused else FINE
-    _written(lambda: build.write(built, out))
+    _written(lambda: build.write(built, out, *pages))
     print(f"{out}: {len(pack.rules) - len({f.path for f in built.refused})} rules, {len(built.files)} files")
     return FINDINGS if refused else FINE
 
