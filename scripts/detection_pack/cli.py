@@ -72,6 +72,12 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("validate", help="check rules, pipelines and events files")
     command.add_argument("paths", nargs="*", type=Path, metavar="PATH")
     command.set_defaults(run=_validate)
+
+    command = commands.add_parser("diff", help="show what changes for users since a git revision")
+    command.add_argument("base", metavar="BASE", help="a commit, branch or tag whose dist/ is committed")
+    command.add_argument("--format", choices=("text", "json", "markdown"), default="text")
+    command.add_argument("--check", action="store_true", help="exit 1 if version or changelog lag behind")
+    command.set_defaults(run=_diff)
     return parser
 
 
@@ -166,6 +172,24 @@ def _validate(arguments: argparse.Namespace) -> int:
     _report(findings)
     if not findings:
         print("valid")
+    return FINDINGS if findings else FINE
+
+
+def _diff(arguments: argparse.Namespace) -> int:
+    from detection_pack.changelog import release_findings
+    from detection_pack.diff import compare
+    from detection_pack.diff_text import render
+    from detection_pack.revision import UnknownRevision
+
+    root = _root(arguments)
+    try:
+        report = compare(root, arguments.base)
+    except UnknownRevision as error:
+        _report(error.findings)
+        return UNUSABLE
+    print(render(report, arguments.format))
+    findings = release_findings(root, report) if arguments.check else []
+    _report(findings)
     return FINDINGS if findings else FINE
 
 

@@ -114,6 +114,18 @@ def knobs(files: Mapping[str, bytes], rule: str) -> list[Setting]:
     ]
 
 
+def imported_parts(files: Mapping[str, bytes], rule: str) -> dict[str, str]:
+    """What the files that hold every rule hold of this one, as JSON, by file and place in it: its saved
+    searches and its Kibana rules. (The ARM template repeats the analytics rule.)"""
+    parts = {f"{KIBANA_RULES}: {made['type']}": made for made in _kibana(files, rule)}
+    app = next((path for path in sorted(files) if path.startswith(f"splunk/{APP}-")), "")
+    stanzas = _app_conf(files, "savedsearches.conf")
+    for name in (rule + form for form in FORMS):
+        if name in stanzas:
+            parts[f"{app}: [{name}]"] = stanzas[name]
+    return {place: json.dumps(held, ensure_ascii=False) for place, held in parts.items()}
+
+
 def _analytics(files: Mapping[str, bytes], rule: str) -> Iterator[Setting]:
     path = f"sentinel/analytics/{rule}.yaml"
     if path in files:
@@ -127,9 +139,14 @@ def _saved_searches(files: Mapping[str, bytes], rule: str) -> Iterator[Setting]:
 
 
 def _kibana_rules(files: Mapping[str, bytes], rule: str) -> Iterator[Setting]:
+    for made in _kibana(files, rule):
+        yield from _chosen("elastic", made["type"], made, _KIBANA_RULE)
+
+
+def _kibana(files: Mapping[str, bytes], rule: str) -> Iterator[dict[str, Any]]:
     for line in _text(files.get(KIBANA_RULES, b"")).split("\n"):
         if line and NAME_TAG + rule in (made := json.loads(line)).get("tags", ()):
-            yield from _chosen("elastic", made["type"], made, _KIBANA_RULE)
+            yield made
 
 
 def _chosen(platform: str, of: str, found: Mapping[str, Any], keys: Iterable[str]) -> Iterator[Setting]:
