@@ -347,7 +347,7 @@ def test_pipeline_that_changes_every_rule(root: Path, run: Any, monkeypatch: pyt
 
 def test_base_that_cannot_be_executed_is_not_taken_for_harmless(root: Path, run: Any) -> None:
     query = root / "dist" / "splunk" / "queries" / f"{CLIENT}.spl"
-    query.write_text("| frobnicate\n", encoding="utf-8")
+    query.write_text(query.read_text(encoding="utf-8") + "| frobnicate\n", encoding="utf-8")
     commit(root)
     [rule] = report_of(run, root)["rules"]
     [(bump, why)] = reasons(rule)
