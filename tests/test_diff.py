@@ -144,6 +144,9 @@ def test_nothing_and_a_new_version_alone_change_nothing(root: Path, run: Any) ->
     report = report_of(run, root)
     assert (report["bump"], report["rules"], report["shared"], report["tests"]) == ("none", [], [], [])
     assert run(root, "HEAD", "--check")[0] == 0
+    edit(root / "pyproject.toml", 'version = "7.0.0"', 'version = "0.9.0"')
+    code, _, err = run(root, "HEAD", "--check")
+    assert code == 1 and len(err) == 1 and "the version 0.9.0 is too low" in err[0]
 
 
 @pytest.mark.usefixtures("no_engine")
@@ -390,6 +393,25 @@ def test_base_without_a_build_is_one_line(root: Path, run: Any) -> None:
         commit(root)
         assert run(root, "HEAD")[0] == 2
     assert run(root, first)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("splunk/remote_email_collection-1.0.0.tgz", b"not an archive"),
+        ("elastic/rules.ndjson", b"[]\n{"),
+        (f"sentinel/analytics/{CLIENT}.yaml", b"a: ["),
+        (f"sentinel/analytics/{CLIENT}.yaml", b"\xff\xfe"),
+        (f"splunk/queries/{CLIENT}.spl", b"\xff\xfe"),
+    ],
+)
+def test_base_whose_imports_cannot_be_read_is_one_line(
+    root: Path, run: Any, path: str, content: bytes
+) -> None:
+    (root / "dist" / path).write_bytes(content)
+    commit(root)
+    code, out, err = run(root, "HEAD")
+    assert (code, out, len(err)) == (2, "", 1) and "cannot be read" in err[0]
 
 
 def test_no_repository_is_one_line(tmp_path: Path, run: Any) -> None:

@@ -28,14 +28,14 @@ def draft(report: Report) -> list[str]:
 def release_findings(root: Path, report: Report) -> list[Finding]:
     """What is missing before the change can be shipped: a version in pyproject.toml that is high enough, and
     a section of the changelog for it that names every rule that changes."""
-    findings: list[Finding] = []
-    if not report.bump:
-        return findings
+    findings = []
     stated, required = report.head_version, report.required
     if stated < required:
         path = root / "pyproject.toml"
         what = f"the version {stated} is too low: {report.bump.name.lower()} since {report.base_version}"
         findings.append(Finding(str(path), _line_of(path, r"version\s*="), what, f"write {required}"))
+    if not report.bump:
+        return findings
     path = root / CHANGELOG
     version = max(stated, required)
     section = _section(path, version)

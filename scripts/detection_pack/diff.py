@@ -91,7 +91,7 @@ def _reworded(before: Side, after: Side, pack: Pack, names: Iterable[str]) -> fr
     if not hybrids:
         return frozenset()
     built = make(replace(pack, rules=tuple(hybrids.values())), keep_going=True)
-    mixed = side_of(after.dist, built.files, tuple(hybrids.values()), pack.root)
+    mixed = side_of(after.dist, built.files, tuple(hybrids.values()), None)
     return frozenset(name for name in mixed.entries if mixed.same(before, name))
 
 

@@ -13,7 +13,7 @@ from detection_pack.cases import THRESHOLD, Case, events_file, kind_of, load_cas
 from detection_pack.markdown import address, code, fence, link, paragraphs, strong, table, text
 from detection_pack.pack import PLATFORMS, TIERS, Pack, Pipeline, Rule
 from detection_pack.platforms.fields import PlatformField, detection_fields, platform_fields
-from detection_pack.settings import Setting, knobs, schedule_settings
+from detection_pack.settings import Imports, Setting
 
 FOLDER = "docs/rules"
 INDEX = "README.md"
@@ -67,9 +67,10 @@ def pages(pack: Pack, built: Built, cases: Mapping[str, Sequence[Case]]) -> dict
     """Every page by its path from the pack's root. A rule that the build refused has none."""
     refused = {finding.path for finding in built.refused}
     rules = [rule for rule in pack.rules if str(rule.path) not in refused]
+    imports = Imports(built.files)
     made = {f"{FOLDER}/{INDEX}": index(rules, cases).encode()}
     for rule in rules:
-        page = _page(rule, pack.pipelines, built.files, cases.get(rule.name, ()))
+        page = _page(rule, pack.pipelines, imports, cases.get(rule.name, ()))
         made[f"{FOLDER}/{rule.name}.md"] = page.encode()
     return made
 
@@ -102,9 +103,7 @@ def _index_row(rule: Rule, cases: Sequence[Case]) -> tuple[str, ...]:
     )
 
 
-def _page(
-    rule: Rule, pipelines: Mapping[str, Pipeline], files: Mapping[str, bytes], cases: Sequence[Case]
-) -> str:
+def _page(rule: Rule, pipelines: Mapping[str, Pipeline], imports: Imports, cases: Sequence[Case]) -> str:
     parts = [
         f"# {text(rule.title)}",
         SIGNATURE,
@@ -117,15 +116,15 @@ def _page(
         "## Fields",
         *_fields(rule, pipelines),
         "## Queries",
-        *_queries(rule, files),
+        *_queries(rule, imports.files),
         "## Knobs",
-        *_knobs(rule, files),
+        *_knobs(rule, imports),
         "## False positives",
         _bullets(map(text, _listed(rule, "falsepositives"))) or "The rule names none.",
         "## Tests",
         *_tests(rule, cases),
         "## Files",
-        *_files(rule, files),
+        *_files(rule, imports.files),
         "## References",
         _bullets(map(address, _listed(rule, "references"))) or "The rule names none.",
     ]
@@ -234,8 +233,8 @@ def _queries(rule: Rule, files: Mapping[str, bytes]) -> Iterator[str]:
                 yield fence(files[path].decode("utf-8"), fenced)
 
 
-def _knobs(rule: Rule, files: Mapping[str, bytes]) -> Iterator[str]:
-    found = [*knobs(files, rule.name), *schedule_settings(files, rule.name)]
+def _knobs(rule: Rule, imports: Imports) -> Iterator[str]:
+    found = [*imports.knobs(rule.name), *imports.schedules(rule.name)]
     shown = [s for s in found if s.platform == "sentinel" and s.of.endswith(".kql")]
     shown += [s for s in found if s.of.endswith("macros.conf") and s.key.startswith(f"{rule.name}_")]
     timed = [s for s in found if s.key in _SCHEDULE]

@@ -65,6 +65,16 @@ _KIBANA_RULE = (
 )
 _LET = re.compile(r"^let (\w+) = (.+);$", re.MULTILINE)
 _MACRO = re.compile(r"`(\w+)`")
+_UNREADABLE = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OSError,
+    EOFError,
+    tarfile.TarError,
+    yaml.YAMLError,
+)
 
 
 @dataclass(frozen=True)
@@ -78,75 +88,93 @@ class Setting:
     value: str
 
 
-def schedule_settings(files: Mapping[str, bytes], rule: str) -> list[Setting]:
-    """How the imports of a rule run; ``files`` are those of dist/. Raises `PackError` for a file that is none
-    of ours."""
-    try:
-        return [*_analytics(files, rule), *_saved_searches(files, rule), *_kibana_rules(files, rule)]
-    except (ValueError, KeyError, TypeError, AttributeError, tarfile.TarError, yaml.YAMLError) as error:
-        what = f"holds an import of {rule} that cannot be read ({str(error).splitlines()[0]})"
-        raise PackError.at("dist", 1, what, "run detection-pack build") from error
+class Imports:
+    """What teams import of a build, read once: ``files`` are those of dist/.
 
-
-def knobs(files: Mapping[str, bytes], rule: str) -> list[Setting]:
-    """What a site may turn in the queries of a rule: the ``let`` lines of the KQL, the macros of the SPL.
-
-    Macros that the queries of all rules share come last.
+    Raises `PackError` for a file that is none of ours.
     """
-    found = []
-    path = f"sentinel/queries/{rule}.kql"
-    if path in files:
-        found += [Setting("sentinel", path, name, value) for name, value in _LET.findall(_text(files[path]))]
-    macros = read_conf(_text(files.get("splunk/macros.conf", b"")))
-    called = [
-        name
-        for path in sorted(files)
-        if path.startswith(f"splunk/queries/{rule}.")
-        for name in _MACRO.findall(_text(files[path]))
-    ]
-    shared = dict.fromkeys(name for name in called if name in macros)
-    for name in list(shared):
-        shared |= dict.fromkeys(n for n in _MACRO.findall(macros[name]["definition"]) if n in macros)
-    own = [name for name in shared if name.startswith(f"{rule}_")]
-    ordered = [*own, *(name for name in shared if name not in own)]
-    return found + [
-        Setting("splunk", "splunk/macros.conf", name, macros[name]["definition"]) for name in ordered
-    ]
 
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self.files = files
+        self.app = next(
+            (p for p in sorted(files) if p.startswith(f"splunk/{APP}-") and p.endswith(".tgz")), ""
+        )
+        try:
+            self._macros = read_conf(_text(files.get("splunk/macros.conf", b"")))
+            self._saved_searches = self._app_conf("savedsearches.conf")
+            self._kibana = self._kibana_rules()
+        except _UNREADABLE as error:
+            raise self._not_ours(error) from error
 
-def imported_parts(files: Mapping[str, bytes], rule: str) -> dict[str, str]:
-    """What the files that hold every rule hold of this one, as JSON, by file and place in it: its saved
-    searches and its Kibana rules. (The ARM template repeats the analytics rule.)"""
-    parts = {f"{KIBANA_RULES}: {made['type']}": made for made in _kibana(files, rule)}
-    app = next((path for path in sorted(files) if path.startswith(f"splunk/{APP}-")), "")
-    stanzas = _app_conf(files, "savedsearches.conf")
-    for name in (rule + form for form in FORMS):
-        if name in stanzas:
-            parts[f"{app}: [{name}]"] = stanzas[name]
-    return {place: json.dumps(held, ensure_ascii=False) for place, held in parts.items()}
+    def schedules(self, rule: str) -> list[Setting]:
+        """How the imports of a rule run."""
+        path = f"sentinel/analytics/{rule}.yaml"
+        found: list[Setting] = []
+        try:
+            if path in self.files:
+                found += _chosen("sentinel", path, yaml.safe_load(_text(self.files[path])), _ANALYTICS)
+            for name in (rule + form for form in FORMS):
+                found += _chosen("splunk", name, self._saved_searches.get(name, {}), _SAVED_SEARCH)
+            for made in self._kibana.get(rule, ()):
+                found += _chosen("elastic", made["type"], made, _KIBANA_RULE)
+        except _UNREADABLE as error:
+            raise self._not_ours(error) from error
+        return found
 
+    def knobs(self, rule: str) -> list[Setting]:
+        """What a site may turn in the queries of a rule: the ``let`` lines of the KQL, the macros of the SPL.
 
-def _analytics(files: Mapping[str, bytes], rule: str) -> Iterator[Setting]:
-    path = f"sentinel/analytics/{rule}.yaml"
-    if path in files:
-        yield from _chosen("sentinel", path, yaml.safe_load(_text(files[path])), _ANALYTICS)
+        Macros that the queries of all rules share come last.
+        """
+        path = f"sentinel/queries/{rule}.kql"
+        searches = (f"splunk/queries/{rule}{form}.spl" for form in FORMS)
+        try:
+            lets = _LET.findall(_text(self.files.get(path, b"")))
+            texts = [_text(self.files.get(search, b"")) for search in searches]
+        except UnicodeDecodeError as error:
+            raise self._not_ours(error) from error
+        found = [Setting("sentinel", path, name, value) for name, value in lets]
+        called = dict.fromkeys(n for text in texts for n in _MACRO.findall(text) if n in self._macros)
+        for name in list(called):
+            definition = self._macros[name].get("definition", "")
+            called |= dict.fromkeys(n for n in _MACRO.findall(definition) if n in self._macros)
+        for name in sorted(called, key=lambda name: not name.startswith(f"{rule}_")):
+            value = self._macros[name].get("definition", "")
+            found.append(Setting("splunk", "splunk/macros.conf", name, value))
+        return found
 
+    def parts(self, rule: str) -> dict[str, str]:
+        """What the files that hold every rule hold of this one, as JSON, by file and place in it: its saved
+        searches and its Kibana rules. (The ARM template repeats the analytics rule.)"""
+        parts: dict[str, object] = {
+            f"{KIBANA_RULES}: {made['type']}": made for made in self._kibana.get(rule, ())
+        }
+        for name in (rule + form for form in FORMS):
+            if name in self._saved_searches:
+                parts[f"{self.app}: [{name}]"] = self._saved_searches[name]
+        return {place: json.dumps(held, ensure_ascii=False) for place, held in parts.items()}
 
-def _saved_searches(files: Mapping[str, bytes], rule: str) -> Iterator[Setting]:
-    stanzas = _app_conf(files, "savedsearches.conf")
-    for name in (rule + form for form in FORMS):
-        yield from _chosen("splunk", name, stanzas.get(name, {}), _SAVED_SEARCH)
+    def _app_conf(self, name: str) -> Stanzas:
+        if not self.app:
+            return {}
+        with tarfile.open(fileobj=io.BytesIO(self.files[self.app]), mode="r:gz") as archive:
+            member = archive.extractfile(f"{APP}/default/{name}")
+            return read_conf(_text(member.read())) if member else {}
 
+    def _kibana_rules(self) -> dict[str, list[dict[str, Any]]]:
+        """The Kibana rules of each Sigma rule, by the name in their tags."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for line in filter(None, _text(self.files.get(KIBANA_RULES, b"")).split("\n")):
+            made = json.loads(line)
+            for tag in made.get("tags", ()):
+                if tag.startswith(NAME_TAG) and isinstance(made["type"], str):
+                    found.setdefault(tag.removeprefix(NAME_TAG), []).append(made)
+        return found
 
-def _kibana_rules(files: Mapping[str, bytes], rule: str) -> Iterator[Setting]:
-    for made in _kibana(files, rule):
-        yield from _chosen("elastic", made["type"], made, _KIBANA_RULE)
-
-
-def _kibana(files: Mapping[str, bytes], rule: str) -> Iterator[dict[str, Any]]:
-    for line in _text(files.get(KIBANA_RULES, b"")).split("\n"):
-        if line and NAME_TAG + rule in (made := json.loads(line)).get("tags", ()):
-            yield made
+    @staticmethod
+    def _not_ours(error: Exception) -> PackError:
+        what = f"holds an import that cannot be read ({(str(error) or type(error).__name__).splitlines()[0]})"
+        return PackError.at("dist", 1, what, "run detection-pack build")
 
 
 def _chosen(platform: str, of: str, found: Mapping[str, Any], keys: Iterable[str]) -> Iterator[Setting]:
@@ -155,15 +183,6 @@ def _chosen(platform: str, of: str, found: Mapping[str, Any], keys: Iterable[str
             value = found[key]
             shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
             yield Setting(platform, of, key, shown)
-
-
-def _app_conf(files: Mapping[str, bytes], name: str) -> Stanzas:
-    for path in sorted(files):
-        if path.startswith(f"splunk/{APP}-") and path.endswith(".tgz"):
-            with tarfile.open(fileobj=io.BytesIO(files[path]), mode="r:gz") as archive:
-                member = archive.extractfile(f"{APP}/default/{name}")
-                return read_conf(_text(member.read())) if member else {}
-    return {}
 
 
 def _text(content: bytes) -> str:

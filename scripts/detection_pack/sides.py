@@ -13,7 +13,7 @@ from detection_pack.cases import Case, events_file, kind_of, load_cases
 from detection_pack.findings import PackError
 from detection_pack.pack import Pack, Rule, load_pack
 from detection_pack.revision import Revision, UnknownRevision
-from detection_pack.settings import imported_parts, knobs, schedule_settings
+from detection_pack.settings import Imports
 from detection_pack.versions import Version
 
 #: The endings of the files that are a query and nothing else.
@@ -65,20 +65,25 @@ class Side:
         return {key: value for key, value in self.entries[rule].items() if key != "artefacts"}
 
 
-def side_of(dist: Path, files: Mapping[str, bytes], rules: Sequence[Rule], root: Path) -> Side:
-    """The build ``files``, which stand in ``dist``, of these rules, whose events are in ``root``.
+def side_of(dist: Path, files: Mapping[str, bytes], rules: Sequence[Rule], root: Path | None) -> Side:
+    """The build ``files``, which stand in ``dist``, of these rules; ``root`` has their events, if it is given.
 
     Raises `PackError` for files or events that are not of a pack.
     """
     entries = {entry["name"]: entry for entry in json.loads(files[MANIFEST])["rules"]}
+    imports = Imports(files)
+    found = {name: [*imports.schedules(name), *imports.knobs(name)] for name in entries}
     return Side(
         dist,
         files,
         entries,
         {rule.name: rule for rule in rules if rule.name in entries},
-        {rule.name: _cases(events_file(root, rule.name), rule) for rule in rules},
-        {name: _settings(files, name) for name in entries},
-        {name: imported_parts(files, name) for name in entries},
+        {} if root is None else {rule.name: _cases(events_file(root, rule.name), rule) for rule in rules},
+        {
+            name: {f"{setting.platform}: {setting.of}: {setting.key}": setting.value for setting in settings}
+            for name, settings in found.items()
+        },
+        {name: imports.parts(name) for name in entries},
     )
 
 
@@ -113,8 +118,3 @@ def base_version(revision: Revision) -> Version:
 
 def _cases(path: Path, rule: Rule) -> list[Case]:
     return load_cases(path, kind_of(rule)) if path.is_file() else []
-
-
-def _settings(files: Mapping[str, bytes], rule: str) -> dict[str, str]:
-    found = [*schedule_settings(files, rule), *knobs(files, rule)]
-    return {f"{s.platform}: {s.of}: {s.key}": s.value for s in found}

@@ -52,6 +52,8 @@ def changed_verdicts(
         was = _found(before, name, cases)
     except PackError as error:
         raise NotExecutable(error.findings) from error
+    except UnicodeDecodeError as error:
+        raise NotExecutable.at(before, 1, "a file is not UTF-8", "build dist/ again") from error
     now = _found(after, name, cases)
     changes = []
     for number, case in enumerate(cases):
