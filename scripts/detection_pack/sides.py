@@ -66,7 +66,7 @@ class Side:
 
 
 def side_of(dist: Path, files: Mapping[str, bytes], rules: Sequence[Rule], root: Path | None) -> Side:
-    """The build ``files``, which stand in ``dist``, of these rules; ``root`` has their events, if it is given.
+    """The build ``files``, which stand in ``dist``, of these rules; ``root`` has their events, if given.
 
     Raises `PackError` for files or events that are not of a pack.
     """
