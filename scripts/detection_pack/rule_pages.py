@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from detection_pack.attack import techniques
-from detection_pack.build import MANIFEST, Built, Folder
+from detection_pack.build import MANIFEST, Built
 from detection_pack.cases import THRESHOLD, Case, events_file, kind_of, load_cases
+from detection_pack.folders import Folder
 from detection_pack.markdown import address, code, fence, link, paragraphs, strong, table, text
 from detection_pack.pack import PLATFORMS, TIERS, Pack, Pipeline, Rule
 from detection_pack.platforms.fields import PlatformField, detection_fields, platform_fields

@@ -8,7 +8,9 @@ operators beside the usual ones, so every character that is not a letter or digi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from functools import cache
+from typing import Generic, TypeVar
 
 from detection_pack.platforms.elastic.automaton import dfa_size
 from detection_pack.platforms.elastic.regex_tree import Alt, Chars, Node, Ranges, Repeat, Seq
@@ -74,6 +76,7 @@ WORD = class_ranges("a-zA-Z0-9À-ÖØ-öø-ʯΈ-ϵЀ-ҁҊ-ԯぁ-ゖァ-ヺ一-�
 BOUNDARY = Chars(complement(WORD))
 
 
+@cache
 def fold(char: str) -> Ranges:
     """``char`` and its lower- and upper-case forms of one character (``ß`` has no such upper case)."""
     variants = {char, char.lower(), char.upper()}
@@ -110,6 +113,7 @@ def _times(low: int, high: int | None) -> str:
     return f"{{{low}}}" if low == high else f"{{{low},{'' if high is None else high}}}"
 
 
+@cache
 def _chars(given: Ranges) -> str:
     if given == ANY.ranges:
         return "."
@@ -149,21 +153,53 @@ def fits(node: Node) -> bool:
     return dfa_size(node, MAX_STATES, MAX_WORK) is not None
 
 
-def pack(values: Sequence[T], build: Callable[[Sequence[T]], Node]) -> list[Node]:
-    """``values`` in as few expressions as the limits allow, in order. Raises `TooLarge`."""
+@dataclass(frozen=True)
+class Packing(Generic[T]):
+    """How values become expressions.
+
+    ``build`` writes several of them as one. ``fit`` knows without measuring whether they fit the limits, or
+    gives None. ``kind`` tells apart values whose automata multiply when they stand in one expression.
+    """
+
+    build: Callable[[Sequence[T]], Node]
+    fit: Callable[[Sequence[T]], bool | None] = lambda values: None
+    kind: Callable[[T], object] = lambda value: None
+
+
+def pack(values: Sequence[T], packing: Packing[T]) -> list[Node]:
+    """``values`` in as few expressions as the limits allow. Raises `TooLarge`.
+
+    An expression of several values is no longer than those of each with a ``|`` between them, so it is
+    written only to see whether values fit whose sum does not.
+    """
     packed: list[list[T]] = [[]]
+    length = 0
     for value in values:
-        if packed[-1] and utf16_length(render(build([*packed[-1], value]))) > MAX_LENGTH:
-            packed.append([])
+        own = utf16_length(render(packing.build([value]))) + 1
+        if packed[-1] and length + own > MAX_LENGTH:
+            together = utf16_length(render(packing.build([*packed[-1], value])))
+            if together > MAX_LENGTH:
+                packed.append([])
+                length = 0
+            else:
+                length, own = together, 0
         packed[-1].append(value)
-    return [node for group in packed if group for node in _halved(group, build)]
+        length += own
+    return [node for group in packed if group for node in _divided(group, packing)]
 
 
-def _halved(group: Sequence[T], build: Callable[[Sequence[T]], Node]) -> list[Node]:
-    node = build(group)
-    if fits(node):
+def _divided(group: Sequence[T], packing: Packing[T]) -> list[Node]:
+    node = packing.build(group)
+    known = packing.fit(group)
+    if known is None:
+        known = fits(node)
+    if known and utf16_length(render(node)) <= MAX_LENGTH:
         return [node]
     if len(group) == 1:
         raise TooLarge
+    kinds: dict[object, list[T]] = {}
+    for value in group:
+        kinds.setdefault(packing.kind(value), []).append(value)
     middle = len(group) // 2
-    return _halved(group[:middle], build) + _halved(group[middle:], build)
+    parts = list(kinds.values()) if len(kinds) > 1 else [group[:middle], group[middle:]]
+    return [found for part in parts for found in _divided(part, packing)]

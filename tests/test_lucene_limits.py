@@ -1,0 +1,87 @@
+"""The trap: an expression that Elasticsearch refuses, at query time and with the whole rule.
+
+Most values are known to fit without counting the states of their automaton. What is said to fit must fit when
+it is counted, and Lucene itself must take it.
+"""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sigma.types import SigmaString
+
+from detection_pack.platforms.elastic.automaton import dfa_size
+from detection_pack.platforms.elastic.lucene_regex import MAX_LENGTH, MAX_STATES, MAX_WORK, fits, render
+from detection_pack.platforms.elastic.values import (
+    _ENDS,
+    _TERMS,
+    FOLDED,
+    _terms_fit,
+    _terms_node,
+    expressions,
+)
+from detection_pack.platforms.terms import WholeTerm
+from judges import lucene_judge, require
+
+#: Few letters, so that values share beginnings and overlap themselves; more than ASCII now and then.
+LETTERS = st.sampled_from('aAbx- /\\.7"é')
+TEXTS = st.text(LETTERS, min_size=1, max_size=24)
+MANY = st.lists(TEXTS, min_size=1, max_size=12)
+
+
+def whole(text: str) -> WholeTerm:
+    return WholeTerm(text, text[0].isalnum(), text[-1].isalnum())
+
+
+def plain(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("*", "\\*").replace("?", "\\?")
+
+
+@settings(max_examples=300, deadline=None)
+@given(MANY)
+def test_terms_that_are_said_to_fit_do(texts: list[str]) -> None:
+    terms = [whole(text) for text in texts]
+    if _TERMS.fit(terms):
+        assert dfa_size(_TERMS.build(terms), MAX_STATES, MAX_WORK) is not None
+
+
+@settings(max_examples=300, deadline=None)
+@given(MANY, st.sampled_from([("", ""), ("*", ""), ("", "*"), ("*", "*")]))
+def test_values_that_are_said_to_fit_do(texts: list[str], ends: tuple[str, str]) -> None:
+    values = [SigmaString(f"{ends[0]}{plain(text)}{ends[1]}") for text in texts]
+    if _ENDS.fit(values):
+        assert dfa_size(_ENDS.build(values), MAX_STATES, MAX_WORK) is not None
+    if FOLDED.fit(texts):
+        assert dfa_size(FOLDED.build(texts), MAX_STATES, MAX_WORK) is not None
+
+
+@settings(max_examples=100, deadline=None)
+@given(MANY)
+def test_whatever_is_written_fits(texts: list[str]) -> None:
+    for node in expressions("f", [SigmaString(f"*{plain(text)}*") for text in texts], whole_terms=True):
+        assert fits(node) and len(render(node)) <= MAX_LENGTH
+
+
+def test_a_refusal_without_counting_is_no_waste() -> None:
+    """Some of what is split without counting would have fitted, but not much of it."""
+    words = [f"Verb{number}-SomeNoun{number}" for number in range(40)]
+    largest = next(n for n in range(1, 40) if _terms_fit([whole(w) for w in words[:n]]) is False) - 1
+    assert not fits(_terms_node([whole(w) for w in words[: largest + 3]]))
+
+
+def test_lucene_takes_the_largest() -> None:
+    require(lucene_judge.available())
+    queries = {}
+    for length in (4, 9, 30):
+        words = [f"{chr(97 + n % 26)}{'y' * length}-{n}" for n in range(60)]
+        for number, node in enumerate(
+            expressions("f", [SigmaString(f"*{word}*") for word in words], whole_terms=True)
+        ):
+            queries[f"{length} {number}"] = f"f:/{render(node)}/"
+        for ends in ("{}", "*{}", "{}*", "*{}*"):
+            listed = [SigmaString(ends.format(word)) for word in words]
+            for number, node in enumerate(expressions("f", listed, whole_terms=False)):
+                queries[f"{length} {ends} {number}"] = f"f:/{render(node)}/"
+    document = {"f": ["cyyyy-2 and more"]}
+    found = lucene_judge.execute(queries, {"d": document})
+    assert found["4 0"] == frozenset({"d"}) and len(queries) > 20
