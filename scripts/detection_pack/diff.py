@@ -160,7 +160,8 @@ def _changed(before: Side, after: Side, name: str, words_alone: bool) -> RuleCha
         try:
             verdicts = _verdicts(before, after, name)
         except NotExecutable as error:
-            why = error.findings[0].what
+            first = error.findings[0]
+            why = f"{first.path.removeprefix(f'{before.dist}/')}: {first.what}"
             reasons.append(Reason(Bump.MAJOR, f"the base's queries cannot be executed today: {why}"))
         else:
             reasons += _verdict_reasons(verdicts)
@@ -252,8 +253,7 @@ def _verdict_reasons(verdicts: Sequence[VerdictChange]) -> list[Reason]:
             platforms = ", ".join(p for p in PLATFORMS if any(change.platform == p for change in of))
             cases = len({(change.case, change.line) for change in of})
             counted = f"{cases} test case" + ("s" if cases > 1 else "")
-            says = "is no longer found" if verb == "lost" else "is found that was not"
-            reasons.append(Reason(bump, f"{word} on {platforms}: what {counted} holds {says}"))
+            reasons.append(Reason(bump, f"{word} on {platforms}: a match is {verb} in {counted}"))
     return reasons
 
 
