@@ -17,30 +17,20 @@ from pathlib import Path
 
 import pytest
 
+from checkout import copy_of_the_sources, snapshot
 from conftest import DIST, ROOT
 from detection_pack import build
 from detection_pack.cli import main
 from detection_pack.findings import PackError
 from detection_pack.pack import PLATFORMS, Pack, load_pack
 
+PAGES = ROOT / "docs" / "rules"
 CORE = {
     "exchange_admin_cmdlet",
     "bulk_cross_mailbox_access",
     "suspicious_ews_client",
     "onprem_powershell_collection",
 }
-
-
-def snapshot(folder: Path) -> dict[str, bytes]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-
-
-def copy_of_the_sources(target: Path) -> Path:
-    for name in ("sigma", "pipelines", "tests/events"):
-        shutil.copytree(ROOT / name, target / name)
-    shutil.copy(ROOT / "pyproject.toml", target / "pyproject.toml")
-    return target
 
 
 def test_committed_dist_is_what_the_sources_give(pack: Pack) -> None:
@@ -74,8 +64,8 @@ def test_bytes_depend_on_the_sources_alone(tmp_path: Path) -> None:
         subprocess.run(
             [sys.executable, "-m", "detection_pack.cli", "build"], cwd=root, env=environment, check=True
         )
-        results.append(snapshot(root / "dist"))
-    assert results[0] == results[1] == snapshot(DIST)
+        results.append((snapshot(root / "dist"), snapshot(root / "docs")))
+    assert results[0] == results[1] == (snapshot(DIST), {f"rules/{k}": v for k, v in snapshot(PAGES).items()})
 
 
 def test_check_names_each_stale_missing_and_foreign_file(
@@ -123,7 +113,7 @@ def test_failed_build_says_where_and_leaves_dist_alone(
     assert lines and all(re.match(r".*exchange_admin_cmdlet\.yml:\d+: .+; .+", line) for line in lines)
     assert said in " ".join(lines)
     assert snapshot(root / "dist") == snapshot(DIST)
-    assert not list(root.glob(".dist*"))
+    assert not list(root.glob(".dist*")) and not (root / "docs").exists()
 
 
 def test_line_of_an_error_is_exact(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,6 +25,7 @@ from detection_pack.build import make, rule_entries
 from detection_pack.cases import Case
 from detection_pack.events import Event, Hit
 from detection_pack.findings import PackError
+from detection_pack.markdown import plain
 from detection_pack.pack import Pack, Rule
 from detection_pack.platforms.elastic import engine
 from detection_pack.platforms.elastic.backend import queries
@@ -32,7 +33,6 @@ from detection_pack.platforms.elastic.rules import PATH, ndjson, rules_of
 from detection_pack.platforms.elastic.rules import line as line_of
 from detection_pack.platforms.elastic.rules_engine import Arrival, load_rules, name_of, run_rules, scheduled
 from detection_pack.platforms.elastic.schedule import span
-from detection_pack.platforms.elastic.triage import plain
 from detection_pack.replay import SOUND_ONLY, all_cases, clock_for, judge
 from elastic_rules import AUDIT, rule_of
 

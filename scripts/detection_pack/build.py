@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ from typing import Any
 from detection_pack import state
 from detection_pack.events import RuleEntry
 from detection_pack.findings import Finding, PackError
+from detection_pack.folders import Folder, replace_folders, stale_files
 from detection_pack.outcomes import PARTS, Outcome, Setting, outcome, outcomes_of_files
 from detection_pack.pack import (
     PLATFORMS,
@@ -188,99 +186,20 @@ def overlap(rules: Path, out: Path) -> bool:
     return inner == outer or inner in outer.parents or outer in inner.parents
 
 
-def write(built: Built, out: Path) -> None:
-    """Replace ``out`` by the build, whole or not at all. What is already there as it should be stays."""
-    if not (out.is_dir() and holds(out, built.files)):
-        replace_folder(out, built.files, MANIFEST, GENERATOR)
+def dist_folder(built: Built, out: Path) -> Folder:
+    """The build as the folder that it is written to."""
+    return Folder(out, built.files, MANIFEST, GENERATOR)
 
 
-def holds(out: Path, files: Mapping[str, bytes]) -> bool:
-    """Whether a folder has exactly these files."""
-    there = {path.relative_to(out).as_posix(): path for path in _files(out)}
-    return there.keys() == files.keys() and all(p.read_bytes() == files[name] for name, p in there.items())
+def write(built: Built, out: Path, *others: Folder) -> None:
+    """Replace ``out`` by the build, and the other folders by theirs, all of them or none."""
+    replace_folders([dist_folder(built, out), *others])
 
 
-def replace_folder(out: Path, files: Mapping[str, bytes], mark: str, signature: str) -> None:
-    """Replace the folder ``out`` whole by ``files``. Nothing is written unless everything can be.
-
-    A folder is one of ours if its file ``mark`` holds ``signature``; any other that has files is refused
-    rather than deleted. The new folder is made beside the old one and takes its name in one rename.
-    """
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise PackError.at(out, 1, "is not a folder", "name a folder for --out")
-    if out.is_dir() and any(out.iterdir()) and not _signed(out / mark, signature):
-        raise PackError.at(out, 1, "holds files that no build made", "name an empty folder for --out")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise PackError.at(
-            out, 1, f"cannot be written ({error.strerror})", "check its permissions"
-        ) from error
-    old = fresh.with_name(fresh.name + "-old")
-    try:
-        _write_files(fresh, files)
-        fresh.chmod(0o755)
-        if out.exists():
-            out.rename(old)
-        try:
-            fresh.rename(out)
-        except OSError:
-            if old.exists():
-                old.rename(out)
-            raise
-    except OSError as error:
-        raise PackError.at(
-            out, 1, f"cannot be written ({error.strerror})", "check its permissions"
-        ) from error
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files with mode 644 below a new folder, with as few calls of the system as there can be."""
-    mask = os.umask(0o022)
-    try:
-        for parent in sorted({relative.rpartition("/")[0] for relative in files} - {""}):
-            (folder / parent).mkdir(parents=True, exist_ok=True)
-        for relative, content in sorted(files.items()):
-            target = os.open(f"{folder}/{relative}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-            with open(target, "wb", buffering=0) as file:  # noqa: PTH123 - a descriptor has no path
-                file.write(content)
-    finally:
-        os.umask(mask)
-
-
-def _signed(path: Path, signature: str) -> bool:
-    try:
-        return path.is_file() and signature.encode() in path.read_bytes()
-    except OSError:
-        return False
-
-
-def stale(built: Built, out: Path) -> list[Finding]:
-    """What ``build --check`` reports: each file of ``out`` that is not what the sources give."""
-    todo = "run detection-pack build"
-    findings = []
-    for relative, content in sorted(built.files.items()):
-        path = out / relative
-        if not path.is_file():
-            findings.append(Finding(str(path), 1, "is missing", todo))
-        elif (found := path.read_bytes()) != content:
-            findings.append(Finding(str(path), _first_difference(found, content), "is stale", todo))
-    findings += [
-        Finding(str(path), 1, "does not belong in dist/", todo)
-        for path in _files(out)
-        if path.relative_to(out).as_posix() not in built.files
-    ]
+def stale(built: Built, out: Path, *others: Folder) -> list[Finding]:
+    """What ``build --check`` reports: each file of ``out`` that is not what the sources give, and then the
+    same of the other folders."""
+    findings = stale_files(dist_folder(built, out), "dist/")
+    for folder in others:
+        findings += stale_files(folder, f"{folder.path.parent.name}/{folder.path.name}/")
     return findings
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.is_file())
-
-
-def _first_difference(found: bytes, expected: bytes) -> int:
-    lines = zip(found.split(b"\n"), expected.split(b"\n"), strict=False)
-    return next((n for n, (a, b) in enumerate(lines, start=1) if a != b), 1)

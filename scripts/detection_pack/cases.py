@@ -11,7 +11,7 @@ from typing import Any
 from detection_pack.documents import Document, load_documents
 from detection_pack.events import Event, Kind, parse_time
 from detection_pack.findings import PackError
-from detection_pack.pack import PLATFORMS
+from detection_pack.pack import PLATFORMS, Rule
 
 _FILE_KEYS = {"rule", "defaults", "match", "no_match"}
 #: The name by which a case excepts Kibana's threshold rule.
@@ -49,6 +49,16 @@ class Case:
     def expected_of(self, platform: str) -> bool:
         """Whether the rule fires on ``platform`` (or as "threshold")."""
         return self.exceptions[platform][0] if platform in self.exceptions else self.matches
+
+
+def kind_of(rule: Rule) -> Kind:
+    """Which raw records a rule reads."""
+    return "process" if rule.logsource.get("category") == "process_creation" else "m365"
+
+
+def events_file(root: Path, rule: str) -> Path:
+    """Where the events of a rule of the pack stand; the file need not be there."""
+    return root / "tests" / "events" / f"{rule}.yml"
 
 
 def load_cases(path: Path, kind: Kind) -> list[Case]:

@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from detection_pack import build, outcomes
+from detection_pack import build, outcomes, rule_pages
 from detection_pack.events import Hit
 from detection_pack.findings import Finding, PackError
+from detection_pack.folders import Folder
 from detection_pack.pack import PLATFORMS, TIERS, load_pack
 
 FINE, FINDINGS, UNUSABLE = 0, 1, 2
@@ -54,8 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    command = commands.add_parser("build", help="write dist/")
-    command.add_argument("--check", action="store_true", help="write nothing; exit 1 if dist/ is stale")
+    command = commands.add_parser("build", help="write dist/ and docs/rules/")
+    command.add_argument("--check", action="store_true", help="write nothing; exit 1 if they are stale")
     command.add_argument("--rules", type=Path, metavar="DIR", help="build this folder of Sigma rules instead")
     command.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: dist/)")
     command.add_argument("--platform", action="append", choices=PLATFORMS, help="with --rules: only this one")
@@ -88,6 +89,11 @@ def _parser() -> argparse.ArgumentParser:
         "--value", action="append", default=[], metavar="TEXT", help="a plain text that the rule looks for"
     )
     command.set_defaults(run=_new)
+    command = commands.add_parser("diff", help="show what changes for users since a git revision")
+    command.add_argument("base", metavar="BASE", help="a commit, branch or tag whose dist/ is committed")
+    command.add_argument("--format", choices=("text", "json", "markdown"), default="text")
+    command.add_argument("--check", action="store_true", help="exit 1 if version or changelog lag behind")
+    command.set_defaults(run=_diff)
     return parser
 
 
@@ -111,6 +117,7 @@ def _build(arguments: argparse.Namespace) -> int:
     if arguments.platform and arguments.rules is None:
         raise _Unusable("--platform", "goes with --rules", "leave it out: the pack has all platforms")
     faults: list[Finding] = []
+    pages: list[Folder] = []
     if arguments.rules is not None:
         built = build.make_folder(
             root,
@@ -123,10 +130,12 @@ def _build(arguments: argparse.Namespace) -> int:
     else:
         pack = load_pack(root, findings=faults if arguments.keep_going else None)
         built = build.make(pack, arguments.keep_going)
+        own = arguments.out is None and arguments.package is None
+        pages = [rule_pages.folder(pack, built)] if own else []
     refused = [*faults, *built.refused]
     _report(refused)
     if arguments.check:
-        findings = build.stale(built, out)
+        findings = build.stale(built, out, *pages)
         _report(findings)
         return FINDINGS if findings or refused else FINE
     if arguments.package is not None:
@@ -135,7 +144,7 @@ def _build(arguments: argparse.Namespace) -> int:
         names = _written(lambda: write_release(pack, built, arguments.package))
         print("\n".join(str(arguments.package / name) for name in names))
         return FINDINGS if refused else FINE
-    _written(lambda: build.write(built, out))
+    _written(lambda: build.write(built, out, *pages))
     print(f"{out}: {built.rules} rules, {len(built.files)} files")
     return FINDINGS if refused else FINE
 
@@ -214,6 +223,24 @@ def _new(arguments: argparse.Namespace) -> int:
     print("\n".join(map(str, written)))
     print(next_steps(name))
     return FINE
+
+
+def _diff(arguments: argparse.Namespace) -> int:
+    from detection_pack.changelog import release_findings
+    from detection_pack.diff import compare
+    from detection_pack.diff_text import render
+    from detection_pack.revision import UnknownRevision
+
+    root = _root(arguments)
+    try:
+        report = compare(root, arguments.base)
+    except UnknownRevision as error:
+        _report(error.findings)
+        return UNUSABLE
+    print(render(report, arguments.format))
+    findings = release_findings(root, report) if arguments.check else []
+    _report(findings)
+    return FINDINGS if findings else FINE
 
 
 def _root(arguments: argparse.Namespace) -> Path:

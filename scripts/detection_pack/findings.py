@@ -38,6 +38,11 @@ class PackError(Exception):
         return cls([Finding(str(path), line, what, todo)])
 
 
+def printable(text: str) -> str:
+    """The text with every character that does not print as an escape, such as ``\\u202e``."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def _printable(text: str, limit: int = 400) -> str:
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    shown = printable(text)
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"

@@ -8,8 +8,9 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from detection_pack.build import MANIFEST, Built, replace_folder
+from detection_pack.build import MANIFEST, Built
 from detection_pack.findings import PackError
+from detection_pack.folders import Folder, replace_folders
 from detection_pack.pack import PLATFORMS, Pack
 
 NAME = "remote-email-collection"
@@ -52,7 +53,7 @@ def archive(top: str, members: Mapping[str, bytes]) -> bytes:
 def write_release(pack: Pack, built: Built, out: Path) -> list[str]:
     """Write the release into ``out``, whole or not at all; gives the names of its files."""
     files = release(pack, built)
-    replace_folder(out, files, CHECKSUMS, f"  {NAME}-")
+    replace_folders([Folder(out, files, CHECKSUMS, f"  {NAME}-")])
     return sorted(files)
 
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from detection_pack.build import manifest_paths, rule_entries
-from detection_pack.cases import THRESHOLD, Case, load_cases
-from detection_pack.events import Clock, Event, Hit, Kind, RuleEntry
+from detection_pack.cases import THRESHOLD, Case, events_file, kind_of, load_cases
+from detection_pack.events import Clock, Event, Hit, RuleEntry
 from detection_pack.findings import PackError
 from detection_pack.pack import PLATFORMS, Rule
 from detection_pack.platforms.elastic import engine as elastic
@@ -46,11 +46,6 @@ class Verdict:
     silent: int
     must_not: int
     wrong: tuple[str, ...]
-
-
-def kind_of(rule: Rule) -> Kind:
-    """Which raw records a rule reads."""
-    return "process" if rule.logsource.get("category") == "process_creation" else "m365"
 
 
 def selected(entries: Sequence[RuleEntry], names: Iterable[str] | None) -> list[RuleEntry]:
@@ -92,7 +87,7 @@ def all_cases(root: Path, rules: Sequence[Rule]) -> dict[str, list[Case]]:
     """The cases of every rule. A rule without an events file is an error."""
     found = {}
     for rule in rules:
-        path = root / "tests" / "events" / f"{rule.name}.yml"
+        path = events_file(root, rule.name)
         if not path.is_file():
             raise PackError.at(rule.path, 1, "has no events file", f"write tests/events/{path.name}")
         found[rule.name] = load_cases(path, kind_of(rule))

@@ -8,11 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from detection_pack.build import make
-from detection_pack.cases import Case, load_cases
+from detection_pack.cases import Case, kind_of, load_cases
 from detection_pack.documents import Document
 from detection_pack.findings import Finding, PackError
 from detection_pack.pack import Pack, Rule, load_pack, load_pipeline, load_rule, rule_files
-from detection_pack.replay import kind_of
 
 #: How many events a rule's events file must hold on either side.
 LEAST_CASES = 12

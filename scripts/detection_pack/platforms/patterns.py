@@ -66,7 +66,7 @@ def pattern_fault(value: SigmaRegularExpression) -> str | None:
         parsed = parser.parse(source, flags)
         if _possessive(parsed):
             return (
-                "the regular expression has a possessive repetition, which not every platform has; drop the +"
+                "the regular expression has a possessive repetition, which is not everywhere; leave out the +"
             )
         if _times(parsed, 1) > _MOST_TIMES:
             return f"the regular expression repeats a part over {_MOST_TIMES:,} times; repeat it less often"

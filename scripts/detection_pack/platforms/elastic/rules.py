@@ -17,12 +17,12 @@ from datetime import timedelta
 from typing import Any
 
 from detection_pack.attack import Tactic, Technique, tactics, tactics_of, techniques, techniques_of
+from detection_pack.markdown import folded
 from detection_pack.pack import Rule
 from detection_pack.platforms.elastic.backend import ElasticQuery
 from detection_pack.platforms.elastic.esql_text import WINDOW, name
 from detection_pack.platforms.elastic.schedule import Schedule, schedule
 from detection_pack.platforms.elastic.triage import (
-    folded,
     investigation_guide,
     paragraphs,
     setup_guide,

@@ -1,9 +1,6 @@
 """The Markdown that a Kibana rule carries: the investigation guide (``note``) and the ``setup`` guide.
 
-Text of a rule is shown, never interpreted. Every character that Markdown, HTML, Kibana's guide plugins
-(``!{investigate{…}}``) or mustache (``{{…}}``) could take for markup is written as a character reference,
-which CommonMark shows as the character (specification 0.31, "Entity and numeric character references") and no
-template sees: ``{{x}}`` becomes ``&#123;&#123;x&#125;&#125;``.
+Text of a rule is shown, never interpreted; see `detection_pack.markdown`.
 """
 
 from __future__ import annotations
@@ -12,14 +9,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from detection_pack.markdown import folded, plain
 from detection_pack.pack import Rule
 from detection_pack.platforms.elastic.schedule import Schedule
 from detection_pack.platforms.elastic.schedule import text as span_text
-
-#: A colon starts a link, an emoji or a directive only before another character; a list needs its mark first.
-_MARKUP = re.compile(r"[\\`*_{}\[\]<>&#|~!@$^=]|:(?=\S)|(?i:(?<=\bwww)\.)|^[-+]")
-_NUMBERED = re.compile(r"^(\d+)([.)])")
-
 
 #: A correlation is two rules; each says whom it is for.
 _FOR_WHOM = {
@@ -37,18 +30,6 @@ _FOR_WHOM = {
         "rule of the same name."
     ),
 }
-
-
-def plain(value: object) -> str:
-    """One line of text as Markdown that shows exactly it."""
-    marked = _MARKUP.sub(lambda found: f"&#{ord(found[0])};", folded(value))
-    return _NUMBERED.sub(lambda found: f"{found[1]}&#{ord(found[2])};", marked)
-
-
-def folded(value: object) -> str:
-    """Text without line breaks, control characters or runs of blanks."""
-    shown = "".join(c if c.isprintable() else " " for c in str(value))
-    return " ".join(shown.split())
 
 
 def paragraphs(value: object) -> list[str]:
