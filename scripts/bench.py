@@ -3,6 +3,8 @@
 
 Every figure is of whole processes. The two sides run in turn, so that a change of the machine's speed hits
 both, and a ratio is the median of the ratios pair by pair. Needs sigma-cli (among the test dependencies).
+Files are written to memory where the system has a folder for that: how long a disk takes to make thousands of
+small files differs several times over between runs.
 
 - the pack: a whole build of it against three calls of `sigma convert`;
 - each platform: a folder of rules (scripts/corpus.py, those that both sides convert) built for it alone
@@ -35,6 +37,8 @@ from detection_pack.pack import load_pipelines
 ROOT = Path(__file__).resolve().parents[1]
 TARGETS = {"sentinel": "kusto", "splunk": "splunk", "elastic": "lucene"}
 
+MEMORY = Path("/dev/shm")
+
 Timed = Callable[[], float]
 
 
@@ -45,6 +49,10 @@ def seconds(command: Sequence[str]) -> float:
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(command)}: exit code {done.returncode}: {done.stderr.strip()[-400:]}")
     return time.perf_counter() - start
+
+
+def scratch_folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None)
 
 
 def stock(platform: str, rules: Sequence[Path]) -> float:
@@ -61,7 +69,7 @@ def ours(*arguments: str) -> float:
     command = [sys.executable, "-m", "detection_pack.cli", "build", *arguments]
     if "--out" in arguments:
         return seconds(command)
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         return seconds([*command, "--out", f"{folder}/out"])
 
 
@@ -125,7 +133,7 @@ def folder_ratios(folder: Path, count: int, runs: int, jobs: int) -> bool:
 
 def growth(files: Sequence[Path], jobs: int) -> None:
     """How the time of a build grows, and what a build takes where nothing or one rule has changed."""
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         base = Path(scratch)
         for share in (4, 2, 1):
             part = base / f"part{share}"
@@ -151,7 +159,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the folder's rules")
     chosen = parser.parse_args()
     fine = pack_ratio(chosen.runs)
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         made = Path(scratch) / "made"
         corpus.write(made, count=chosen.rules * 2, seed=chosen.seed)
         files = convertible(made, chosen.rules)
