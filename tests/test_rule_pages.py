@@ -164,13 +164,18 @@ def test_pages_of_somebody_else_stop_the_build_before_anything_is_written(
     ]  # fmt: skip
 
 
-def test_a_page_begun_by_hand_gives_way_if_it_says_so(tmp_path: Path) -> None:
+def test_a_page_begun_with_a_rule_gives_way(tmp_path: Path) -> None:
+    """`detection-pack new` begins a page, also where no index is yet; a build knows it for one of its own."""
     root = copy_of_the_sources(tmp_path / "pack")
-    begun = root / "docs" / "rules" / "exchange_admin_cmdlet.md"
-    begun.parent.mkdir(parents=True)
-    begun.write_text(f"# To come\n\n{rule_pages.SIGNATURE}\n", encoding="utf-8")
+    command = ["--root", str(root), "new", "begun_rule", "--like", "exchange_admin_cmdlet"]
+    assert main([*command, "--value", "Get-SomethingOfInterest"]) == 0
+    begun = root / "docs" / "rules" / "begun_rule.md"
+    assert "writes the rest of this page" in begun.read_text(encoding="utf-8")
+    # Its blanks stop a build; without the rule the page has nothing to be about.
+    (root / "sigma" / "extended" / "begun_rule.yml").unlink()
+    (root / "tests" / "events" / "begun_rule.yml").unlink()
     assert main(["--root", str(root), "build"]) == 0
-    assert "To come" not in begun.read_text(encoding="utf-8")
+    assert not begun.exists() and (begun.parent / "README.md").is_file()
 
 
 @pytest.mark.parametrize("failing", [1, 2, 3, 4])
