@@ -11,7 +11,7 @@ from typing import Any
 from detection_pack.documents import Document, load_documents
 from detection_pack.events import Event, Kind, parse_time
 from detection_pack.findings import REFUSED, Finding, PackError
-from detection_pack.pack import PLATFORMS
+from detection_pack.pack import PLATFORMS, Rule
 
 #: The id of the findings that this module makes.
 EVENTS_FILE = "events-file"
@@ -51,6 +51,11 @@ class Case:
     def expected_of(self, platform: str) -> bool:
         """Whether the rule fires on ``platform`` (or as "threshold")."""
         return self.exceptions[platform][0] if platform in self.exceptions else self.matches
+
+
+def kind_of(rule: Rule) -> Kind:
+    """Which raw records a rule reads."""
+    return "process" if rule.logsource.get("category") == "process_creation" else "m365"
 
 
 def load_cases(path: Path, kind: Kind, findings: list[Finding] | None = None) -> list[Case]:

@@ -214,7 +214,8 @@ def _index(
 def _aliases(path: Path, text: str, root: yaml.Node) -> list[tuple[Finding, bool]]:
     """Every alias of a document, where it is used: its node only knows where it is made."""
     events: Iterator[Any] = yaml.parse(text, _PlainLoader)
-    lines = [event.start_mark.line for event in events if isinstance(event, yaml.AliasEvent)]
+    marks = [event.start_mark for event in events if isinstance(event, yaml.AliasEvent)]
+    lines = [mark.line for mark in marks if mark is not None]
     todo = "write the value out where it is used"
     assert root.start_mark is not None and root.end_mark is not None  # every composed node has them
     first, last = root.start_mark.line, root.end_mark.line

@@ -1,8 +1,8 @@
 """What a pipeline's document may say, decided before pySigma reads it.
 
 A pySigma pipeline can read files, call web servers, run programs and fill in templates, some of it while it
-is loaded. Nothing of that is here: `transformations.csv` lists the transformations that are allowed, each with
-its parameters, and everything else is a finding.
+is loaded. Nothing of that is here: `transformations.csv` lists the transformations that are allowed, each
+with its parameters, and everything else is a finding.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from detection_pack.build import manifest_paths, rule_entries
-from detection_pack.cases import THRESHOLD, Case, load_cases
-from detection_pack.events import Clock, Event, Hit, Kind, RuleEntry
+from detection_pack.cases import THRESHOLD, Case, kind_of, load_cases
+from detection_pack.events import Clock, Event, Hit, RuleEntry
 from detection_pack.findings import PackError
 from detection_pack.pack import PLATFORMS, Rule
 from detection_pack.platforms.elastic import engine as elastic
@@ -53,11 +53,6 @@ class Verdict:
         return tuple(
             f"{case.path}:{case.line}: {self.artefact}: {fault}: {case.title}" for case, fault in self.faults
         )
-
-
-def kind_of(rule: Rule) -> Kind:
-    """Which raw records a rule reads."""
-    return "process" if rule.logsource.get("category") == "process_creation" else "m365"
 
 
 def selected(entries: Sequence[RuleEntry], names: Iterable[str] | None) -> list[RuleEntry]:
