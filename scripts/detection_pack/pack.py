@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from sigma.processing.pipeline import ProcessingPipeline
 from sigma.rule import SigmaRule
 
 from detection_pack import pipeline_document
-from detection_pack.documents import Document, load_documents
+from detection_pack.documents import Document, load_documents, read_text
 from detection_pack.findings import Finding, PackError
 
 PLATFORMS = ("sentinel", "splunk", "elastic")
@@ -441,7 +441,12 @@ def load_pipeline(platform: str, path: Path) -> Pipeline:
 
     The document is judged before pySigma reads it: reading a hostile one must not reach for anything.
     """
-    documents = load_documents(path)
+    return _pipeline(platform, path, read_text(path))
+
+
+@lru_cache(maxsize=32)
+def _pipeline(platform: str, path: Path, text: str) -> Pipeline:
+    documents = load_documents(path, text)
     if len(documents) != 1:
         what, todo = "is not one pipeline", "write one YAML mapping with transformations"
         raise PackError.at(path, 1, what, todo, pipeline_document.PIPELINE)

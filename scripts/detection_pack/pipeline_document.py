@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import csv
 import difflib
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -82,9 +83,18 @@ def _unread(document: Document, at: tuple[Key, ...], item: dict[Any, Any]) -> It
         ProcessingItem.from_dict(copy.deepcopy(item))
     except Exception as error:  # pySigma raises Python's own errors for values of unexpected types
         what = str(error).split("\n")[0] or type(error).__name__
-        named = [key for key in item if isinstance(key, str) and key in what]
-        keys = (*at, named[0]) if named else at
-        yield _at(document, keys, what, "see pySigma's documentation of pipelines", PIPELINE)
+        said = re.findall(r"'([^']+)'", what)
+        within = [keys for keys in document.lines if keys[: len(at)] == at and len(keys) > len(at)]
+        blamed = [keys for keys in within if str(_value(document, keys)) in said or str(keys[-1]) in said]
+        todo = "see pySigma's documentation of pipelines"
+        yield _at(document, blamed[0] if blamed else at, what, todo, PIPELINE)
+
+
+def _value(document: Document, keys: tuple[Key, ...]) -> Any:
+    value = document.data
+    for key in keys:
+        value = value[key]
+    return value
 
 
 def _at(document: Document, keys: tuple[Key, ...], what: str, todo: str, check: str) -> Finding:

@@ -25,6 +25,8 @@ from detection_pack.checks.subject import Subject, Value, read_subject
 from detection_pack.documents import Document, Key, load_documents
 from detection_pack.findings import Finding, PackError
 from detection_pack.pack import (
+    ALERT,
+    KNOB,
     PLATFORMS,
     TIERS,
     Pack,
@@ -38,6 +40,10 @@ from detection_pack.pack import (
 _SUFFIXES = (".yml", ".yaml")
 #: What is said of a condition when one of its selections could not be read.
 _DANGLING = ("sigma-dangling-condition", "sigma-dangling-detection")
+
+
+#: Where one of these has spoken, a convention about the same line has nothing to add.
+_SAID_ALREADY = frozenset({"sigma", "unknown-log-source", "inexpressible", "regex-limits"})
 
 
 def all_checks() -> dict[str, CheckInfo]:
@@ -154,6 +160,7 @@ class _Validation:
         for finding, document, keys in sigma_faults(subject):
             self.findings.append(finding)
             faulty.add((subject.rule.documents.index(document), keys[0]))
+            mapped = mapped and keys[0] != "logsource"
             places.append((document, keys, None))
             sound = sound and keys[0] not in ("detection", "logsource", "correlation")
         for fault in misnamed(subject):
@@ -165,7 +172,14 @@ class _Validation:
             self.findings.append(finding)
             if finding.check == "regex-limits":
                 places.append((document, keys, None))
-        self.findings += attack_tags(subject)
+        for finding, document, keys in attack_tags(subject):
+            self.findings.append(finding)
+            if finding.check == "unknown-technique":
+                places.append((document, keys, None))
+        own = {finding.check for finding in subject.faults}
+        places += [(subject.rule.main, ("alert",), None)] if ALERT in own else []
+        places += [(subject.rule.main, ("lookback",), None)] if KNOB in own else []
+        sound = sound and not (KNOB in own and "correlation" in subject.rule.main.data)
         self.findings += metadata(subject, faulty) if subject.in_pack else ()
         rest = _mended(without(subject.rule, places))
         self.findings += unknown_operations(subject, rest)
@@ -181,7 +195,7 @@ class _Validation:
         except PackError as error:
             yield from error.findings
             return
-        faulty = {(f.path, f.line) for f in self.findings if f.check == "sigma"}
+        faulty = {(f.path, f.line) for f in self.findings if f.check in _SAID_ALREADY}
         unsound = {str(rule.subject.path) for rule, sound in checked if not sound}
         for issue in issues:
             hidden = issue.path in unsound and issue.check in _DANGLING

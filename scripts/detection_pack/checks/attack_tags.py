@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from detection_pack.attack import tactics, techniques
+from detection_pack.checks.catalogue import Keys
 from detection_pack.checks.subject import Subject
 from detection_pack.documents import Document
 from detection_pack.findings import Finding
@@ -15,7 +16,10 @@ from detection_pack.findings import Finding
 _OTHER = re.compile(r"[gsm]\d{4}|ds\d{4}|dc\d{4}")
 
 
-def attack_tags(subject: Subject) -> Iterator[Finding]:
+_Found = tuple[Finding, Document, Keys]
+
+
+def attack_tags(subject: Subject) -> Iterator[_Found]:
     """Tags that name no tactic or technique, and techniques without any of their tactics."""
     for document in subject.rule.documents:
         tags = document.data.get("tags")
@@ -23,22 +27,29 @@ def attack_tags(subject: Subject) -> Iterator[Finding]:
             yield from _of_document(subject, document, tags)
 
 
-def _of_document(subject: Subject, document: Document, tags: list[object]) -> Iterator[Finding]:
+def _of_document(subject: Subject, document: Document, tags: list[object]) -> Iterator[_Found]:
     named = {i: str(tag).removeprefix("attack.") for i, tag in enumerate(tags) if str(tag)[:7] == "attack."}
     for index, name in named.items():
-        keys = ("tags", index)
-        if re.fullmatch(r"t\d{4}(\.\d{3})?", name):
-            key = name.upper()
-            if key not in techniques():
-                yield subject.at("unknown-technique", document, keys, *_unknown_technique(name))
-            elif not set(techniques()[key].tactics) & set(named.values()):
-                wanted = " or ".join(f"attack.{tactic}" for tactic in techniques()[key].tactics)
-                what = f'the tag "attack.{name}" stands without its tactic'
-                yield subject.at("technique-without-tactic", document, keys, what, f"add {wanted}")
-        elif re.match(r"t\d", name, re.IGNORECASE):
-            yield subject.at("unknown-technique", document, keys, *_unknown_technique(name))
-        elif name not in tactics() and not _OTHER.fullmatch(name):
-            yield subject.at("unknown-tactic", document, keys, *_unknown_tactic(name))
+        if (fault := _fault(name, set(named.values()))) is not None:
+            check, what, todo = fault
+            keys: Keys = ("tags", index)
+            yield subject.at(check, document, keys, what, todo), document, keys
+
+
+def _fault(name: str, others: set[str]) -> tuple[str, str, str] | None:
+    """The check, what is wrong with a tag, and what to do."""
+    technique = techniques().get(name.upper()) if re.fullmatch(r"t\d{4}(\.\d{3})?", name) else None
+    if technique is None and re.match(r"t\d", name, re.IGNORECASE):
+        return ("unknown-technique", *_unknown_technique(name))
+    if technique is not None:
+        wanted = " or ".join(f"attack.{tactic}" for tactic in technique.tactics)
+        what = f'the tag "attack.{name}" stands without its tactic'
+        return (
+            None if set(technique.tactics) & others else ("technique-without-tactic", what, f"add {wanted}")
+        )
+    if name in tactics() or _OTHER.fullmatch(name):
+        return None
+    return ("unknown-tactic", *_unknown_tactic(name))
 
 
 def _unknown_technique(name: str) -> tuple[str, str]:

@@ -1,7 +1,7 @@
 """SigmaHQ's conventions: pySigma's validators and SigmaHQ's, with data that the product carries.
 
 Left alone the validators download their data and keep it in the user's home. Here every one of their data
-sets is a file of this folder and the cache is a folder that goes when the check is over; what has no file
+sets is a file of this folder, and the cache is a folder that goes at once; what has no file
 here never runs (`NEVER`).
 """
 
@@ -11,7 +11,7 @@ import importlib
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -31,11 +31,19 @@ from detection_pack.pack import Rule
 
 CONFIGURATION = "sigma-check.yml"
 _DATA = Path(__file__).parent
+#: The modules that hold the validators' data: the file that each reads here, and the names that it gives.
 _DATA_FILES = {
-    "data_filename": "sigmahq_filename.json",
-    "data_taxonomy": "sigmahq_taxonomy.json",
-    "data_windows_eventid": "sigmahq_windows_validator.json",
-    "data_windows_provider": "sigmahq_windows_validator.json",
+    "data_filename": ("sigmahq_filename.json", ("sigmahq_filename_pattern",)),
+    "data_taxonomy": (
+        "sigmahq_taxonomy.json",
+        (
+            "sigmahq_taxonomy_fieldsname",
+            "sigmahq_taxonomy_redundant_fields",
+            "sigmahq_taxonomy_logsource_definition",
+        ),
+    ),
+    "data_windows_eventid": ("sigmahq_windows_validator.json", ("sigmahq_category_no_eventid",)),
+    "data_windows_provider": ("sigmahq_windows_validator.json", ("sigmahq_provider_name",)),
 }
 #: What another check says better, from data that is here (`attack_tags`); what would download D3FEND; and
 #: what looks at the clock, so that the same rule is fine on one day only.
@@ -117,32 +125,35 @@ def conventions(root: Path, rules: Sequence[Checked]) -> list[Finding]:
         parsed += _parsed(checked)
     places = {id(rule): place for rule, place in parsed}
     findings: list[Finding] = []
-    with _local_data():
-        for name, validator in _configured(root):
-            issues: list[Any] = []
-            for rule, _ in parsed:
-                issues += _issues(validator, rule)
-            issues += _guarded(validator.finalize)
-            for issue in issues:
-                for rule in issue.rules[1:] if len(issue.rules) > 1 else issue.rules:
-                    if (place := places.get(id(rule))) is not None:
-                        findings += _finding(name, issue, place)
+    _use_local_data()
+    for name, validator in _configured(root):
+        issues: list[Any] = []
+        for rule, _ in parsed:
+            issues += _issues(validator, rule)
+        issues += _guarded(validator.finalize)
+        for issue in issues:
+            for rule in issue.rules[1:] if len(issue.rules) > 1 else issue.rules:
+                if (place := places.get(id(rule))) is not None:
+                    findings += _finding(name, issue, place)
     return findings
 
 
-@contextmanager
-def _local_data() -> Iterator[None]:
-    modules = [importlib.import_module(f"sigma.validators.sigmahq.data.{name}") for name in _DATA_FILES]
+@cache
+def _use_local_data() -> None:
+    """Give the validators their data, once a process.
+
+    The modules look it up in a cache on disk at every use; what they have read is put in the place of that
+    look-up, and the cache's folder goes.
+    """
     with tempfile.TemporaryDirectory(prefix="detection-pack-") as folder:
-        for module, file in zip(modules, _DATA_FILES.values(), strict=True):
-            module.set_cache_dir(str(Path(folder) / module.__name__))
+        for name, (file, attributes) in _DATA_FILES.items():
+            module = importlib.import_module(f"sigma.validators.sigmahq.data.{name}")
+            module.set_cache_dir(str(Path(folder) / name))
             module.set_url(str(_DATA / file))
-        try:
-            yield
-        finally:
-            for module in modules:
-                # Closes the cache's files, which Windows would not let go of.
-                module.set_cache_dir(str(Path(folder) / "closed"))
+            for attribute in attributes:
+                setattr(module, attribute, getattr(module, attribute))
+            # Closes the cache's files, which not every system lets go of.
+            module.set_cache_dir(str(Path(folder) / "closed"))
 
 
 def _configured(root: Path) -> list[tuple[str, Any]]:
@@ -303,7 +314,9 @@ def _last(values: Any, said: str, whole: bool) -> Keys:
     """The index of the last entry that says so: of two equal ones the second is to blame."""
     if not isinstance(values, list):
         return ()
-    found = [i for i, v in enumerate(values) if (str(v) == said if whole else said.lower() in str(v).lower())]
+    said = said.lower()
+    forms = (lambda v: (v, f"*{v}*", f"{v}*", f"*{v}")) if whole else (lambda v: v)
+    found = [i for i, v in enumerate(values) if said in forms(str(v).lower())]
     return (found[-1],) if found else ()
 
 

@@ -62,7 +62,8 @@ def refusals(pack: Pack, subject: Subject, rule: Rule, whole: bool) -> Iterator[
             blamed.append((document, keys, None))
             for what, names in complaints.items():
                 said.add(what)
-                text = f"{' and '.join(names)} cannot say this: {what}"
+                said_by = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+                text = f"{said_by} cannot say this: {what}"
                 yield subject.at("inexpressible", document, keys, text, _TODO)
     rest = _build(pack, without(rule, blamed)) if blamed else refused
     if whole:
@@ -128,12 +129,23 @@ class _Probe:
         main = self.rule.main.data
         data = {"whole_terms": main["whole_terms"]} if "whole_terms" in main else {}
         data |= {"title": "Title", "logsource": self.document.data.get("logsource"), "detection": detection}
-        document = Document(Path("value.yml"), data, {(): 1})
         try:
-            self.convert(Rule("value", document.path, "other", (document,), document), self.pipeline)
+            self.convert(self._alone(data), self.pipeline)
         except PackError as error:
             return re.sub(r"\s+", " ", error.findings[0].what)
         return None
+
+    def _alone(self, data: dict[str, Any]) -> Rule:
+        """A rule of this detection; under a correlation where the file has one, which can say more."""
+        path = Path("value.yml")
+        document = Document(path, {**data, "name": "base"}, {(): 1})
+        stated = self.rule.main.data.get("correlation")
+        if not isinstance(stated, dict):
+            return Rule("value", path, "other", (document,), document)
+        correlation = {"type": "event_count", "rules": ["base"], "timespan": "1h", "condition": {"gte": 2}}
+        correlation |= {"group-by": stated["group-by"]} if isinstance(stated.get("group-by"), list) else {}
+        main = Document(path, {"title": "Title", "correlation": correlation}, {(): 1})
+        return Rule("value", path, "other", (document, main), main)
 
 
 def _definition(leaf: Leaf, indexes: Sequence[int]) -> Any:

@@ -140,8 +140,10 @@ def _shown_fields(subject: Subject) -> Iterator[Misnamed]:
             finding, near = fault
             line = subject.line_within(main, keys, field)
             at = Finding(finding.path, line, finding.what, finding.todo, finding.check, finding.severity)
-            instead = Value(near) if near and keys[-1] != "detail" else None
-            yield Misnamed(at, main, keys, instead)
+            mended = near is not None and keys[-1] != "detail"
+            # An alert view that lacks a part is none.
+            place = keys if mended or keys[0] != "alert" else ("alert",)
+            yield Misnamed(at, main, place, Value(near) if mended else None)
 
 
 def _alert_fields(main: Document) -> Iterator[tuple[Keys, str]]:

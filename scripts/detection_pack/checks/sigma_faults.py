@@ -70,7 +70,8 @@ def _first_line(error: Exception) -> str:
 
 
 def _detections(subject: Subject, document: Document) -> Iterator[tuple[Finding, Document, Keys]]:
-    for name, definition in document.data["detection"].items():
+    detection = document.data.get("detection")
+    for name, definition in detection.items() if isinstance(detection, dict) else ():
         if name != "condition" and (definition is None or definition in ({}, [])):
             at = ("detection", name)
             yield (
@@ -101,7 +102,9 @@ def _item_complaint(leaf: Leaf, values: list[Any]) -> str | None:
 
 
 def _conditions(subject: Subject, document: Document) -> Iterator[tuple[Finding, Document, Keys]]:
-    detection = document.data["detection"]
+    detection = document.data.get("detection")
+    if not isinstance(detection, dict):
+        return  # reported as a rule without a detection
     names = [str(name) for name in detection if name != "condition"]
     if "condition" not in detection:
         at: Keys = ("detection", "condition")

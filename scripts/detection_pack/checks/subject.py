@@ -18,6 +18,7 @@ class Subject:
     """One rule file. ``rule`` may hold any fault but a document that is no mapping.
 
     ``text`` is the file's. ``in_pack``: one of the pack's own, which must have events and metadata.
+    ``faults``: those of the pack's own keys (`pack.rule_faults`).
     """
 
     path: Path
@@ -25,6 +26,7 @@ class Subject:
     rule: Rule
     in_pack: bool
     pipelines: Mapping[str, Pipeline]
+    faults: tuple[Finding, ...] = ()
 
     def at(
         self,
@@ -63,7 +65,7 @@ def read_subject(
     for document in documents:
         fault = _shape_fault(path, document)
         findings += [fault] if fault else []
-        if isinstance(document.data, dict):
+        if isinstance(document.data, dict) and "filter" not in document.data:
             rules.append(document)
     correlations = [d for d in rules if isinstance(d.data.get("correlation"), dict)]
     if not rules:
@@ -87,9 +89,10 @@ def read_subject(
     if not NAME.fullmatch(name):
         todo = "use 3 to 64 of a-z, 0-9 and _, a letter first"
         findings.append(found("rule-name", path, main.line("name"), f'"{name}" cannot name a rule', todo))
-    rule = Rule(name, path, tier, tuple(rules), main)
-    findings += rule_faults(rule)
-    return Subject(path, text, rule, in_pack, pipelines)
+    rule = Rule(name, path, tier, tuple(d for d in rules if d not in surplus or d is main), main)
+    faults = tuple(rule_faults(rule))
+    findings += faults
+    return Subject(path, text, rule, in_pack, pipelines, faults)
 
 
 def _shape_fault(path: Path, document: Document) -> Finding | None:
