@@ -1,5 +1,6 @@
-"""The trap: a report that a reader of SARIF refuses or that reopens every alert when a line moves, and a check
-that reaches for the network or the user's home.
+"""The trap: a report that a reader of SARIF refuses or that reopens every alert when a line moves.
+
+And a check that reaches for the network or the user's home.
 """
 
 from __future__ import annotations

@@ -267,3 +267,42 @@ def test_what_a_broken_selection_leaves_is_still_checked(root: Path) -> None:
     edit(root, CMDLET, "confidence: high", "confidence: sure")
     checks = {f.check for f in validate(root, [path], execute=False)}
     assert checks == {"sigma", "weak-wildcard", "inexpressible", "metadata"}
+
+
+BLANKS = {
+    "title: Exchange Mailbox Collection Cmdlet": 'title: "FILL-IN: what it detects"',
+    "id: 6f0b8a5e-3b0c-4c83-9c0e-2f6c9d0d5a11": "id: FILL-IN a UUID",
+    "date: 2026-11-23": "date: FILL-IN today",
+    "  - attack.t1114.002": "  - attack.FILL-IN technique",
+    "    RecordType: ExchangeAdmin": "    RecordType: FILL-IN record type",
+    "      - New-MailboxSearch": "      - 'FILL-IN: operation'",
+    "level: high": "level: FILL-IN",
+    "confidence: high": "confidence: FILL-IN",
+    "  - OfficeActivity": "  - FILL-IN table",
+    "  user: UserId": "  user: FILL-IN field",
+}
+
+
+def test_a_new_rule_reports_its_blanks_and_nothing_else(root: Path) -> None:
+    path, events = root / CMDLET, root / EVENTS
+    text = path.read_text(encoding="utf-8")
+    for old, new in BLANKS.items():
+        text = text.replace(old, new, 1)
+    block = "description: |\n  FILL-IN: what it means\nreferences:\n  - FILL-IN a page\nauthor:"
+    text = re.sub(r"description: \|.*?\nauthor:", block, text, count=1, flags=re.DOTALL)
+    path.write_text(text, encoding="utf-8")
+    events.write_text(
+        "rule: exchange_admin_cmdlet\ndefaults: {RecordType: 1, CreationTime: FILL-IN}\nmatch:\n"
+        "  - title: 'FILL-IN: an event'\n    record: {Operation: FILL-IN}\nno_match:\n"
+        "  - title: 'FILL-IN: a near miss'\n    record: {}\n",
+        encoding="utf-8",
+    )
+    findings = validate(root, [path])
+    stated = [
+        (p, n)
+        for p in (path, events)
+        for n, line in enumerate(p.read_text().split("\n"), 1)
+        if "FILL-IN" in line
+    ]
+    assert {f.check for f in findings} == {"blank"}, "\n".join(map(str, findings))
+    assert sorted({(f.path, f.line) for f in findings}) == sorted((str(p), n) for p, n in stated)

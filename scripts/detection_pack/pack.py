@@ -426,6 +426,11 @@ def _knob_faults(rule: Rule) -> Iterator[Finding]:
     if type(correlation.threshold) is not int or correlation.threshold < 0:
         line = main.line("correlation", "condition", correlation.operator)
         yield Finding(path, line, f'"{correlation.threshold}" is not a count', "write a whole number", KNOB)
+    field = main.data["correlation"].get("condition")
+    field = field.get("field") if isinstance(field, dict) else None
+    if not all(isinstance(name, str) for name in (field if isinstance(field, list) else [field or ""])):
+        line = main.line("correlation", "condition", "field")
+        yield Finding(path, line, f'"{field}" is not a field', "write a field's name", KNOB)
     if usable and correlation.window > _seconds(rule.lookback):
         line = main.line("correlation", "timespan")
         what = f"the window {correlation.timespan} is longer than the look-back {rule.lookback}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,14 @@ from detection_pack.checks.catalogue import CheckInfo, Keys, catalogue, found
 from detection_pack.checks.events_file import EventsFile, contradictions, events_findings, read_events
 from detection_pack.checks.expression import refusals, without
 from detection_pack.checks.fields import misnamed
+from detection_pack.checks.files import Files, files_of
 from detection_pack.checks.identity import duplicates
 from detection_pack.checks.metadata import metadata
 from detection_pack.checks.noise import noise
 from detection_pack.checks.operations import unknown_operations
 from detection_pack.checks.sigma_faults import sigma_faults
 from detection_pack.checks.subject import Subject, Value, read_subject
-from detection_pack.documents import Document, Key, load_documents
+from detection_pack.documents import Document, Key
 from detection_pack.findings import Finding, PackError
 from detection_pack.pack import (
     ALERT,
@@ -37,7 +38,6 @@ from detection_pack.pack import (
     rule_files,
 )
 
-_SUFFIXES = (".yml", ".yaml")
 #: What is said of a condition when one of its selections could not be read.
 _DANGLING = ("sigma-dangling-condition", "sigma-dangling-detection")
 
@@ -57,63 +57,13 @@ def validate(root: Path, paths: Sequence[Path] = (), execute: bool = True) -> li
     ``execute`` runs the rules that have no other fault on their events. A file of the pack is judged as one,
     with metadata and events; any other rule is a stranger's, whose conventions are warnings.
     """
-    return _Validation(root, _files(root, paths)).run(execute)
-
-
-@dataclass(frozen=True)
-class _Files:
-    """What is to be checked, by kind. ``whole`` is the pack as it stands."""
-
-    rules: tuple[tuple[Path, str], ...]
-    pipelines: tuple[Path, ...]
-    events: tuple[Path, ...]
-    whole: bool = False
-
-
-def _files(root: Path, paths: Sequence[Path]) -> _Files:
-    """The files of ``paths``: a rule of the pack has its tier, any other the tier "other"."""
-    if not paths or any(path.resolve() == root.resolve() for path in paths):
-        events = sorted((root / "tests" / "events").glob("*.yml"))
-        pipelines = sorted((root / "pipelines").glob("*.yml"))
-        others = _files(root, [p for p in paths if p.resolve() != root.resolve()]) if paths else None
-        extra = others.rules if others else ()
-        inside = {path.resolve() for path, _ in rule_files(root)}
-        outside = tuple(entry for entry in extra if entry[0].resolve() not in inside)
-        return _Files((*rule_files(root), *outside), tuple(pipelines), tuple(events), True)
-    rules: list[tuple[Path, str]] = []
-    pipelines, events = [], []
-    for path in dict.fromkeys(file for given in paths for file in _listed(given)):
-        parent = path.resolve().parent
-        if parent == (root / "pipelines").resolve() or _says(path, {"transformations"}):
-            pipelines.append(path)
-        elif parent == (root / "tests" / "events").resolve() or _says(path, {"match", "no_match"}):
-            events.append(path)
-        else:
-            tiers = {(root / "sigma" / tier).resolve(): tier for tier in TIERS}
-            rules.append((path, tiers.get(parent, "other")))
-    return _Files(tuple(rules), tuple(pipelines), tuple(events))
-
-
-def _listed(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    files = (p for p in path.rglob("*") if p.suffix in _SUFFIXES and p.is_file())
-    return sorted(p for p in files if not any(s.startswith(".") for s in p.relative_to(path).parts))
-
-
-def _says(path: Path, keys: set[str]) -> bool:
-    """Whether a file's first document has one of these keys, and so is no rule."""
-    try:
-        documents = load_documents(path, None, [])
-    except PackError:
-        return False
-    return bool(documents) and isinstance(documents[0].data, dict) and bool(keys & set(documents[0].data))
+    return _Validation(root, files_of(root, paths)).run(execute)
 
 
 class _Validation:
     """One run: what was read, and what was found in each file."""
 
-    def __init__(self, root: Path, files: _Files) -> None:
+    def __init__(self, root: Path, files: Files) -> None:
         self.root = root
         self.files = files
         self.findings: list[Finding] = []
@@ -180,7 +130,10 @@ class _Validation:
         places += [(subject.rule.main, ("alert",), None)] if ALERT in own else []
         places += [(subject.rule.main, ("lookback",), None)] if KNOB in own else []
         sound = sound and not (KNOB in own and "correlation" in subject.rule.main.data)
-        self.findings += metadata(subject, faulty) if subject.in_pack else ()
+        for finding, document, keys in metadata(subject, faulty) if subject.in_pack else ():
+            self.findings.append(finding)
+            if keys[0] in ("required_tables", "data_sources", "confidence"):
+                places.append((document, keys, None))
         rest = _mended(without(subject.rule, places))
         self.findings += unknown_operations(subject, rest)
         sound = sound and _selections(rest) == _selections(subject.rule)

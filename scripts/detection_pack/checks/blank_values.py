@@ -34,7 +34,21 @@ def blanks(path: Path, text: str, documents: Iterable[Document]) -> tuple[list[F
             silent |= {first, *said}
             if keys[0] not in _TREES:
                 silent.add(document.line(keys[0]))
+            silent |= _cases(document, keys)
     return findings, frozenset(silent)
+
+
+def _cases(document: Document, keys: Keys) -> set[int]:
+    """The lines of the cases of an events file that hold a blank: all of them where the defaults do."""
+    if keys[0] in ("match", "no_match"):
+        return {document.line(*keys[:2])}
+    if keys[0] != "defaults":
+        return set()
+    return {
+        n
+        for place, n in document.lines.items()
+        if place[:1] in (("match",), ("no_match",)) and len(place) == 2
+    }
 
 
 def _scalars(node: Any, keys: Keys) -> Iterator[tuple[Keys, Any]]:

@@ -75,6 +75,11 @@ def _build(pack: Pack, rule: Rule) -> Sequence[Finding]:
         return make(Pack(pack.root, pack.version, (rule,), pack.pipelines), keep_going=True).refused
     except PackError as error:
         return error.findings
+    except Exception as error:  # a value of a type that no part of a build foresaw
+        what = f"cannot be built ({type(error).__name__}: {error})".split("\n")[0]
+        return [
+            Finding(str(rule.path), rule.main.line(), what, "write every value as the rules of sigma/core do")
+        ]
 
 
 def _refused_values(subject: Subject, rule: Rule, document: Document) -> dict[Keys, dict[str, list[str]]]:
@@ -133,6 +138,8 @@ class _Probe:
             self.convert(self._alone(data), self.pipeline)
         except PackError as error:
             return re.sub(r"\s+", " ", error.findings[0].what)
+        except Exception as error:  # what no backend foresaw is not expressed either
+            return f"{type(error).__name__}: {error}".split("\n")[0]
         return None
 
     def _alone(self, data: dict[str, Any]) -> Rule:

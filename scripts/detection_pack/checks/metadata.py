@@ -17,14 +17,19 @@ _CONFIDENCE = ("high", "medium", "low")
 LONGEST_TITLE, SHORTEST_DESCRIPTION = 110, 80
 
 
-def metadata(subject: Subject, faulty: Set[tuple[int, Key]]) -> Iterator[Finding]:
-    """Every gap in the metadata of every document. ``faulty``: the keys, by document, that are no Sigma and
-    reported as that."""
+def metadata(
+    subject: Subject, faulty: Set[tuple[int, Key]]
+) -> Iterator[tuple[Finding, Document, tuple[Key, ...]]]:
+    """Every gap in the metadata of every document, with its place.
+
+    ``faulty``: the keys, by document, that are no Sigma and reported as that.
+    """
     for index, document in enumerate(subject.rule.documents):
         for key, finding in _of_document(subject, document):
             if (index, key) not in faulty:
-                yield finding
-    yield from _of_rule(subject)
+                yield finding, document, (key,)
+    for key, finding in _of_rule(subject):
+        yield finding, subject.rule.main, (key,)
 
 
 def _of_document(subject: Subject, document: Document) -> Iterator[tuple[str, Finding]]:
@@ -50,20 +55,26 @@ def _of_document(subject: Subject, document: Document) -> Iterator[tuple[str, Fi
         )
 
 
-def _of_rule(subject: Subject) -> Iterator[Finding]:
+def _of_rule(subject: Subject) -> Iterator[tuple[str, Finding]]:
     main = subject.rule.main
     for key in _LISTS:
         if not isinstance(main.data.get(key), list) or not main.data[key]:
-            yield _missing(subject, main, key, f'has no "{key}"', f'add "{key}:" with at least one entry')
+            yield (
+                key,
+                _missing(subject, main, key, f'has no "{key}"', f'add "{key}:" with at least one entry'),
+            )
     if main.data.get("confidence") not in _CONFIDENCE:
-        yield _missing(subject, main, "confidence", "has no confidence", f"use {', '.join(_CONFIDENCE)}")
+        yield (
+            "confidence",
+            _missing(subject, main, "confidence", "has no confidence", f"use {', '.join(_CONFIDENCE)}"),
+        )
     tags = main.data.get("tags")
     if isinstance(tags, list) and tags and not any(re.match(r"attack\.t\d", str(tag)) for tag in tags):
         todo = "tag it, such as attack.t1114.002"
-        yield _missing(subject, main, "tags", "has no ATT&CK technique", todo)
+        yield "tags", _missing(subject, main, "tags", "has no ATT&CK technique", todo)
     if len(subject.rule.title) > LONGEST_TITLE:
         what = f"has a title of over {LONGEST_TITLE} characters"
-        yield _missing(subject, main, "title", what, "shorten it")
+        yield "title", _missing(subject, main, "title", what, "shorten it")
 
 
 def _missing(subject: Subject, document: Document, key: str, what: str, todo: str) -> Finding:

@@ -12,7 +12,7 @@ def page() -> str:
         "# Checks",
         "",
         "What `detection-pack validate` finds, by the ids of its JSON and SARIF output. This page is made by",
-        "`python -m detection_pack.checks.page > docs/checks.md`, from `checks/catalogue.yml` of the package.",
+        "`python -m detection_pack.checks.page > docs/checks.md`, from the package's `checks/catalogue.yml`.",
         "",
     ]
     for info in catalogue().values():
@@ -21,7 +21,8 @@ def page() -> str:
     lines += [
         "## Conventions",
         "",
-        f"Validators of pySigma and of SigmaHQ. `{conventions.CONFIGURATION}` says which do not run, and why.",
+        "Validators of pySigma and of SigmaHQ.",
+        f"`{conventions.CONFIGURATION}` says which do not run, and why.",
         "In a rule of the pack a finding is an error, in anybody else's a warning.",
         "",
         "| check | what it is about |",

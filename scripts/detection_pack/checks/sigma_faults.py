@@ -94,6 +94,8 @@ def _detections(subject: Subject, document: Document) -> Iterator[tuple[Finding,
 
 
 def _item_complaint(leaf: Leaf, values: list[Any]) -> str | None:
+    if "re" in leaf.modifiers and not all(isinstance(value, str) for value in values):
+        return "a regular expression is text"
     try:
         SigmaDetectionItem.from_mapping(leaf.key, values if leaf.is_list else values[0])
     except Exception as error:  # pySigma raises Python's own errors for values of unexpected types

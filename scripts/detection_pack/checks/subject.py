@@ -190,7 +190,17 @@ def pruned(document: Document, without: frozenset[Keys], renamed: Mapping[Keys, 
         return renamed[old].value if isinstance(renamed.get(old), Value) else node
 
     data = walk(document.data, (), ())
-    return Document(document.path, {} if data is _EMPTY else data, lines)
+    data = {} if data is _EMPTY else data
+    return Document(document.path, data, {keys: line for keys, line in lines.items() if _has(data, keys)})
+
+
+def _has(data: Any, keys: Keys) -> bool:
+    for key in keys:
+        try:
+            data = data[key]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return True
 
 
 @dataclass(frozen=True)
