@@ -18,5 +18,6 @@ def copy_of_the_sources(target: Path) -> Path:
     """What a build reads, without what it writes."""
     for name in ("sigma", "pipelines", "tests/events"):
         shutil.copytree(ROOT / name, target / name)
-    shutil.copy(ROOT / "pyproject.toml", target / "pyproject.toml")
+    for name in ("pyproject.toml", "sigma-check.yml"):
+        shutil.copy(ROOT / name, target / name)
     return target

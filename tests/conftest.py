@@ -25,7 +25,8 @@ def copy_of_the_pack(target: Path) -> Path:
     """What a contributor changes, in a folder of its own."""
     for name in ("sigma", "pipelines", "tests/events", "docs", "dist"):
         shutil.copytree(ROOT / name, target / name)
-    shutil.copy(ROOT / "pyproject.toml", target / "pyproject.toml")
+    for name in ("pyproject.toml", "sigma-check.yml"):
+        shutil.copy(ROOT / name, target / name)
     return target
 
 

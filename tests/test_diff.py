@@ -45,6 +45,9 @@ def commit(root: Path) -> None:
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository whose one commit holds three rules, their build, and few enough events to be quick."""
     root = copy_of_the_sources(tmp_path_factory.mktemp("base") / "pack")
+    project = root / "pyproject.toml"
+    stated = re.sub(r'(?m)^version = ".*"', 'version = "1.0.0"', project.read_text(encoding="utf-8"))
+    project.write_text(stated, encoding="utf-8")
     (root / "sigma" / "core" / "onprem_powershell_collection.yml").unlink()
     (root / "tests" / "events" / "onprem_powershell_collection.yml").unlink()
     for name in (CLIENT, CMDLET, BULK):

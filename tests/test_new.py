@@ -21,6 +21,7 @@ from sigma.types import SigmaString
 import model
 from conftest import ROOT, copy_of_the_pack, snapshot
 from detection_pack.blanks import MARKER
+from detection_pack.checks.events_file import LEAST_CASES
 from detection_pack.cli import main
 from detection_pack.documents import load_documents
 from detection_pack.events import Event
@@ -31,7 +32,6 @@ from detection_pack.scaffold.layout import events_of
 from detection_pack.scaffold.near_misses import cases_of
 from detection_pack.scaffold.templates import DATA, Template, from_log_source, like, log_sources
 from detection_pack.scaffold.values import BLANK, forms_of, values_of
-from detection_pack.validate import LEAST_CASES
 
 CORE = sorted(path.stem for path in (ROOT / "sigma" / "core").glob("*.yml"))
 SOURCES = [",".join(f"{k}={v}" for k, v in source.logsource.items()) for source in log_sources()]

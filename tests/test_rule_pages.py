@@ -160,7 +160,7 @@ def test_pages_of_somebody_else_stop_the_build_before_anything_is_written(
     assert stopped.value.code == 2
     assert "docs/rules:1: holds files that no build made" in capsys.readouterr().err
     assert not (root / "dist").exists() and sorted(p.name for p in root.iterdir()) == [
-        "docs", "pipelines", "pyproject.toml", "sigma", "tests",
+        "docs", "pipelines", "pyproject.toml", "sigma", "sigma-check.yml", "tests",
     ]  # fmt: skip
 
 

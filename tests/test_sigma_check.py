@@ -22,6 +22,7 @@ from conftest import ROOT
 from detection_pack.pack import rule_files
 
 DATA = Path(__file__).parent / "data"
+CARRIED = ROOT / "scripts" / "detection_pack" / "checks"
 CONFIGURATION = ROOT / "sigma-check.yml"
 SIGMAHQ = {
     "data_filename": "sigmahq_filename.json",
@@ -38,7 +39,7 @@ def local_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     for module, file in SIGMAHQ.items():
         loaded = importlib.import_module(f"sigma.validators.sigmahq.data.{module}")
         loaded.set_cache_dir(str(cache / module))
-        loaded.set_url(str(DATA / file))
+        loaded.set_url(str(CARRIED / file))
     yield
 
 

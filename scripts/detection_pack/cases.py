@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from detection_pack.documents import Document, load_documents
 from detection_pack.events import Event, Kind, parse_time
-from detection_pack.findings import PackError
+from detection_pack.findings import REFUSED, Finding, PackError
 from detection_pack.pack import PLATFORMS, Rule
 
+#: The id of the findings that this module makes.
+EVENTS_FILE = "events-file"
 _FILE_KEYS = {"rule", "defaults", "match", "no_match"}
 #: The name by which a case excepts Kibana's threshold rule.
 THRESHOLD = "threshold"
@@ -61,27 +63,62 @@ def events_file(root: Path, rule: str) -> Path:
     return root / "tests" / "events" / f"{rule}.yml"
 
 
-def load_cases(path: Path, kind: Kind) -> list[Case]:
-    """Every case of an events file, in order. Raises `PackError`."""
-    documents = load_documents(path)
-    if len(documents) != 1 or not isinstance(documents[0].data, dict):
-        raise PackError.at(path, 1, "is not an events file", 'write one mapping with "match" and "no_match"')
-    document = documents[0]
-    _only(document, (), document.data, _FILE_KEYS)
-    if document.data.get("rule") != path.stem:
-        raise PackError.at(
-            path, document.line("rule"), "names another rule than its file", f'write "rule: {path.stem}"'
-        )
-    cases = []
+def load_cases(path: Path, kind: Kind, findings: list[Finding] | None = None) -> list[Case]:
+    """Every case of an events file, in order. Raises `PackError` with every fault.
+
+    With ``findings`` the faults are reported there and the cases that have none are returned.
+    """
+    faults: list[Finding] = []
+    document = _document(path, faults)
+    cases: list[Case] = []
     for list_name in ("match", "no_match"):
-        for index in range(len(_listed(document, list_name))):
+        if document is None:
+            break
+        try:
+            count = len(_listed(document, list_name))
+        except PackError as error:
+            faults += error.findings
+            continue
+        for index in range(count):
+            at = document.line(list_name, index)
             try:
                 cases.append(_case(document, list_name, index, kind))
+            except PackError as error:
+                faults += error.findings
             except (TypeError, ValueError, AttributeError, KeyError) as error:
-                at = document.line(list_name, index)
                 what = f"is not a case ({error})"
-                raise PackError.at(path, at, what, "see tests/events/ for the form of a case") from error
+                faults.append(Finding(str(path), at, what, "see tests/events/ for the form of a case"))
+    faults = [replace(fault, check=EVENTS_FILE) if fault.check == REFUSED else fault for fault in faults]
+    if findings is None and faults:
+        raise PackError(faults)
+    if findings is not None:
+        findings += faults
     return cases
+
+
+def _document(path: Path, faults: list[Finding]) -> Document | None:
+    found: list[Finding] = []
+    documents = load_documents(path, None, found)
+    faults += found
+    if not documents and found:
+        return None
+    if len(documents) != 1 or not isinstance(documents[0].data, dict):
+        what, todo = "is not an events file", 'write one mapping with "match" and "no_match"'
+        faults.append(Finding(str(path), 1, what, todo))
+        return None
+    document = documents[0]
+    try:
+        _only(document, (), document.data, _FILE_KEYS)
+    except PackError as error:
+        faults += error.findings
+    if document.data.get("rule") != path.stem:
+        what, todo = "names another rule than its file", f'write "rule: {path.stem}"'
+        faults.append(Finding(str(path), document.line("rule"), what, todo))
+    if not isinstance(document.data.get("defaults") or {}, dict):
+        what, todo = '"defaults" is not a mapping', "write field: value"
+        faults.append(Finding(str(path), document.line("defaults"), what, todo))
+        return None
+    return document
 
 
 def _listed(document: Document, name: str) -> list[Any]:
@@ -170,11 +207,10 @@ def _exceptions(document: Document, list_name: str, index: int) -> dict[str, tup
 
 
 def _only(document: Document, at: tuple[str | int, ...], mapping: dict[str, Any], known: set[str]) -> None:
-    for key in mapping:
-        if key not in known:
-            raise PackError.at(
-                document.path,
-                document.line(*at, key),
-                f'"{key}" is unknown here',
-                f"use {', '.join(sorted(known))}",
-            )
+    todo = f"use {', '.join(sorted(known))}"
+    unknown = [key for key in mapping if key not in known]
+    if unknown:
+        raise PackError(
+            Finding(str(document.path), document.line(*at, key), f'"{key}" is unknown here', todo)
+            for key in unknown
+        )

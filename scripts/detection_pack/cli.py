@@ -17,7 +17,7 @@ from detection_pack import build, outcomes, rule_pages
 from detection_pack.events import Hit
 from detection_pack.findings import Finding, PackError
 from detection_pack.folders import Folder
-from detection_pack.pack import PLATFORMS, TIERS, load_pack
+from detection_pack.pack import PLATFORMS, TIERS, load_pack, pack_version
 
 FINE, FINDINGS, UNUSABLE = 0, 1, 2
 Result = TypeVar("Result")
@@ -75,8 +75,17 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--format", choices=("table", "json"), default="table")
     command.set_defaults(run=_replay)
 
-    command = commands.add_parser("validate", help="check rules, pipelines and events files")
+    command = commands.add_parser(
+        "validate",
+        help="check rules, pipelines and events files",
+        description="Check the pack, or a rule (the pack's or anybody's), an events file, a pipeline, a "
+        "folder. Every finding is reported. Exit code 0: none, or warnings alone without --strict; "
+        "1: findings; 2: wrong use.",
+    )
     command.add_argument("paths", nargs="*", type=Path, metavar="PATH")
+    command.add_argument("--format", choices=("text", "json", "sarif"), default="text")
+    command.add_argument("--strict", action="store_true", help="exit 1 for warnings, too")
+    command.add_argument("--no-replay", action="store_true", help="do not execute rules on their events")
     command.set_defaults(run=_validate)
 
     command = commands.add_parser("new", help="write a new rule with its events, blanks marked")
@@ -201,16 +210,20 @@ def _print_hits(hits: Sequence[Hit]) -> None:
 
 
 def _validate(arguments: argparse.Namespace) -> int:
-    from detection_pack.validate import validate
+    from detection_pack import reporters, validate
 
     for path in arguments.paths:
         if not path.exists():
             raise _Unusable(str(path), "does not exist", "name a rule, a pipeline or an events file")
-    findings = validate(_root(arguments), arguments.paths)
-    _report(findings)
-    if not findings:
-        print("valid")
-    return FINDINGS if findings else FINE
+    root = _root(arguments)
+    findings = validate.validate(root, arguments.paths, not arguments.no_replay)
+    report = reporters.Report(findings, root, pack_version(root), validate.all_checks())
+    shown = reporters.REPORTERS[arguments.format](report)
+    print(shown, end="", file=sys.stderr if arguments.format == "text" else sys.stdout)
+    found = validate.count(findings)
+    if arguments.format == "text":
+        print("valid" if not findings else ", ".join(f"{kind}: {n}" for kind, n in found.items()))
+    return FINDINGS if found["errors"] or (arguments.strict and findings) else FINE
 
 
 def _new(arguments: argparse.Namespace) -> int:

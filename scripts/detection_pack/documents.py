@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from detection_pack.findings import PackError
+from detection_pack.findings import Finding, PackError
 
 try:
     from yaml import CSafeLoader as SafeLoader
@@ -127,6 +127,11 @@ class Document:
         return None if isinstance(value, dict | list) else str(value)
 
 
+#: The id of every finding that this module makes.
+YAML = "yaml"
+ALIAS = "uses a YAML alias"
+
+
 def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     """A file of reasonable size; `PackError` otherwise.
 
@@ -135,25 +140,23 @@ def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     an artefact.
     """
     if path.is_symlink():
-        raise PackError.at(path, 1, "is a symbolic link", "put the file itself there")
+        raise PackError.at(path, 1, "is a symbolic link", "put the file itself there", YAML)
     try:
         # Without O_NONBLOCK opening a pipe would wait for somebody to write to it.
         opened = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         try:
             if not stat.S_ISREG(os.fstat(opened).st_mode):
-                raise PackError.at(path, 1, "is not a regular file", "name a file with text in it")
+                raise PackError.at(path, 1, "is not a regular file", "name a file with text in it", YAML)
             with os.fdopen(opened, "rb", closefd=False) as file:
                 raw = file.read(max_bytes + 1)
         finally:
             os.close(opened)
     except OSError as error:
-        raise PackError.at(
-            path, 1, f"cannot be read ({error.strerror})", "check the path and its permissions"
-        ) from error
+        what = f"cannot be read ({error.strerror})"
+        raise PackError.at(path, 1, what, "check the path and its permissions", YAML) from error
     if len(raw) > max_bytes:
-        raise PackError.at(
-            path, 1, f"is larger than {max_bytes} bytes", "split the file or shorten its values"
-        )
+        what = f"is larger than {max_bytes} bytes"
+        raise PackError.at(path, 1, what, "split the file or shorten its values", YAML)
     return raw
 
 
@@ -164,88 +167,170 @@ def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise PackError.at(path, line, "is not UTF-8", "save the file as UTF-8") from error
+        raise PackError.at(path, line, "is not UTF-8", "save the file as UTF-8", YAML) from error
 
 
-def load_documents(path: Path, text: str | None = None) -> list[Document]:
-    """Every YAML document of a file, in order; an empty one is left out. Raises `PackError`."""
+def load_documents(
+    path: Path, text: str | None = None, findings: list[Finding] | None = None
+) -> list[Document]:
+    """Every YAML document of a file, in order; an empty one is left out. Raises `PackError` with one fault.
+
+    With ``findings`` every fault is reported there instead. A document with a repeated key is returned with
+    the last of its values; one with any other fault is left out, and reading goes on after it.
+    """
     text = read_text(path) if text is None else text
-    loader = _PlainLoader(_checked_characters(path, text))
+    collected: list[Finding] = [] if findings is None else findings
+    if unfit := list(_unfit_characters(path, text)):
+        collected += unfit
+        documents = []
+    else:
+        documents = _read(path, text, collected, every_fault=findings is not None)
+    if findings is None and collected:
+        raise PackError(collected[:1])
+    return documents
+
+
+def _read(path: Path, text: str, findings: list[Finding], every_fault: bool) -> list[Document]:
+    """What can be read; after a fault of syntax, reading starts again at the next document's ``---``."""
     documents: list[Document] = []
-    parsed = 0
+    start = 0
+    # Each turn reads the rest of the file: a file of faults alone must not take the square of its length.
+    for _ in range(MAX_DOCUMENTS if every_fault else 1):
+        # Blank lines in place of what has been read keep the count.
+        rest = "\n" * text.count("\n", 0, start) + text[start:]
+        fault = _read_until_fault(path, rest, documents, findings)
+        if fault is None:
+            break
+        findings.append(fault)
+        following = _next_document(text, fault.line)
+        if following is None:
+            break
+        start = following
+    return documents
+
+
+def _read_until_fault(
+    path: Path, text: str, documents: list[Document], findings: list[Finding]
+) -> Finding | None:
+    loader = _PlainLoader(text)
+    read = 0
     try:
         while loader.check_node():
             node = loader.get_node()
             assert node is not None  # check_node has said so
+            read += 1
+            if read > MAX_DOCUMENTS:
+                what = f"holds more than {MAX_DOCUMENTS} YAML documents"
+                findings.append(_fault(path, node.start_mark.line + 1, what, "split the file"))
+                return None
             lines: dict[tuple[Key, ...], int] = {}
-            _index(path, node, (), lines, loader)
+            found = list(_index(path, node, lines, loader))
+            if any(fault.what == ALIAS for fault, _ in found):
+                found = [entry for entry in found if entry[0].what != ALIAS]
+                found += _aliases(path, text, node)
+            findings += (fault for fault, _ in found)
+            if any(fatal for _, fatal in found):
+                continue
             data = loader.construct_document(node)
             if data is not None:
                 documents.append(Document(path, data, lines))
-            parsed += 1
-            if parsed > MAX_DOCUMENTS:
-                what = f"holds more than {MAX_DOCUMENTS} YAML documents"
-                raise PackError.at(path, node.start_mark.line + 1, what, "split the file")
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise PackError.at(
-            path,
-            min(mark.line, text.rstrip("\n").count("\n")) + 1 if mark else 1,
-            f"YAML: {error.problem or error.context}",
-            "correct the YAML",
-        ) from error
+        line = min(mark.line, text.rstrip("\n").count("\n")) + 1 if mark else 1
+        return _fault(path, line, f"YAML: {error.problem or error.context}", "correct the YAML")
     except (yaml.YAMLError, ValueError, OverflowError) as error:
-        raise PackError.at(path, 1, f"YAML: {error}", "correct the YAML") from error
-    except RecursionError as error:
-        raise PackError.at(path, 1, "YAML: nested too deeply", "flatten the document") from error
+        return _fault(path, 1, f"YAML: {error}", "correct the YAML")
+    except RecursionError:
+        return _fault(path, 1, "YAML: nested too deeply", "flatten the document")
     finally:
         loader.dispose()
-    return documents
+    return None
 
 
-def _checked_characters(path: Path, text: str) -> str:
-    if found := _NOT_YAML.search(text):
-        shown = "a NUL character" if found[0] == "\0" else f"the character U+{ord(found[0]):04X}"
-        line = text.count("\n", 0, found.start()) + 1
-        raise PackError.at(path, line, f"holds {shown}", "remove it, or write its escape in double quotes")
-    return text
+def _unfit_characters(path: Path, text: str) -> Iterator[Finding]:
+    """The lines with a character that no YAML file may hold."""
+    if _NOT_YAML.search(text) is None:
+        return
+    for number, line in enumerate(text.split("\n"), start=1):
+        if found := _NOT_YAML.search(line):
+            shown = "a NUL character" if found[0] == "\0" else f"the character U+{ord(found[0]):04X}"
+            yield _fault(path, number, f"holds {shown}", "remove it, or write its escape in double quotes")
+
+
+def _next_document(text: str, line: int) -> int | None:
+    """Where the first document after ``line`` starts."""
+    at = 0
+    for number, content in enumerate(text.split("\n"), start=1):
+        if number > line and (content == "---" or content.startswith("--- ")):
+            return at
+        at += len(content) + 1
+    return None
+
+
+def _fault(path: Path, line: int, what: str, todo: str) -> Finding:
+    return Finding(str(path), line, what, todo, YAML)
 
 
 def _index(
-    path: Path, node: yaml.Node, keys: tuple[Key, ...], lines: dict[tuple[Key, ...], int], loader: Any
-) -> None:
-    """Record the line of every node; refuse aliases, duplicate keys and excessive depth."""
+    path: Path, root: yaml.Node, lines: dict[tuple[Key, ...], int], loader: Any
+) -> Iterator[tuple[Finding, bool]]:
+    """Record the line of every node; give aliases, repeated keys and excessive depth, and whether each keeps
+    the document from being read."""
     seen: set[int] = set()
-    stack: list[tuple[yaml.Node, tuple[Key, ...]]] = [(node, keys)]
+    stack: list[tuple[yaml.Node, tuple[Key, ...]]] = [(root, ())]
     while stack:
         current, here = stack.pop()
         line = current.start_mark.line + 1
         if id(current) in seen:
-            raise PackError.at(path, line, "uses a YAML alias", "write the value out where it is used")
+            yield _fault(path, line, ALIAS, "write the value out where it is used"), True
+            continue
         seen.add(id(current))
         if len(here) > MAX_DEPTH:
-            raise PackError.at(path, line, "is nested too deeply", "flatten the document")
+            yield _fault(path, line, "is nested too deeply", "flatten the document"), True
+            return
         lines.setdefault(here, line)
-        stack.extend(reversed(list(_children(path, current, here, lines, loader))))
+        children: list[tuple[yaml.Node, tuple[Key, ...]]] = []
+        if isinstance(current, yaml.SequenceNode):
+            children = [(child, (*here, index)) for index, child in enumerate(current.value)]
+        elif isinstance(current, yaml.MappingNode):
+            for key_node, child in current.value:
+                key, faults = _key(path, key_node, here, lines, loader)
+                yield from faults
+                if key is not None:
+                    lines[(*here, key)] = key_node.start_mark.line + 1
+                    children.append((child, (*here, key)))
+        stack.extend(reversed(children))
 
 
-def _children(
+def _aliases(path: Path, text: str, root: yaml.Node) -> list[tuple[Finding, bool]]:
+    """Every alias of a document, where it is used: its node only knows where it is made."""
+    events: Iterator[Any] = yaml.parse(text, _PlainLoader)
+    marks = [event.start_mark for event in events if isinstance(event, yaml.AliasEvent)]
+    lines = [mark.line for mark in marks if mark is not None]
+    todo = "write the value out where it is used"
+    assert root.start_mark is not None and root.end_mark is not None  # every composed node has them
+    first, last = root.start_mark.line, root.end_mark.line
+    within = (n for n in lines if first <= n <= last)
+    return [(_fault(path, n + 1, ALIAS, todo), True) for n in within]
+
+
+def _key(
     path: Path, node: yaml.Node, here: tuple[Key, ...], lines: dict[tuple[Key, ...], int], loader: Any
-) -> Iterator[tuple[yaml.Node, tuple[Key, ...]]]:
-    if isinstance(node, yaml.SequenceNode):
-        for index, child in enumerate(node.value):
-            yield child, (*here, index)
-    elif isinstance(node, yaml.MappingNode):
-        names: set[str] = set()
-        for key_node, child in node.value:
-            line = key_node.start_mark.line + 1
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise PackError.at(path, line, "has a key that is not plain text", "write the key as text")
-            key = loader.construct_object(key_node)
-            if isinstance(key, bool) or not isinstance(key, str | int):
-                raise PackError.at(path, line, f"has the key {key!r}", "quote it, or name the key")
-            if str(key) in names:
-                raise PackError.at(path, line, f'repeats the key "{key}"', "keep one of them")
-            names.add(str(key))
-            lines[(*here, key)] = line
-            yield child, (*here, key)
+) -> tuple[Key | None, list[tuple[Finding, bool]]]:
+    """A mapping's key, and what is wrong with it."""
+    line = node.start_mark.line + 1
+    if not isinstance(node, yaml.ScalarNode):
+        return None, [(_fault(path, line, "has a key that is not plain text", "write the key as text"), True)]
+    key = loader.construct_object(node)
+    if isinstance(key, bool) or not isinstance(key, str | int):
+        return None, [(_fault(path, line, f"has the key {key!r}", "quote it, or name the key"), True)]
+    if (*here, key) in lines or any((*here, other) in lines for other in _spelt(key)):
+        return key, [(_fault(path, line, f'repeats the key "{key}"', "keep one of them"), False)]
+    return key, []
+
+
+def _spelt(key: Key) -> list[Key]:
+    """The same key as the other type: `1` and `"1"` look alike to a reviewer."""
+    if isinstance(key, int):
+        return [str(key)]
+    return [int(key)] if key.isascii() and key.isdigit() and len(key) < 10 else []

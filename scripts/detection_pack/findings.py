@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+Severity = Literal["error", "warning"]
+#: The check of a finding that names none: what a build refuses.
+REFUSED = "refused"
 
 
 @dataclass(frozen=True, order=True)
@@ -13,13 +18,16 @@ class Finding:
 
     ``line`` counts from 1. ``str()`` gives ``path:line: what; what to do`` on a single line, whatever
     characters the fault quotes: control and bidirectional characters are shown as escapes, so that a
-    file from a stranger can neither forge a second line of output nor steer a terminal.
+    file from a stranger can neither forge a second line of output nor steer a terminal. ``check`` is the
+    stable id of what found it (`checks.catalogue`).
     """
 
     path: str
     line: int
     what: str
     todo: str
+    check: str = REFUSED
+    severity: Severity = "error"
 
     def __str__(self) -> str:
         return f"{_printable(self.path)}:{self.line}: {_printable(self.what)}; {_printable(self.todo)}"
@@ -33,9 +41,9 @@ class PackError(Exception):
         super().__init__("\n".join(map(str, self.findings)))
 
     @classmethod
-    def at(cls, path: Path | str, line: int, what: str, todo: str) -> PackError:
+    def at(cls, path: Path | str, line: int, what: str, todo: str, check: str = REFUSED) -> PackError:
         """A single finding as an exception."""
-        return cls([Finding(str(path), line, what, todo)])
+        return cls([Finding(str(path), line, what, todo, check)])
 
 
 def printable(text: str) -> str:

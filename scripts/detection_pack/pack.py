@@ -13,9 +13,9 @@ import re
 import tomllib
 import uuid
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from sigma.exceptions import SigmaError
 from sigma.processing.pipeline import ProcessingPipeline
 from sigma.rule import SigmaRule
 
+from detection_pack import pipeline_document
 from detection_pack.blanks import MARKER, is_blank
 from detection_pack.documents import Document, load_documents, read_text
 from detection_pack.findings import Finding, PackError
@@ -46,6 +47,9 @@ _TIMESPAN = re.compile(r"[1-9][0-9]{0,5}[smhdwMy]")
 LONGEST = 64
 
 DEFAULT_LOOKBACK = "24h"
+
+#: The ids of the findings that this module makes besides what it refuses to load.
+ALERT, KNOB = "alert-view", "knob"
 
 
 @dataclass(frozen=True)
@@ -264,7 +268,8 @@ class Pipeline:
             return ProcessingPipeline.from_dict(copy.deepcopy(self.document.data))
         except Exception as error:  # pySigma raises Python's own errors for values of unexpected types
             what = str(error).split("\n")[0]
-            raise PackError.at(self.path, 1, what, "see pySigma's documentation of pipelines") from error
+            todo = "see pySigma's documentation of pipelines"
+            raise PackError.at(self.path, 1, what, todo, pipeline_document.PIPELINE) from error
 
     def known_fields(self, rule: SigmaRule | SigmaCorrelationRule) -> frozenset[str]:
         """The canonical fields that the pipeline maps for the log source of this rule."""
@@ -422,15 +427,8 @@ def load_rule(path: Path, tier: str, named_by_stem: bool = False) -> Rule:
             "write one rule a file; only a correlation stands with the rules that it correlates",
         )
     main = correlations[0] if correlations else documents[0]
-    stem = path.stem
-    if named_by_stem:
-        stem = re.sub(r"[^a-z0-9_]+", "_", stem.lower()).strip("_") or "rule"
-        stem = stem if stem[0].isalpha() else f"rule_{stem}"
-        stem = f"rule_{stem}" if len(stem) < 3 or _RESERVED.fullmatch(stem) else stem
-        if len(stem) > LONGEST:
-            # Two long names may begin alike.
-            stem = f"{stem[: LONGEST - 9]}_{hashlib.sha256(stem.encode()).hexdigest()[:8]}"
-    elif main.data.get("name") != stem:
+    stem = name_of_file(path) if named_by_stem else path.stem
+    if not named_by_stem and main.data.get("name") != stem:
         raise PackError.at(
             path,
             main.line("name"),
@@ -448,7 +446,8 @@ def load_rule(path: Path, tier: str, named_by_stem: bool = False) -> Rule:
     rule = Rule(stem, path, tier, tuple(documents), main)
     if tier in TIERS:
         _check_blanks(rule)
-    _check_alert(rule)
+    if faults := list(_alert_faults(rule)):
+        raise PackError(faults)
     refused = [
         Finding(str(path), rule.line_of(field), f'field "{field}": {what}' if field else what, todo)
         for sigma_rule in rule.sigma().rules
@@ -457,8 +456,20 @@ def load_rule(path: Path, tier: str, named_by_stem: bool = False) -> Rule:
     ]
     if refused:
         raise PackError(refused)
-    _check_knobs(rule)
+    if faults := list(_knob_faults(rule)):
+        raise PackError(faults)
     return rule
+
+
+def name_of_file(path: Path) -> str:
+    """The stem of anybody's file, made fit to name a rule."""
+    stem = re.sub(r"[^a-z0-9_]+", "_", path.stem.lower()).strip("_") or "rule"
+    stem = stem if stem[0].isalpha() else f"rule_{stem}"
+    stem = f"rule_{stem}" if len(stem) < 3 or _RESERVED.fullmatch(stem) else stem
+    if len(stem) > LONGEST:
+        # Two long names may begin alike.
+        stem = f"{stem[: LONGEST - 9]}_{hashlib.sha256(stem.encode()).hexdigest()[:8]}"
+    return stem
 
 
 def _check_blanks(rule: Rule) -> None:
@@ -475,76 +486,70 @@ def _check_blanks(rule: Rule) -> None:
     raise PackError(findings)
 
 
-def _check_alert(rule: Rule) -> None:
+def rule_faults(rule: Rule) -> list[Finding]:
+    """Every fault of the pack's own keys: the alert view, the look-back, a correlation's knobs."""
+    return [*_alert_faults(rule), *_knob_faults(rule)]
+
+
+def _alert_faults(rule: Rule) -> Iterator[Finding]:
     stated = rule.main.data.get("alert")
     if stated is None and rule.tier == "other":
         return
     allowed = ("type", "detail", "user", "source", "agent", "extra")
-    line = rule.main.line("alert")
+    line, path = rule.main.line("alert"), str(rule.path)
     if not isinstance(stated, dict):
-        raise PackError.at(
-            rule.path, line, 'has no "alert:" view', 'add "alert:" with type, detail, user and source'
-        )
+        todo = 'add "alert:" with type, detail, user and source'
+        yield Finding(path, line, 'has no "alert:" view', todo, ALERT)
+        return
     for key in stated:
         if key not in allowed:
-            raise PackError.at(
-                rule.path,
-                rule.main.line("alert", key),
-                f'"alert:" has no "{key}"',
-                f"use {', '.join(allowed)}",
-            )
+            at = rule.main.line("alert", key)
+            yield Finding(path, at, f'"alert:" has no "{key}"', f"use {', '.join(allowed)}", ALERT)
     placeholders = set(re.findall(r"\{([^{}]*)\}", str(stated.get("detail"))))
     if "correlation" not in rule.main.data and placeholders & {"count", "window"}:
-        raise PackError.at(
-            rule.path,
-            rule.main.line("alert", "detail"),
-            "names {count} or {window}, which only a correlation has",
-            "name a field",
-        )
+        what = "names {count} or {window}, which only a correlation has"
+        yield Finding(path, rule.main.line("alert", "detail"), what, "name a field", ALERT)
     for key in ("type", "detail"):
         if not isinstance(stated.get(key), str):
-            raise PackError.at(rule.path, line, f'"alert:" has no "{key}"', f'add "{key}:" with text')
+            at = rule.main.line("alert", key)
+            yield Finding(path, at, f'"alert:" has no "{key}"', f'add "{key}:" with text', ALERT)
 
 
-def _check_knobs(rule: Rule) -> None:
+def _knob_faults(rule: Rule) -> Iterator[Finding]:
     """A look-back and a threshold are written into queries as they stand: nothing else may be there."""
-    main = rule.main
+    main, path = rule.main, str(rule.path)
     if not any(c.isprintable() and not c.isspace() for c in rule.title):
-        raise PackError.at(rule.path, main.line("title"), "has an empty title", "say what the rule finds")
+        yield Finding(path, main.line("title"), "has an empty title", "say what the rule finds", KNOB)
     if not isinstance(main.data.get("whole_terms", True), bool):
         what = f'says "whole_terms: {main.data["whole_terms"]}"'
-        raise PackError.at(rule.path, main.line("whole_terms"), what, "write true or false")
-    if not re.fullmatch(r"[1-9][0-9]{0,3}[dhm]", rule.lookback):
-        raise PackError.at(
-            rule.path,
-            main.line("lookback"),
-            f'"{rule.lookback}" is not a look-back',
-            'write a number and d, h or m, such as "24h"',
-        )
-    correlation = rule.correlation
+        yield Finding(path, main.line("whole_terms"), what, "write true or false", KNOB)
+    usable = re.fullmatch(r"[1-9][0-9]{0,3}[dhm]", rule.lookback)
+    if not usable:
+        what, todo = f'"{rule.lookback}" is not a look-back', 'write a number and d, h or m, such as "24h"'
+        yield Finding(path, main.line("lookback"), what, todo, KNOB)
+    try:
+        correlation = rule.correlation
+    except PackError:
+        return  # the Sigma fault is reported as one
     if correlation is None:
         return
     if type(correlation.threshold) is not int or not 0 <= correlation.threshold <= MAX_COUNT:
-        raise PackError.at(
-            rule.path,
-            main.line("correlation", "condition", correlation.operator),
-            f'"{correlation.threshold}" is not a count',
-            f"write a whole number up to {MAX_COUNT:,}",
-        )
+        line = main.line("correlation", "condition", correlation.operator)
+        todo = f"write a whole number up to {MAX_COUNT:,}"
+        yield Finding(path, line, f'"{correlation.threshold}" is not a count', todo, KNOB)
+    field = main.data["correlation"].get("condition")
+    field = field.get("field") if isinstance(field, dict) else None
+    if not all(isinstance(name, str) for name in (field if isinstance(field, list) else [field or ""])):
+        line = main.line("correlation", "condition", "field")
+        yield Finding(path, line, f'"{field}" is not a field', "write a field's name", KNOB)
     if not _TIMESPAN.fullmatch(correlation.timespan):
-        raise PackError.at(
-            rule.path,
-            main.line("correlation", "timespan"),
-            f'"{correlation.timespan}" is not a timespan',
-            'write a number and a unit, such as "1h"',
-        )
-    if correlation.window > _seconds(rule.lookback):
-        raise PackError.at(
-            rule.path,
-            main.line("correlation", "timespan"),
-            f"the window {correlation.timespan} is longer than the look-back {rule.lookback}",
-            'shorten it, or state a longer "lookback:"',
-        )
+        line = main.line("correlation", "timespan")
+        what, todo = f'"{correlation.timespan}" is not a timespan', 'write a number and a unit, such as "1h"'
+        yield Finding(path, line, what, todo, KNOB)
+    elif usable and correlation.window > _seconds(rule.lookback):
+        line = main.line("correlation", "timespan")
+        what = f"the window {correlation.timespan} is longer than the look-back {rule.lookback}"
+        yield Finding(path, line, what, 'shorten it, or state a longer "lookback:"', KNOB)
 
 
 def _seconds(timespan: str) -> int:
@@ -570,10 +575,21 @@ def load_pipelines(root: Path) -> dict[str, Pipeline]:
 
 
 def load_pipeline(platform: str, path: Path) -> Pipeline:
-    """The pipeline file of a platform. Raises `PackError`."""
-    documents = load_documents(path)
-    if len(documents) != 1 or not isinstance(documents[0].data, dict):
-        raise PackError.at(path, 1, "is not one pipeline", "write one YAML mapping with transformations")
+    """The pipeline file of a platform. Raises `PackError` with every fault.
+
+    The document is judged before pySigma reads it: reading a hostile one must not reach for anything.
+    """
+    return _pipeline(platform, path, read_text(path))
+
+
+@lru_cache(maxsize=32)
+def _pipeline(platform: str, path: Path, text: str) -> Pipeline:
+    documents = load_documents(path, text)
+    if len(documents) != 1:
+        what, todo = "is not one pipeline", "write one YAML mapping with transformations"
+        raise PackError.at(path, 1, what, todo, pipeline_document.PIPELINE)
+    if faults := pipeline_document.faults(documents[0]):
+        raise PackError(faults)
     pipeline = Pipeline(platform, path, documents[0])
     pipeline.processing()
     return pipeline

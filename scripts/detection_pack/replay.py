@@ -36,7 +36,7 @@ SOUND_ONLY = ".threshold.json"
 
 @dataclass(frozen=True)
 class Verdict:
-    """How one artefact did on the cases of its rule. ``wrong`` says what it got wrong, a line each."""
+    """How one artefact did on the cases of its rule. ``faults``: which came out otherwise, and how."""
 
     platform: str
     rule: str
@@ -45,7 +45,14 @@ class Verdict:
     must_match: int
     silent: int
     must_not: int
-    wrong: tuple[str, ...]
+    faults: tuple[tuple[Case, str], ...]
+
+    @property
+    def wrong(self) -> tuple[str, ...]:
+        """What it got wrong, a line each."""
+        return tuple(
+            f"{case.path}:{case.line}: {self.artefact}: {fault}: {case.title}" for case, fault in self.faults
+        )
 
 
 def selected(entries: Sequence[RuleEntry], names: Iterable[str] | None) -> list[RuleEntry]:
@@ -155,7 +162,7 @@ def _verdict(
     platform: str, entry: RuleEntry, artefact: str, cases: Sequence[Case], hits: Sequence[Hit]
 ) -> Verdict:
     sound_only = artefact.endswith(SOUND_ONLY)
-    wrong = []
+    faults = []
     right = {True: 0, False: 0}
     judged_as = THRESHOLD if sound_only else platform
     for case in cases:
@@ -168,7 +175,7 @@ def _verdict(
         if fault is None:
             right[expected] += 1
         else:
-            wrong.append(f"{case.path}:{case.line}: {artefact}: {fault}: {case.title}")
+            faults.append((case, fault))
     must_match = sum(case.expected_of(judged_as) for case in cases)
     return Verdict(
         platform,
@@ -178,7 +185,7 @@ def _verdict(
         must_match,
         right[False],
         len(cases) - must_match,
-        tuple(wrong),
+        tuple(faults),
     )
 
 

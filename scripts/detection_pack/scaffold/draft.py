@@ -14,6 +14,7 @@ from typing import Any
 
 from detection_pack.blanks import MARKER, is_blank
 from detection_pack.build import make
+from detection_pack.checks.events_file import LEAST_CASES
 from detection_pack.documents import Document, load_documents
 from detection_pack.findings import Finding, PackError
 from detection_pack.pack import NAME, TIERS, AlertView, Pack, Rule, load_pack, rule_files
@@ -23,7 +24,6 @@ from detection_pack.scaffold.layout import Block, Day, events_of, yaml_of
 from detection_pack.scaffold.near_misses import cases_of
 from detection_pack.scaffold.templates import DATA, Template, from_log_source, like
 from detection_pack.scaffold.values import Value, values_of
-from detection_pack.validate import LEAST_CASES
 
 _TEXTS = ("type", "detail")
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from detection_pack.checks.events_file import LEAST_CASES
 from detection_pack.documents import load_documents
 from detection_pack.events import Kind
 from detection_pack.scaffold.items import Item, as_text
 from detection_pack.scaffold.templates import DATA, Case, Template
 from detection_pack.scaffold.values import CUT, Value
-from detection_pack.validate import LEAST_CASES
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,64 @@
+"""The marked blanks of a new rule or events file, and what must not be said beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from detection_pack.blanks import MARKER, is_blank
+from detection_pack.checks.catalogue import Keys, found
+from detection_pack.documents import Document
+from detection_pack.findings import Finding
+
+#: Keys whose parts are looked at one by one; a fault at any other top key is about all that stands under it.
+_TREES = ("detection", "correlation", "match", "no_match")
+
+
+def blanks(path: Path, text: str, documents: Iterable[Document]) -> tuple[list[Finding], frozenset[int]]:
+    """A finding for every blank, and the lines at which nothing else is to be said."""
+    lines = text.split("\n")
+    findings: list[Finding] = []
+    silent: set[int] = set()
+    for document in documents:
+        for keys, value in _scalars(document.data, ()):
+            if not is_blank(value):
+                continue
+            first = document.line(*keys)
+            last = min((n for n in document.lines.values() if n > first), default=len(lines) + 1)
+            said = [n for n in range(first, last) if MARKER in lines[n - 1]] or [first]
+            for line in said:
+                about = lines[line - 1].partition(MARKER)[2].strip(" :\"'},]")
+                what = f"is a blank: {about}" if about else "is a blank"
+                findings.append(found("blank", path, line, what, "fill it in"))
+            silent |= {first, *said}
+            if keys[0] not in _TREES:
+                silent.add(document.line(keys[0]))
+            silent |= _cases(document, keys)
+    return findings, frozenset(silent)
+
+
+def _cases(document: Document, keys: Keys) -> set[int]:
+    """The lines of the cases of an events file that hold a blank: all of them where the defaults do."""
+    if keys[0] in ("match", "no_match"):
+        return {document.line(*keys[:2])}
+    if keys[0] != "defaults":
+        return set()
+    return {
+        n
+        for place, n in document.lines.items()
+        if place[:1] in (("match",), ("no_match",)) and len(place) == 2
+    }
+
+
+def _scalars(node: Any, keys: Keys) -> Iterator[tuple[Keys, Any]]:
+    if isinstance(node, dict):
+        for key, child in node.items():
+            if is_blank(key):
+                yield (*keys, key), key
+            yield from _scalars(child, (*keys, key))
+    elif isinstance(node, list):
+        for index, child in enumerate(node):
+            yield from _scalars(child, (*keys, index))
+    else:
+        yield keys, node

@@ -1,0 +1,147 @@
+"""A rule's events: are there enough, are they records that exist, and do they agree with the rule."""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from detection_pack import build
+from detection_pack.blanks import is_blank
+from detection_pack.cases import Case, load_cases
+from detection_pack.checks.catalogue import Keys, found
+from detection_pack.documents import Document, load_documents
+from detection_pack.events import Kind
+from detection_pack.findings import Finding, PackError
+from detection_pack.pack import Pack, Rule
+
+#: How many events a rule's events file must hold on either side.
+LEAST_CASES = 12
+
+
+@dataclass(frozen=True)
+class EventsFile:
+    """An events file as far as it can be read; ``document`` is None where there is none."""
+
+    path: Path
+    text: str
+    document: Document | None
+    cases: tuple[Case, ...]
+    faulty: bool
+
+
+def read_events(path: Path, kind: Kind, findings: list[Finding]) -> EventsFile:
+    """Read an events file; its faults go to ``findings``."""
+    faults: list[Finding] = []
+    cases = load_cases(path, kind, faults)
+    findings += faults
+    try:
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
+        documents = load_documents(path, text, [])
+    except (PackError, OSError):
+        text, documents = "", []
+    return EventsFile(path, text, documents[0] if documents else None, tuple(cases), bool(faults))
+
+
+def events_findings(events: EventsFile) -> Iterator[Finding]:
+    """Too few cases, ids that repeat, and fields that a record of its type never holds."""
+    yield from _few(events)
+    seen: set[str] = set()
+    for case in events.cases:
+        for event in case.events:
+            if event.id in seen:
+                what = f'repeats the Id "{event.id}"'
+                yield found("duplicate-event", events.path, case.line, what, "give each event its own Id")
+            seen.add(event.id)
+        yield from _never_held(events, case)
+
+
+def _few(events: EventsFile) -> Iterator[Finding]:
+    data = events.document.data if events.document is not None else None
+    if not isinstance(data, dict):
+        return
+    for side in ("match", "no_match"):
+        listed = data.get(side)
+        listed = listed if isinstance(listed, list) else []
+        if len(listed) >= LEAST_CASES or any(_has_blank(case) for case in listed):
+            continue
+        line = events.document.line(side) if events.document is not None else 1
+        what = f'has {len(listed)} cases under "{side}"'
+        yield found("few-events", events.path, line, what, f"write at least {LEAST_CASES}")
+
+
+def _has_blank(node: object) -> bool:
+    if isinstance(node, dict):
+        return any(_has_blank(child) for child in node.values())
+    return any(map(_has_blank, node)) if isinstance(node, list) else is_blank(node)
+
+
+@cache
+def absent_fields() -> Mapping[str, Mapping[str, str]]:
+    """``{record type's integer: {field that it never holds: why}}``."""
+    table: dict[str, dict[str, str]] = {}
+    with Path(__file__).with_name("absent_fields.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            table.setdefault(row["record_type"], {})[row["field"]] = row["why"]
+    return table
+
+
+def _never_held(events: EventsFile, case: Case) -> Iterator[Finding]:
+    """Of cases that must match alone: what a rule must not match may be a record that was made up."""
+    if not case.matches or events.document is None:
+        return
+    said: set[str] = set()
+    for event in case.events:
+        for name, why in absent_fields().get(str(event.record.get("RecordType")), {}).items():
+            if event.record.get(name) in (None, "") or name in said:
+                continue
+            said.add(name)
+            what = f'a record of type {event.record["RecordType"]} never holds "{name}": {why}'
+            line = _line_of_field(events.document, case, name)
+            yield found("event-field", events.path, line, what, "leave it out, or write the record as it is")
+
+
+def _line_of_field(document: Document, case: Case, name: str) -> int:
+    """Where the case states the field, else where the defaults do."""
+    index = next(i for i in range(10**6) if document.line("match", i) == case.line)
+    places: list[Keys] = [("match", index, "record", name)]
+    places += [
+        keys for keys in document.lines if keys[:3] == ("match", index, "each") and keys[4:] == (name,)
+    ]
+    return next((document.lines[keys] for keys in places if keys in document.lines), case.line)
+
+
+def contradictions(pack: Pack, rules: Mapping[str, tuple[Rule, Sequence[Case]]]) -> Iterator[Finding]:
+    """Build these rules, execute them on their own cases, and give each case that came out otherwise.
+
+    The build is written to a folder that goes afterwards; the engines are loaded here, because they take
+    longer than every other check.
+    """
+    from detection_pack import replay
+
+    if not rules:
+        return
+    built = build.make(Pack(pack.root, pack.version, tuple(r for r, _ in rules.values()), pack.pipelines))
+    cases = {name: list(listed) for name, (_, listed) in rules.items()}
+    with tempfile.TemporaryDirectory(prefix="detection-pack-") as folder:
+        dist = Path(folder) / "dist"
+        build.write(built, dist)
+        verdicts = replay.judge(dist, cases, replay.execute(dist, cases))
+    wrong: dict[tuple[Path, int], list[tuple[str, str]]] = {}
+    for verdict in verdicts:
+        for case, fault in verdict.faults:
+            wrong.setdefault((case.path, case.line), []).append((verdict.artefact, fault))
+    for (path, line), faults in wrong.items():
+        by_fault: dict[str, list[str]] = {}
+        for artefact, fault in faults:
+            by_fault.setdefault(fault, []).append(artefact)
+        for fault, artefacts in by_fault.items():
+            shown = ", ".join(artefacts[:3]) + (
+                f" and {len(artefacts) - 3} more" if len(artefacts) > 3 else ""
+            )
+            yield found(
+                "contradicted-event", path, line, f"{fault} by {shown}", "correct the rule or the case"
+            )

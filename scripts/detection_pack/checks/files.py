@@ -1,0 +1,63 @@
+"""Which files a run checks, and as what: rules, pipelines or events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from detection_pack.documents import load_documents
+from detection_pack.findings import PackError
+from detection_pack.pack import TIERS, rule_files
+
+_SUFFIXES = (".yml", ".yaml")
+
+
+@dataclass(frozen=True)
+class Files:
+    """What is to be checked, by kind. ``whole`` is the pack as it stands."""
+
+    rules: tuple[tuple[Path, str], ...]
+    pipelines: tuple[Path, ...]
+    events: tuple[Path, ...]
+    whole: bool = False
+
+
+def files_of(root: Path, paths: Sequence[Path]) -> Files:
+    """The files of ``paths``: a rule of the pack has its tier, any other the tier "other"."""
+    if not paths or any(path.resolve() == root.resolve() for path in paths):
+        events = sorted((root / "tests" / "events").glob("*.yml"))
+        pipelines = sorted((root / "pipelines").glob("*.yml"))
+        others = files_of(root, [p for p in paths if p.resolve() != root.resolve()]) if paths else None
+        extra = others.rules if others else ()
+        inside = {path.resolve() for path, _ in rule_files(root)}
+        outside = tuple(entry for entry in extra if entry[0].resolve() not in inside)
+        return Files((*rule_files(root), *outside), tuple(pipelines), tuple(events), True)
+    rules: list[tuple[Path, str]] = []
+    pipelines, events = [], []
+    for path in dict.fromkeys(file for given in paths for file in _listed(given)):
+        parent = path.resolve().parent
+        if parent == (root / "pipelines").resolve() or _says(path, {"transformations"}):
+            pipelines.append(path)
+        elif parent == (root / "tests" / "events").resolve() or _says(path, {"match", "no_match"}):
+            events.append(path)
+        else:
+            tiers = {(root / "sigma" / tier).resolve(): tier for tier in TIERS}
+            rules.append((path, tiers.get(parent, "other")))
+    return Files(tuple(rules), tuple(pipelines), tuple(events))
+
+
+def _listed(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    files = (p for p in path.rglob("*") if p.suffix in _SUFFIXES and p.is_file())
+    return sorted(p for p in files if not any(s.startswith(".") for s in p.relative_to(path).parts))
+
+
+def _says(path: Path, keys: set[str]) -> bool:
+    """Whether a file's first document has one of these keys, and so is no rule."""
+    try:
+        documents = load_documents(path, None, [])
+    except PackError:
+        return False
+    return bool(documents) and isinstance(documents[0].data, dict) and bool(keys & set(documents[0].data))

@@ -1,0 +1,42 @@
+"""Ids and names, which no two rules of a pack may share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from detection_pack.checks.catalogue import Keys
+from detection_pack.checks.subject import Subject
+from detection_pack.documents import Document
+from detection_pack.findings import Finding
+
+
+def duplicates(subjects: Sequence[Subject]) -> Iterator[Finding]:
+    """Every id and name that an earlier document has, whatever its tier or file."""
+    ids: dict[str, tuple[Path, int]] = {}
+    names: dict[str, tuple[Path, int]] = {}
+    for subject in subjects:
+        for document in subject.rule.documents:
+            yield from _taken(subject, document, "id", ids, "duplicate-id", "make a new one with uuidgen")
+            todo = "give each rule a name of its own"
+            yield from _taken(subject, document, "name", names, "duplicate-name", todo)
+
+
+def _taken(
+    subject: Subject,
+    document: Document,
+    key: str,
+    seen: dict[str, tuple[Path, int]],
+    check: str,
+    todo: str,
+) -> Iterator[Finding]:
+    value = document.data.get(key)
+    if not isinstance(value, str) or not value:
+        return
+    keys: Keys = (key,)
+    folded = value.lower()
+    if folded in seen:
+        path, line = seen[folded]
+        yield subject.at(check, document, keys, f'the {key} "{value}" is taken by {path}:{line}', todo)
+    else:
+        seen[folded] = (subject.path, document.line(*keys))
