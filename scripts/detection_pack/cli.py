@@ -142,9 +142,8 @@ def _replay(arguments: argparse.Namespace) -> int:
         _print_hits([hit for hits in executed.values() for hit in hits])
     else:
         print(replay.table(verdicts))
-    wrong = [line for verdict in verdicts for line in verdict.wrong]
-    for line in wrong:
-        print(line, file=sys.stderr)
+    wrong = [finding for verdict in verdicts for finding in verdict.wrong]
+    _report(wrong)
     return FINDINGS if wrong else FINE
 
 

@@ -23,6 +23,7 @@ from sigma.rule import SigmaRule
 
 from detection_pack.documents import Document, load_documents
 from detection_pack.findings import Finding, PackError
+from detection_pack.pipeline_shapes import check_shapes
 
 PLATFORMS = ("sentinel", "splunk", "elastic")
 TIERS = ("core", "extended", "hunting")
@@ -133,7 +134,8 @@ class Rule:
         stated = self.main.data.get("alert")
         if stated is None:
             return AlertView(type=self.title, detail=self.title.replace("{", "(").replace("}", ")"))
-        return AlertView(**{key: str(value) for key, value in stated.items()})
+        named = {k: str(v) for k, v in stated.items() if k in ("type", "detail") or v not in (None, "")}
+        return AlertView(**named)
 
     @cached_property
     def correlation(self) -> Correlation | None:
@@ -183,7 +185,8 @@ class Rule:
         return PackError.at(self.path, line, what, "change the rule; see CONTRIBUTING.md")
 
     def _line_named_in(self, message: str) -> int:
-        for quoted in re.findall(r"['\"]([^'\"]{2,})['\"]", message):
+        # The first few: a message may quote a list of thousands, and each is looked for in the whole file.
+        for quoted in re.findall(r"['\"]([^'\"]{2,})['\"]", message)[:5]:
             if (line := self.line_of(quoted)) != self.main.line():
                 return line
         return self.main.line()
@@ -367,6 +370,7 @@ def load_rule(path: Path, tier: str, named_by_stem: bool = False) -> Rule:
     rule = Rule(stem, path, tier, tuple(documents), main)
     _check_alert(rule)
     rule.sigma()
+    _check_lists(rule)
     _check_knobs(rule)
     return rule
 
@@ -400,6 +404,29 @@ def _check_alert(rule: Rule) -> None:
     for key in ("type", "detail"):
         if not isinstance(stated.get(key), str):
             raise PackError.at(rule.path, line, f'"alert:" has no "{key}"', f'add "{key}:" with text')
+
+
+#: Keys that are read as lists of text: ours, of which pySigma knows nothing, and those inside a correlation,
+#: whose members it does not look at.
+_LISTS = (
+    ("required_tables",),
+    ("data_sources",),
+    ("correlation", "rules"),
+    ("correlation", "group-by"),
+    ("correlation", "condition", "field"),
+)
+
+
+def _check_lists(rule: Rule) -> None:
+    for keys in _LISTS:
+        value: Any = rule.main.data
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        listed = value if isinstance(value, list) else [] if value is None else [value]
+        one = keys[0] == "correlation"
+        if not all(isinstance(text, str) for text in listed) or (isinstance(value, str) and not one):
+            what = f'"{keys[-1]}:" is not a list of text'
+            raise PackError.at(rule.path, rule.main.line(*keys), what, "write one text a line")
 
 
 def _check_knobs(rule: Rule) -> None:
@@ -442,4 +469,5 @@ def load_pipeline(platform: str, path: Path) -> Pipeline:
         raise PackError.at(path, 1, "is not one pipeline", "write one YAML mapping with transformations")
     pipeline = Pipeline(platform, path, documents[0])
     pipeline.processing()
+    check_shapes(documents[0])
     return pipeline

@@ -10,7 +10,7 @@ from pathlib import Path
 from detection_pack.build import manifest_paths, rule_entries
 from detection_pack.cases import THRESHOLD, Case, load_cases
 from detection_pack.events import Clock, Event, Hit, Kind, RuleEntry
-from detection_pack.findings import PackError
+from detection_pack.findings import Finding, PackError
 from detection_pack.pack import PLATFORMS, Rule
 from detection_pack.platforms.elastic import engine as elastic
 from detection_pack.platforms.elastic.rules_engine import run_rules
@@ -36,7 +36,7 @@ SOUND_ONLY = ".threshold.json"
 
 @dataclass(frozen=True)
 class Verdict:
-    """How one artefact did on the cases of its rule. ``wrong`` says what it got wrong, a line each."""
+    """How one artefact did on the cases of its rule. ``wrong`` says what it got wrong, a case each."""
 
     platform: str
     rule: str
@@ -45,7 +45,7 @@ class Verdict:
     must_match: int
     silent: int
     must_not: int
-    wrong: tuple[str, ...]
+    wrong: tuple[Finding, ...]
 
 
 def kind_of(rule: Rule) -> Kind:
@@ -170,7 +170,8 @@ def _verdict(
         if fault is None:
             right[expected] += 1
         else:
-            wrong.append(f"{case.path}:{case.line}: {artefact}: {fault}: {case.title}")
+            what = f"{artefact}: {fault}: {case.title}"
+            wrong.append(Finding(str(case.path), case.line, what, "correct the rule or the case"))
     must_match = sum(case.expected_of(judged_as) for case in cases)
     return Verdict(
         platform,
