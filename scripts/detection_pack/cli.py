@@ -151,7 +151,8 @@ def _print_hits(hits: Sequence[Hit]) -> None:
     from detection_pack import replay
 
     found = [hit.as_json() for hit in replay.exact(hits)]
-    print(json.dumps({"hits": found}, ensure_ascii=False, indent=1))
+    # In ASCII: a value out of a log may hold half of a surrogate pair, or what a terminal takes for a command.
+    print(json.dumps({"hits": found}, indent=1))
 
 
 def _validate(arguments: argparse.Namespace) -> int:

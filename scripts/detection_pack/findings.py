@@ -22,7 +22,7 @@ class Finding:
     todo: str
 
     def __str__(self) -> str:
-        return f"{_printable(self.path)}:{self.line}: {_printable(self.what)}; {_printable(self.todo)}"
+        return f"{printable(self.path)}:{self.line}: {printable(self.what)}; {printable(self.todo)}"
 
 
 class PackError(Exception):
@@ -38,6 +38,7 @@ class PackError(Exception):
         return cls([Finding(str(path), line, what, todo)])
 
 
-def _printable(text: str, limit: int = 400) -> str:
+def printable(text: str, limit: int = 400) -> str:
+    """The text on one line that no terminal reads as a command: what is not printable is shown as its escape."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"

@@ -21,6 +21,10 @@ def _texts(value: Any) -> bool:
     return isinstance(value, list) and all(map(_text, value))
 
 
+def _any(_: Any) -> bool:
+    return True
+
+
 def _mapping_to(shape: Shape) -> Shape:
     def matches(value: Any) -> bool:
         return isinstance(value, dict) and all(map(_text, value)) and all(map(shape, value.values()))
@@ -82,7 +86,9 @@ def _wrong(item: Mapping[str, Any]) -> Iterator[tuple[tuple[Key, ...], str, str]
         mapping = item.get("mapping")
         if not isinstance(mapping, dict) or not all(_text(v) or _texts(v) for v in mapping.values()):
             yield ("mapping",), "does not map to texts", "write a name, or a list of names, for each"
-    if item.get("type") == "set_state" and str(item.get("key")) in STATES:
-        shape, said = STATES[str(item["key"])]
+    if item.get("type") == "set_state":
+        if not _text(item.get("key")):
+            yield ("key",), "is no name", "write a text"
+        shape, said = STATES.get(str(item.get("key")), (_any, ""))
         if not shape(item.get("val")):
             yield ("val",), f'the state "{item["key"]}" is not {said}', "see the pipelines of the pack"

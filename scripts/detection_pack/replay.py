@@ -10,7 +10,7 @@ from pathlib import Path
 from detection_pack.build import manifest_paths, rule_entries
 from detection_pack.cases import THRESHOLD, Case, load_cases
 from detection_pack.events import Clock, Event, Hit, Kind, RuleEntry
-from detection_pack.findings import Finding, PackError
+from detection_pack.findings import Finding, PackError, printable
 from detection_pack.pack import PLATFORMS, Rule
 from detection_pack.platforms.elastic import engine as elastic
 from detection_pack.platforms.elastic.rules_engine import run_rules
@@ -264,4 +264,4 @@ def hits_as_table(hits: Sequence[Hit]) -> str:
             lines.append(f"{hit.platform:9} {hit.rule}  {when}  {group}  count={hit.value:g}")
         else:
             lines += [f"{hit.platform:9} {hit.rule}  {event}" for event in sorted(hit.events)]
-    return "\n".join(lines) if lines else "no hits"
+    return "\n".join(map(printable, lines)) if lines else "no hits"

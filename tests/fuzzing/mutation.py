@@ -116,10 +116,16 @@ def at(tree: Any, path: Path) -> Any:
 
 
 def spoil_tree(rng: Random, tree: Any, donors: list[Any]) -> Any:
-    """One change of one node. The tree is changed in place where it can be; the result is what counts."""
-    path = rng.choice(list(places(tree)))
+    """One change of one node. The tree is changed in place where it can be; the result is what counts.
+
+    Most changes are in what a rule detects: what its other keys hold is looked at once, in one place.
+    """
+    listed = list(places(tree))
+    path = rng.choice(listed)
+    if rng.random() < 0.6 and (deep := [p for p in listed if len(p) > 1 and p[0] in ("detection", "correlation")]):
+        path = rng.choice(deep)
     if not path:
-        path = rng.choice(list(places(tree)))
+        path = rng.choice(listed)
     if not path:
         return rng.choice([odd_value(rng), [tree], {"a": tree}]) if rng.random() < 0.3 else tree
     parent, key = at(tree, path[:-1]), path[-1]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import os
 import re
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -86,12 +87,21 @@ def _kept(listed: tuple[seeds.Seed, ...]) -> tuple[seeds.Seed, ...]:
 
 def _rule(rng: Random, case: int) -> Input:
     made = _yaml_input(rng, seeds.rules(), _short(seeds.rules(), 3), None)
+    # Rules of one folder may not share an id.
+    data = made.data
+    for number, stated in enumerate(_ids()):
+        data = data.replace(stated, str(uuid.UUID(int=case * 100 + number)).encode())
     name = f"rule_{case}.yml"
     if rng.random() < 0.05:
         odd = "".join(rng.choice([*TOKENS, "a", "é", "A", ".."]) for _ in range(rng.randint(1, 4)))
         # Half of a surrogate pair cannot be in a name; a byte that is no UTF-8 can.
         name = re.sub(r"[/\0]", "_", odd.replace("\ud800", "\udcff"))[:60] + f"{case}.yml"
-    return Input(name, made.data, made.variant)
+    return Input(name, data, made.variant)
+
+
+@cache
+def _ids() -> list[bytes]:
+    return [str(document["id"]).encode() for seed in seeds.rules() for document in seed.trees]
 
 
 def _pack_rule(rng: Random, _: int) -> Input:
