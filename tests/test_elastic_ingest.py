@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from detection_pack.build import of_platform
 from detection_pack.events import Clock, Event, Hit, RuleEntry
 from detection_pack.pack import Pack
-from detection_pack.platforms.elastic.artefacts import artefacts
 from detection_pack.platforms.elastic.engine import run
 from detection_pack.platforms.elastic.store import ingested
 
@@ -120,7 +120,7 @@ def accesses(
 
 
 def hits(pack: Pack, folder: Path, records: Sequence[dict[str, Any]], kind: str) -> list[Hit]:
-    for artefact in artefacts(pack):
+    for artefact in of_platform(pack, "elastic"):
         (folder / artefact.path).parent.mkdir(parents=True, exist_ok=True)
         (folder / artefact.path).write_bytes(artefact.content)
     events = [Event(str(n), "m365", record) for n, record in enumerate(records)]
@@ -187,4 +187,4 @@ def test_alert_view(pack: Pack, tmp_path: Path) -> None:
 
 
 def test_the_same_bytes_again(pack: Pack) -> None:
-    assert artefacts(pack) == artefacts(pack)
+    assert of_platform(pack, "elastic") == of_platform(pack, "elastic")

@@ -21,15 +21,15 @@ from jsonschema import Draft202012Validator
 
 from conftest import DIST, ROOT
 from detection_pack.attack import tactics, techniques
-from detection_pack.build import rule_entries
+from detection_pack.build import make, rule_entries
 from detection_pack.cases import Case
 from detection_pack.events import Event, Hit
-from detection_pack.findings import Finding, PackError
+from detection_pack.findings import PackError
 from detection_pack.pack import Pack, Rule
 from detection_pack.platforms.elastic import engine
-from detection_pack.platforms.elastic.artefacts import artefacts
 from detection_pack.platforms.elastic.backend import queries
 from detection_pack.platforms.elastic.rules import PATH, ndjson, rules_of
+from detection_pack.platforms.elastic.rules import line as line_of
 from detection_pack.platforms.elastic.rules_engine import Arrival, load_rules, name_of, run_rules, scheduled
 from detection_pack.platforms.elastic.schedule import span
 from detection_pack.platforms.elastic.triage import plain
@@ -49,7 +49,7 @@ def cases(pack: Pack) -> dict[str, list[Case]]:
 
 
 def made(pack: Pack, rule: Rule) -> list[dict[str, Any]]:
-    return rules_of(pack, rule, queries(rule, pack.pipelines["elastic"]))
+    return rules_of(rule, queries(rule, pack.pipelines["elastic"]), pack.version)
 
 
 def faults(rule: Mapping[str, Any]) -> list[str]:
@@ -180,7 +180,7 @@ def test_markup_in_a_rule_shows_as_text(pack: Pack) -> None:
     }
     [rule] = made(pack, rule_of(document))
     assert faults(rule) == []
-    line, summary, end = ndjson([rule]).decode().split("\n")
+    line, summary, end = ndjson([line_of(rule)]).decode().split("\n")
     assert json.loads(line) == rule and json.loads(summary)["exported_count"] == 1 and end == ""
     assert rule["enabled"] is False and rule["references"] == ["https://x.example/a"]
     for text in (rule["note"], rule["setup"]):
@@ -246,11 +246,9 @@ def test_a_correlation_with_more_groups_than_kibana_suppresses_by_says_so(pack: 
 def test_two_rules_with_one_id_are_refused(pack: Pack) -> None:
     shared = "00000000-0000-4000-8000-00000000000b"
     rules = (stranger(id=shared), replace(stranger(id=shared), name="another_rule"))
-    skipped: list[Finding] = []
-    written = artefacts(replace(pack, rules=rules), skipped)
-    assert ["the id is that of" in finding.what for finding in skipped] == [True]
-    [file] = (a for a in written if a.path == PATH)
-    assert file.rule is None and len(file.content.splitlines()) == 2
+    built = make(replace(pack, rules=rules), keep_going=True)
+    assert ["the id is that of" in finding.what for finding in built.refused] == [True]
+    assert len(built.files[PATH].splitlines()) == 2
 
 
 # -- executed ------------------------------------------------------------------------------------------

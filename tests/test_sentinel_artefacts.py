@@ -34,7 +34,7 @@ from detection_pack.platforms.sentinel.analytics import (
     analytics_yaml,
     scheduled_rule,
 )
-from detection_pack.platforms.sentinel.arm import escaped, iso_duration, templates, unescaped
+from detection_pack.platforms.sentinel.arm import escaped, iso_duration, resource, templates, unescaped
 from detection_pack.platforms.sentinel.defender import defender_query
 from detection_pack.platforms.sentinel.engine import Workspace, verdicts
 from detection_pack.platforms.sentinel.imports_engine import analytics_rule, deployed_rules, run_imports
@@ -364,9 +364,9 @@ def test_text_of_a_rule_stays_text(tmp_path: Path, text: str) -> None:
     document = yaml.safe_load(analytics_yaml(made))
     assert (document["name"], document["query"]) == (made.title, made.query)
     assert document["description"].strip() == text.strip()
-    [template] = templates([made], "1.0.0")
-    [resource] = json.loads(template)["resources"]
-    properties = resource["properties"]
+    [template] = templates([resource(made)], "1.0.0")
+    [deployed] = json.loads(template)["resources"]
+    properties = deployed["properties"]
     assert not [s for s in strings(properties) if re.fullmatch(r"\[(?!\[).*\]", s, re.DOTALL)]
     assert unescaped(properties)["displayName"] == text
     assert unescaped(properties)["description"] == text.strip()
@@ -394,13 +394,13 @@ def test_escaping_loses_nothing(text: str) -> None:
 def test_only_the_names_of_a_resource_are_expressions() -> None:
     template = json.loads((DIST / "sentinel" / "azuredeploy.json").read_text(encoding="utf-8"))
     assert list(template["parameters"]) == ["workspace"]
-    for resource in template["resources"]:
-        unescaped(resource["properties"])
-        others = {key: value for key, value in resource.items() if key not in ("id", "name", "properties")}
+    for deployed in template["resources"]:
+        unescaped(deployed["properties"])
+        others = {key: value for key, value in deployed.items() if key not in ("id", "name", "properties")}
         assert not [s for s in strings(others) if s.startswith("[")]
         assert re.fullmatch(
             r"\[concat\(parameters\('workspace'\),'/Microsoft\.SecurityInsights/[0-9a-f-]{36}'\)\]",
-            resource["name"],
+            deployed["name"],
         )
 
 
@@ -414,7 +414,7 @@ def test_durations(seconds: int, text: str) -> None:
 
 def test_fifty_rules_a_template(tmp_path: Path) -> None:
     made = scheduled(other_rule(tmp_path))
-    sizes = [len(json.loads(text)["resources"]) for text in templates([made] * 101, "1.0.0")]
+    sizes = [len(json.loads(text)["resources"]) for text in templates([resource(made)] * 101, "1.0.0")]
     assert sizes == [50, 50, 1]
 
 

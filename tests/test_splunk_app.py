@@ -26,7 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import DIST, ROOT
-from detection_pack.build import rule_entries
+from detection_pack.build import of_platform, rule_entries
 from detection_pack.events import Clock, Event, Hit
 from detection_pack.findings import PackError
 from detection_pack.pack import Pack, Pipeline, Rule, load_pipeline, load_rule
@@ -37,13 +37,13 @@ from detection_pack.platforms.splunk.app import (
     APP,
     ON_DATA_SET,
     ON_RAW_EVENTS,
-    check_saved_searches,
     literal,
     saved_searches,
+    saved_searches_text,
 )
 from detection_pack.platforms.splunk.app_engine import App, open_app, run, run_app
 from detection_pack.platforms.splunk.archive import tgz
-from detection_pack.platforms.splunk.artefacts import artefacts, macros_conf
+from detection_pack.platforms.splunk.artefacts import macros_conf
 from detection_pack.platforms.splunk.conf import Stanzas, conf_text, one_line, read_conf
 from detection_pack.platforms.splunk.engine import Row, Workspace, execute
 from detection_pack.platforms.splunk.query import EXCLUSIONS, SplunkQuery, queries
@@ -240,7 +240,7 @@ def test_a_hostile_rule_stays_inside_its_stanza(tmp_path: Path) -> None:
         alert={"type": evil, "detail": evil, "user": "User", "source": "Computer"},
     )
     query = queries(made, pipeline())
-    stanzas = saved_searches([made], {"case": query})
+    stanzas = saved_searches(made, query)
     text = conf_text(stanzas)
     for reader in (read_conf, splunk_reads):
         found = reader(text)
@@ -261,14 +261,14 @@ def test_a_rule_that_would_set_the_defaults_is_refused(tmp_path: Path) -> None:
     detection = {"sel": {"CommandLine|contains": "x"}, "condition": "sel"}
     made = written(tmp_path, "default", title="T", logsource=PROCESS, detection=detection)
     with pytest.raises(PackError, match=r"default\.yml:1: 'default' cannot name a stanza"):
-        check_saved_searches(made, queries(made, pipeline()))
+        saved_searches_text(made, queries(made, pipeline()))
 
 
 # --- the archive ---------------------------------------------------------------------------------------
 
 
 def test_archive_is_the_same_whenever_it_is_made(app_path: Path, pack: Pack) -> None:
-    made = {a.path: a.content for a in artefacts(pack)}
+    made = {a.path: a.content for a in of_platform(pack, "splunk")}
     content = app_path.read_bytes()
     assert content == made[f"splunk/{app_path.name}"]
     assert content[:10] == b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # no time, no name

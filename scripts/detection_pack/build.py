@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,19 +13,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from detection_pack import state
 from detection_pack.events import RuleEntry
 from detection_pack.findings import Finding, PackError
-from detection_pack.pack import PLATFORMS, Pack, Rule
-from detection_pack.platforms.conversion import Artefact
+from detection_pack.outcomes import PARTS, Outcome, Setting, outcome, outcomes_of_files
+from detection_pack.pack import (
+    PLATFORMS,
+    Pack,
+    load_pipelines,
+    name_taken,
+    no_rule,
+    pack_version,
+    rule_files,
+)
+from detection_pack.platforms.conversion import Artefact, Part
 from detection_pack.platforms.elastic import artefacts as elastic
 from detection_pack.platforms.sentinel import artefacts as sentinel
 from detection_pack.platforms.splunk import artefacts as splunk
 
-Maker = Callable[[Pack, list[Finding] | None], list[Artefact]]
-MAKERS: dict[str, Maker] = {
-    "sentinel": sentinel.artefacts,
-    "splunk": splunk.artefacts,
-    "elastic": elastic.artefacts,
+Assemble = Callable[[Sequence[Part], str], list[Artefact]]
+ASSEMBLIES: Mapping[str, Assemble] = {
+    "sentinel": sentinel.assembled,
+    "splunk": splunk.assembled,
+    "elastic": elastic.assembled,
 }
 MANIFEST = "manifest.json"
 #: What a manifest says of itself; a folder with another manifest.json is somebody else's.
@@ -32,64 +44,107 @@ GENERATOR = "T1114.002 detection pack"
 
 @dataclass(frozen=True)
 class Built:
-    """Every file of dist/ by its relative path, and what was refused on the way."""
+    """Every file of dist/ by its relative path, what was refused on the way, and how many rules were not.
+
+    ``state`` is what the next build of the same folder takes unchanged rules from; empty for none.
+    """
 
     files: dict[str, bytes]
     refused: tuple[Finding, ...] = ()
+    rules: int = 0
+    state: bytes = b""
 
 
 def make(pack: Pack, keep_going: bool = False) -> Built:
     """All files of dist/, in memory. A refused rule raises `PackError`, or with ``keep_going`` is left out
     on every platform (an artefact that only two platforms have would not be the same rule everywhere)."""
-    refused: list[Finding] = []
-    kept = pack
-    made: dict[str, list[Artefact]] = {}
-    for platform in PLATFORMS:
-        skipped: list[Finding] = []
-        made[platform] = MAKERS[platform](kept, skipped)
-        refused += skipped
+    setting = Setting(pack.pipelines, pack.version)
+    return _built([outcome(rule, setting) for rule in pack.rules], setting, keep_going)
+
+
+def make_folder(
+    root: Path,
+    rules_dir: Path,
+    keep_going: bool = False,
+    platforms: Sequence[str] = PLATFORMS,
+    jobs: int = 1,
+    before: Path | None = None,
+) -> Built:
+    """The same for a folder of anybody's rules, with the pipelines of ``root``, on ``jobs`` processes.
+
+    ``before`` is the folder of an earlier build: a rule that has not changed since is taken from there.
+    """
+    files = rule_files(root, rules_dir)
+    if not files:
+        raise no_rule(rules_dir)
+    setting = Setting(load_pipelines(root), pack_version(root), tuple(platforms))
+    key = state.key(root, setting)
+    kept = state.Kept.load(before, key) if before is not None else state.Kept()
+    digests = {str(path): state.digest(path) for path, _ in files}
+    known = {path: found for path, d in digests.items() if (found := kept.outcome(path, d)) is not None}
+    changed = [(path, tier) for path, tier in files if str(path) not in known]
+    known |= {made.path: made for made in outcomes_of_files(changed, setting, jobs)}
+    every = [known[str(path)] for path, _ in files]
+    built = _built(every, setting, keep_going)
+    return dataclasses.replace(built, state=state.text(key, every, digests))
+
+
+def _built(found: Sequence[Outcome], setting: Setting, keep_going: bool) -> Built:
+    refused = [finding for one in found for finding in one.refused]
+    fine, taken = _distinct([one for one in found if not one.refused])
+    refused = list(dict.fromkeys([*refused, *taken]))
     if refused and not keep_going:
-        raise PackError(dict.fromkeys(refused))
-    if refused:
-        named = {finding.path for finding in refused}
-        kept = Pack(
-            pack.root, pack.version, tuple(r for r in pack.rules if str(r.path) not in named), pack.pipelines
-        )
-        made = {platform: MAKERS[platform](kept, None) for platform in PLATFORMS}
-    files = {a.path: a.content for platform in PLATFORMS for a in made[platform]}
-    files[MANIFEST] = _json(manifest(kept, [a for p in PLATFORMS for a in made[p]]))
-    return Built(files, tuple(dict.fromkeys(refused)))
+        raise PackError(refused)
+    made: list[Artefact] = []
+    for platform in setting.platforms:
+        parts = [one.parts[platform] for one in fine]
+        made += [artefact for part in parts for artefact in part.artefacts]
+        made += ASSEMBLIES[platform](parts, setting.version)
+    files = {artefact.path: artefact.content for artefact in made}
+    files[MANIFEST] = _json(manifest(setting.version, [one.entry for one in fine], made))
+    return Built(files, tuple(refused), len(fine))
 
 
-def manifest(pack: Pack, artefacts: Sequence[Artefact]) -> dict[str, Any]:
+def _distinct(found: Sequence[Outcome]) -> tuple[list[Outcome], list[Finding]]:
+    """The outcomes by name, each name and identifier once, and what is refused for having one again."""
+    names: dict[str, Outcome] = {}
+    refused: list[Finding] = []
+    for one in found:
+        if (other := names.setdefault(one.name, one)) is not one:
+            refused += name_taken(one.path, one.lines["name"], one.name, other.path).findings
+    claims: dict[tuple[str, str], str] = {}
+    fine: list[Outcome] = []
+    for name, one in sorted(names.items()):
+        stated = [(platform, claim) for platform, part in one.parts.items() for claim in part.claims]
+        owners = {claims.setdefault(claim, name) for claim in stated} - {name}
+        if owners:
+            what = f'the id is that of the rule "{min(owners)}" too'
+            refused.append(Finding(one.path, one.lines["id"], what, "give each rule an id of its own"))
+        else:
+            fine.append(one)
+    return fine, refused
+
+
+def of_platform(pack: Pack, platform: str) -> list[Artefact]:
+    """What one platform makes of the pack. Raises `PackError` for a rule that it refuses."""
+    parts = [PARTS[platform](rule, pack.pipelines, pack.version) for rule in pack.rules]
+    own = [artefact for part in parts for artefact in part.artefacts]
+    return own + ASSEMBLIES[platform](parts, pack.version)
+
+
+def manifest(
+    version: str, entries: Sequence[Mapping[str, Any]], artefacts: Sequence[Artefact]
+) -> dict[str, Any]:
     """What dist/ holds: the pack's version, each rule with its artefacts, and the artefacts of all rules."""
+    own: dict[str | None, list[dict[str, str]]] = {}
+    for artefact in sorted(artefacts, key=lambda a: a.path):
+        own.setdefault(artefact.rule, []).append(_digest(artefact))
     return {
         "generator": GENERATOR,
-        "version": pack.version,
-        "rules": [_entry(rule, artefacts) for rule in pack.rules],
-        "artefacts": [_digest(a) for a in sorted(artefacts, key=lambda a: a.path) if a.rule is None],
+        "version": version,
+        "rules": [{**entry, "artefacts": own.get(entry["name"], [])} for entry in entries],
+        "artefacts": own.get(None, []),
     }
-
-
-def _entry(rule: Rule, artefacts: Sequence[Artefact]) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "name": rule.name,
-        "id": rule.id,
-        "title": rule.title,
-        "tier": rule.tier,
-        "level": rule.level,
-        "attack": list(rule.techniques),
-    }
-    if rule.main.data.get("confidence") is not None:
-        entry["confidence"] = str(rule.main.data["confidence"])
-    if (correlation := rule.correlation) is not None:
-        entry["correlation"] = {
-            "type": correlation.type,
-            "group_by": list(correlation.group_by),
-            "window_seconds": correlation.window,
-        }
-    entry["artefacts"] = [_digest(a) for a in sorted(artefacts, key=lambda a: a.path) if a.rule == rule.name]
-    return entry
 
 
 def _digest(artefact: Artefact) -> dict[str, str]:
@@ -134,8 +189,16 @@ def manifest_paths(dist: Path, rule: str) -> tuple[list[str], list[str]]:
 
 
 def write(built: Built, out: Path) -> None:
-    """Replace ``out`` by the build, whole or not at all."""
-    replace_folder(out, built.files, MANIFEST, GENERATOR)
+    """Replace ``out`` by the build, whole or not at all. What is already there as it should be stays."""
+    files = {**built.files, **({state.FILE: built.state} if built.state else {})}
+    if not (out.is_dir() and holds(out, files)):
+        replace_folder(out, files, MANIFEST, GENERATOR)
+
+
+def holds(out: Path, files: Mapping[str, bytes]) -> bool:
+    """Whether a folder has exactly these files."""
+    there = {path.relative_to(out).as_posix(): path for path in _files(out)}
+    return there.keys() == files.keys() and all(p.read_bytes() == files[name] for name, p in there.items())
 
 
 def replace_folder(out: Path, files: Mapping[str, bytes], mark: str, signature: str) -> None:
@@ -157,11 +220,7 @@ def replace_folder(out: Path, files: Mapping[str, bytes], mark: str, signature: 
         ) from error
     old = fresh.with_name(fresh.name + "-old")
     try:
-        for relative, content in sorted(files.items()):
-            target = fresh / relative
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
-            target.chmod(0o644)
+        _write_files(fresh, files)
         fresh.chmod(0o755)
         if out.exists():
             out.rename(old)
@@ -178,6 +237,20 @@ def replace_folder(out: Path, files: Mapping[str, bytes], mark: str, signature: 
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files with mode 644 below a new folder, with as few calls of the system as there can be."""
+    mask = os.umask(0o022)
+    try:
+        for parent in sorted({relative.rpartition("/")[0] for relative in files} - {""}):
+            (folder / parent).mkdir(parents=True, exist_ok=True)
+        for relative, content in sorted(files.items()):
+            target = os.open(f"{folder}/{relative}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            with open(target, "wb", buffering=0) as file:  # noqa: PTH123 - a descriptor has no path
+                file.write(content)
+    finally:
+        os.umask(mask)
 
 
 def _signed(path: Path, signature: str) -> bool:
@@ -200,7 +273,7 @@ def stale(built: Built, out: Path) -> list[Finding]:
     findings += [
         Finding(str(path), 1, "does not belong in dist/", todo)
         for path in _files(out)
-        if path.relative_to(out).as_posix() not in built.files
+        if path.relative_to(out).as_posix() not in (*built.files, state.FILE)
     ]
     return findings
 

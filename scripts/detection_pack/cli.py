@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from detection_pack import build
+from detection_pack import build, outcomes
 from detection_pack.events import Hit
 from detection_pack.findings import Finding, PackError
 from detection_pack.pack import PLATFORMS, load_pack
@@ -57,6 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--check", action="store_true", help="write nothing; exit 1 if dist/ is stale")
     command.add_argument("--rules", type=Path, metavar="DIR", help="build this folder of Sigma rules instead")
     command.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: dist/)")
+    command.add_argument("--platform", action="append", choices=PLATFORMS, help="with --rules: only this one")
+    command.add_argument(
+        "--jobs", type=_jobs, metavar="N", help="with --rules: processes (default: all cores)"
+    )
     command.add_argument("--keep-going", action="store_true", help="report refused rules and build the rest")
     command.add_argument("--package", type=Path, metavar="DIR", help="make a release there instead")
     command.set_defaults(run=_build)
@@ -75,6 +79,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _jobs(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= 256:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 256")
+    return int(text)
+
+
 def _build(arguments: argparse.Namespace) -> int:
     root = _root(arguments)
     if arguments.package is not None and (arguments.rules or arguments.out or arguments.check):
@@ -84,10 +94,22 @@ def _build(arguments: argparse.Namespace) -> int:
     if arguments.rules is not None and not arguments.rules.is_dir():
         raise _Unusable(str(arguments.rules), "is not a folder", "name the folder that holds the rules")
     out = arguments.out or root / "dist"
-    faults: list[Finding] | None = [] if arguments.keep_going else None
-    pack = load_pack(root, arguments.rules, faults)
-    built = build.make(pack, arguments.keep_going)
-    refused = [*(faults or ()), *built.refused]
+    if arguments.platform and arguments.rules is None:
+        raise _Unusable("--platform", "goes with --rules", "leave it out: the pack has all platforms")
+    faults: list[Finding] = []
+    if arguments.rules is not None:
+        built = build.make_folder(
+            root,
+            arguments.rules,
+            arguments.keep_going,
+            [p for p in PLATFORMS if p in (arguments.platform or PLATFORMS)],
+            arguments.jobs or outcomes.processors(),
+            None if arguments.check else out,
+        )
+    else:
+        pack = load_pack(root, findings=faults if arguments.keep_going else None)
+        built = build.make(pack, arguments.keep_going)
+    refused = [*faults, *built.refused]
     _report(refused)
     if arguments.check:
         findings = build.stale(built, out)
@@ -100,7 +122,7 @@ def _build(arguments: argparse.Namespace) -> int:
         print("\n".join(str(arguments.package / name) for name in names))
         return FINDINGS if refused else FINE
     _written(lambda: build.write(built, out))
-    print(f"{out}: {len(pack.rules) - len({f.path for f in built.refused})} rules, {len(built.files)} files")
+    print(f"{out}: {built.rules} rules, {len(built.files)} files")
     return FINDINGS if refused else FINE
 
 

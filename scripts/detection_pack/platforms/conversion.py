@@ -47,6 +47,21 @@ class Artefact:
     rule: str | None = None
 
 
+@dataclass(frozen=True)
+class Part:
+    """What one rule gives to dist/ on one platform.
+
+    ``artefacts`` are files of its own. ``shared`` is what the files of all rules take of it: JSON values, so
+    that a part can be kept for the next build. ``claims`` are identifiers that it alone may have there.
+    """
+
+    rule: str
+    tier: str
+    artefacts: tuple[Artefact, ...]
+    shared: Mapping[str, Any]
+    claims: tuple[str, ...] = ()
+
+
 def convert(rule: Rule, pipeline: Pipeline, backend_class: type[Any], **options: Any) -> Converted:
     """Convert one rule file. Raises `PackError` with the line in the rule that is to blame.
 
@@ -65,10 +80,11 @@ def convert(rule: Rule, pipeline: Pipeline, backend_class: type[Any], **options:
         sigma_rule.fields = list(wanted)
         for detection in sigma_rule.detection.detections.values():
             mark_substrings(detection, everything=rule.main.data.get("whole_terms") is False)
-    backend = backend_class(processing_pipeline=pipeline.processing(), **options)
+    backend = backend_class(**options)
+    # No backend of the pack has a pipeline of its own, so there is nothing to add this one to.
+    backend.last_processing_pipeline = pipeline.processing()
     try:
         collection.resolve_rule_references()
-        backend.init_processing_pipeline(None)
         queries: list[str] = []
         state: dict[str, Any] = {}
         for sigma_rule in plain:

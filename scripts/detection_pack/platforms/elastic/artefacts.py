@@ -3,42 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from detection_pack.findings import Finding, PackError
-from detection_pack.pack import Pack, Rule
-from detection_pack.platforms.conversion import Artefact
+from detection_pack.pack import Pipeline, Rule
+from detection_pack.platforms.conversion import Artefact, Part
 from detection_pack.platforms.elastic import rules
 from detection_pack.platforms.elastic.backend import ElasticQuery, queries
 
-FOLDER = "elastic/queries"
+PLATFORM = "elastic"
+FOLDER = f"{PLATFORM}/queries"
 
 
-def artefacts(pack: Pack, skipped: list[Finding] | None = None) -> list[Artefact]:
-    """``<name>.lucene`` for each rule, ``.esql`` and ``.threshold.json`` for correlations, and for each
-    ``.view.json``: the indices that the query reads and the fields that its alert shows. All of them are
-    in ``rules.ndjson``.
+def part(rule: Rule, pipelines: Mapping[str, Pipeline], version: str) -> Part:
+    """``<name>.lucene``, ``.esql`` and ``.threshold.json`` for correlations, and ``.view.json``: the indices
+    that the query reads and the fields that its alert shows. All of them are in the rules that Kibana
+    imports. Raises `PackError`."""
+    query = queries(rule, pipelines[PLATFORM])
+    imported = rules.rules_of(rule, query, version)
+    return Part(
+        rule.name,
+        rule.tier,
+        tuple(_of_rule(rule, query)),
+        {"rules": [rules.line(one) for one in imported]},
+        tuple(one["rule_id"] for one in imported),
+    )
 
-    With ``skipped`` a refused rule is reported there and left out; without, it is raised.
-    """
-    written: list[Artefact] = []
-    imported: list[Mapping[str, Any]] = []
-    taken: dict[str, str] = {}
-    for rule in pack.rules:
-        try:
-            query = queries(rule, pack.pipelines["elastic"])
-            made = rules.rules_of(pack, rule, query)
-            rules.distinct(made, rule, taken)
-            written += _of_rule(rule, query)
-            imported += made
-        except PackError as error:
-            if skipped is None:
-                raise
-            skipped.extend(error.findings)
-    if imported:
-        written.append(Artefact(rules.PATH, rules.ndjson(imported)))
-    return written
+
+def assembled(parts: Sequence[Part], version: str) -> list[Artefact]:
+    """``rules.ndjson``, for Kibana's import."""
+    imported = [line for one in parts for line in one.shared["rules"]]
+    return [Artefact(rules.PATH, rules.ndjson(imported))] if imported else []
 
 
 def _of_rule(rule: Rule, query: ElasticQuery) -> list[Artefact]:

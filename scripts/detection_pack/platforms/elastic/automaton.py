@@ -10,6 +10,8 @@ letters became 21,195 over bytes. That second step is bounded from above.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from detection_pack.platforms.elastic.regex_tree import Alt, Chars, Node, Ranges, Repeat, Seq
 
 #: Larger expressions are refused before they are expanded (``(a{1000}){1000}``).
@@ -72,47 +74,73 @@ class _Nfa:
             self.free[end].append(last)
         return last
 
-    def closure(self, states: frozenset[int]) -> frozenset[int]:
-        seen, stack = set(states), list(states)
-        while stack:
-            for target in self.free[stack.pop()]:
-                if target not in seen:
-                    seen.add(target)
-                    stack.append(target)
-        return frozenset(seen)
+    def closures(self) -> list[int]:
+        """The states that each state reaches without reading, itself among them, as a set of bits."""
+        found = []
+        for start in range(len(self.free)):
+            seen, stack = {start}, [start]
+            while stack:
+                for target in self.free[stack.pop()]:
+                    if target not in seen:
+                        seen.add(target)
+                        stack.append(target)
+            found.append(sum(1 << state for state in seen))
+        return found
 
 
 def dfa_size(node: Node, max_states: int, max_work: int) -> tuple[int, int] | None:
-    """``(states over bytes, work)`` of the determinised expression; None beyond either limit."""
+    """``(states over bytes, work)`` of the determinised expression; None beyond either limit.
+
+    A subset of the automaton's states is known by the edges that led into it, since each edge has an end of
+    its own. Sets are the bits of integers: most of this runs in the machine's own arithmetic.
+    """
     nfa = _Nfa()
     try:
         start = nfa.state()
         nfa.add(node, start)
     except (_Overflow, RecursionError):
         return None
-    symbols, spans = _symbols(nfa)
-    first = nfa.closure(frozenset([start]))
+    closures = nfa.closures()
+    edges = [(given, target) for found in nfa.edges for given, target in found]
+    leaving, number = [], 0
+    for found in nfa.edges:
+        leaving.append(sum(1 << n for n in range(number, number + len(found))))
+        number += len(found)
+    reached = [closures[target] for _, target in edges] + [closures[start]]
+    follows = [sum(leaving[state] for state in _bits(closure)) for closure in reached]
+    symbols, spans = _symbols(edges)
+    between_of: dict[int, int] = {}
+    first = 1 << len(edges)  # no edge leads to the start
     seen, stack, work, between = {first}, [first], 0, 0
     while stack:
-        subset = stack.pop()
-        work += len(subset)
+        held = following = 0
+        for edge in _bits(stack.pop()):
+            held |= reached[edge]
+            following |= follows[edge]
+        work += held.bit_count()
+        arrivals: dict[int, int] = {}
+        for symbol, takers in enumerate(symbols):
+            if arrival := following & takers:
+                arrivals[arrival] = arrivals.get(arrival, 0) | 1 << symbol
+        for arrival, read in arrivals.items():
+            if read not in between_of:
+                joined = _joined([span for symbol in _bits(read) for span in spans[symbol]])
+                between_of[read] = sum(_between(low, high) for low, high in joined)
+            between += between_of[read]
+            if arrival not in seen:
+                seen.add(arrival)
+                stack.append(arrival)
         if len(seen) + between > max_states or work > max_work:
             return None
-        targets: dict[int, set[int]] = {}
-        for state in subset:
-            for given, target in nfa.edges[state]:
-                for symbol in symbols[given]:
-                    targets.setdefault(symbol, set()).add(target)
-        arrivals: dict[frozenset[int], list[tuple[int, int]]] = {}
-        for symbol, raw in targets.items():
-            arrivals.setdefault(frozenset(raw), []).extend(spans[symbol])
-        for arrival, reached in arrivals.items():
-            between += sum(_between(low, high) for low, high in _joined(reached))
-            following = nfa.closure(arrival)
-            if following not in seen:
-                seen.add(following)
-                stack.append(following)
     return len(seen) + between, work
+
+
+def _bits(number: int) -> Iterator[int]:
+    """The places of the bits that are set."""
+    while number:
+        low = number & -number
+        yield low.bit_length() - 1
+        number ^= low
 
 
 def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -139,23 +167,21 @@ def _between(low: int, high: int) -> int:
     return total
 
 
-def _symbols(nfa: _Nfa) -> tuple[dict[Ranges, tuple[int, ...]], dict[int, list[tuple[int, int]]]]:
-    """The alphabet cut into classes that no edge tells apart: an edge's ranges to its classes, and the
-    characters of each class."""
-    used = sorted({given for edges in nfa.edges for given, _ in edges})
-    cuts = sorted({c for given in used for low, high in given for c in (low, high + 1)})
-    signatures: dict[tuple[int, ...], int] = {}
-    members: dict[Ranges, set[int]] = {given: set() for given in used}
+def _symbols(edges: Sequence[tuple[Ranges, int]]) -> tuple[list[int], list[list[tuple[int, int]]]]:
+    """The alphabet cut into classes that no edge tells apart: for each, the edges that take it as a set of
+    bits, and its characters."""
+    takers: dict[Ranges, int] = {}
+    for number, (given, _) in enumerate(edges):
+        takers[given] = takers.get(given, 0) | 1 << number
+    cuts = sorted({c for given in takers for low, high in given for c in (low, high + 1)})
     position = {cut: index for index, cut in enumerate(cuts)}
-    holders: list[list[int]] = [[] for _ in cuts]
-    for number, given in enumerate(used):
+    holders = [0] * len(cuts)
+    for given, taking in takers.items():
         for low, high in given:
             for index in range(position[low], position[high + 1]):
-                holders[index].append(number)
+                holders[index] |= taking
     spans: dict[int, list[tuple[int, int]]] = {}
     for index, held in enumerate(holders[:-1]):
-        symbol = signatures.setdefault(tuple(held), len(signatures))
-        spans.setdefault(symbol, []).append((cuts[index], cuts[index + 1] - 1))
-        for number in held:
-            members[used[number]].add(symbol)
-    return {given: tuple(found) for given, found in members.items()}, spans
+        if held:
+            spans.setdefault(held, []).append((cuts[index], cuts[index + 1] - 1))
+    return list(spans), list(spans.values())

@@ -53,13 +53,15 @@ _EVERYTHING = "*:*"
 @dataclass(frozen=True)
 class ElasticQuery:
     """A rule on Elastic. ``lucene`` is None where only ES|QL can say the correlation; ``threshold`` and
-    ``esql`` are None for a plain rule. ``fields``: canonical to platform names of what the alert shows."""
+    ``esql`` are None for a plain rule. ``fields``: canonical to platform names of what the alert shows.
+    ``state``: the pipeline's, for the log source."""
 
     lucene: str | None
     threshold: Mapping[str, Any] | None
     esql: str | None
     index: tuple[str, ...]
     fields: Mapping[str, str]
+    state: Mapping[str, Any]
 
 
 class ElasticBackend(LuceneBackend):
@@ -180,7 +182,7 @@ def queries(rule: Rule, pipeline: Pipeline) -> ElasticQuery:
     """A rule file on Elastic. Raises `PackError` where neither Lucene nor ES|QL can say it."""
     if rule.correlation is None:
         plain = convert(rule, pipeline, ElasticBackend)
-        return ElasticQuery(plain.queries[0], None, None, _index(plain.state), plain.fields)
+        return ElasticQuery(plain.queries[0], None, None, _index(plain.state), plain.fields, plain.state)
     exact = convert(rule, pipeline, EsqlBackend, source=rule)
     threshold = parameters(rule.correlation, exact.fields, exact.state)
     lucene = None
@@ -189,7 +191,7 @@ def queries(rule: Rule, pipeline: Pipeline) -> ElasticQuery:
             lucene = convert(rule, pipeline, ThresholdBackend).queries[0]
         except PackError:
             threshold = None  # the exact ES|QL stands alone
-    return ElasticQuery(lucene, threshold, exact.queries[0], _index(exact.state), exact.fields)
+    return ElasticQuery(lucene, threshold, exact.queries[0], _index(exact.state), exact.fields, exact.state)
 
 
 def _index(state: Mapping[str, Any]) -> tuple[str, ...]:

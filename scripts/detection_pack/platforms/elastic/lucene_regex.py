@@ -8,6 +8,7 @@ operators beside the usual ones, so every character that is not a letter or digi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import TypeVar
 
 from detection_pack.platforms.elastic.automaton import dfa_size
@@ -74,6 +75,7 @@ WORD = class_ranges("a-zA-Z0-9À-ÖØ-öø-ʯΈ-ϵЀ-ҁҊ-ԯぁ-ゖァ-ヺ一-�
 BOUNDARY = Chars(complement(WORD))
 
 
+@cache
 def fold(char: str) -> Ranges:
     """``char`` and its lower- and upper-case forms of one character (``ß`` has no such upper case)."""
     variants = {char, char.lower(), char.upper()}
@@ -110,6 +112,7 @@ def _times(low: int, high: int | None) -> str:
     return f"{{{low}}}" if low == high else f"{{{low},{'' if high is None else high}}}"
 
 
+@cache
 def _chars(given: Ranges) -> str:
     if given == ANY.ranges:
         return "."
@@ -150,12 +153,24 @@ def fits(node: Node) -> bool:
 
 
 def pack(values: Sequence[T], build: Callable[[Sequence[T]], Node]) -> list[Node]:
-    """``values`` in as few expressions as the limits allow, in order. Raises `TooLarge`."""
+    """``values`` in as few expressions as the limits allow, in order. Raises `TooLarge`.
+
+    An expression of several values is no longer than those of each with a ``|`` between them, so it is
+    written only to see whether values fit whose sum does not.
+    """
     packed: list[list[T]] = [[]]
+    length = 0
     for value in values:
-        if packed[-1] and utf16_length(render(build([*packed[-1], value]))) > MAX_LENGTH:
-            packed.append([])
+        own = utf16_length(render(build([value]))) + 1
+        if packed[-1] and length + own > MAX_LENGTH:
+            together = utf16_length(render(build([*packed[-1], value])))
+            if together > MAX_LENGTH:
+                packed.append([])
+                length = 0
+            else:
+                length, own = together, 0
         packed[-1].append(value)
+        length += own
     return [node for group in packed if group for node in _halved(group, build)]
 
 

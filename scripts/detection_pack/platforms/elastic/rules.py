@@ -16,11 +16,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sigma.rule import SigmaRule
-
 from detection_pack.attack import Tactic, Technique, tactics, tactics_of, techniques, techniques_of
-from detection_pack.findings import PackError
-from detection_pack.pack import Pack, Rule
+from detection_pack.pack import Rule
 from detection_pack.platforms.elastic.backend import ElasticQuery
 from detection_pack.platforms.elastic.esql_text import WINDOW, name
 from detection_pack.platforms.elastic.schedule import Schedule, schedule
@@ -62,12 +59,9 @@ class _Source:
     version: int
 
 
-def rules_of(pack: Pack, rule: Rule, query: ElasticQuery) -> list[dict[str, Any]]:
+def rules_of(rule: Rule, query: ElasticQuery, version: str) -> list[dict[str, Any]]:
     """The Kibana rules of one Sigma file. Raises `PackError` for an unknown ATT&CK technique."""
-    pipeline = pack.pipelines["elastic"].processing()
-    # Its own conversion has succeeded: the pipeline is applied again for its state alone.
-    pipeline.apply(next(r for r in rule.sigma().rules if isinstance(r, SigmaRule)))
-    source = _Source(rule, query, dict(pipeline.state), _version(pack.version))
+    source = _Source(rule, query, query.state, _version(version))
     if query.esql is None:
         assert query.lucene is not None
         return [_rule(source, "query", {"query": query.lucene, "language": "lucene", **_searched(query)})]
@@ -78,11 +72,16 @@ def rules_of(pack: Pack, rule: Rule, query: ElasticQuery) -> list[dict[str, Any]
     return made
 
 
-def ndjson(rules: Sequence[Mapping[str, Any]]) -> bytes:
-    """What Kibana's import reads: a rule a line, then the summary of an export."""
+def line(rule: Mapping[str, Any]) -> str:
+    """A rule as one line of JSON."""
+    return json.dumps(rule, ensure_ascii=False) + "\n"
+
+
+def ndjson(lines: Sequence[str]) -> bytes:
+    """What Kibana's import reads: a rule a line (`line`), then the summary of an export."""
     summary = {
-        "exported_count": len(rules),
-        "exported_rules_count": len(rules),
+        "exported_count": len(lines),
+        "exported_rules_count": len(lines),
         "missing_rules": [],
         "missing_rules_count": 0,
         "exported_exception_list_count": 0,
@@ -97,15 +96,7 @@ def ndjson(rules: Sequence[Mapping[str, Any]]) -> bytes:
         "excluded_action_connection_count": 0,
         "excluded_action_connections": [],
     }
-    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in (*rules, summary)).encode()
-
-
-def distinct(rules: Sequence[Mapping[str, Any]], rule: Rule, taken: dict[str, str]) -> None:
-    """Note the ids of a rule's Kibana rules. Raises `PackError` where another rule has one of them."""
-    for made in rules:
-        if (other := taken.setdefault(made["rule_id"], rule.name)) != rule.name:
-            what = f'the id is that of the rule "{other}" too'
-            raise PackError.at(rule.path, rule.main.line("id"), what, "give each rule an id of its own")
+    return "".join([*lines, line(summary)]).encode()
 
 
 def _rule(source: _Source, kind: str, own: Mapping[str, Any]) -> dict[str, Any]:

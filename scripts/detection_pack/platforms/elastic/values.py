@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from sigma.types import SigmaCasedString, SigmaString, SpecialChars
 
@@ -17,11 +18,10 @@ def text_of(value: SigmaString) -> str | None:
     return "".join(map(str, value.s)) if all(isinstance(part, str) for part in value.s) else None
 
 
-def wildcard_node(value: SigmaString) -> Node:
-    """A value with its wildcards; letter case does not count unless the value is ``|cased``."""
-    cased = isinstance(value, SigmaCasedString)
+def wildcard_node(parts: Sequence[Any], cased: bool) -> Node:
+    """The parts of a value with its wildcards; letter case does not count unless the value is ``|cased``."""
     items: list[Node] = []
-    for part in value.s:
+    for part in parts:
         if part == SpecialChars.WILDCARD_MULTI:
             items.append(ANYTHING)
         elif part == SpecialChars.WILDCARD_SINGLE:
@@ -52,14 +52,38 @@ def expressions(field: str, values: Sequence[SigmaString], whole_terms: bool) ->
             simple.append(value)
     try:
         found = pack(terms, _terms_node)
-        found += pack(simple, lambda group: Alt(tuple(wildcard_node(v) for v in group)))
-        return found + [node for value in alone for node in pack([value], lambda v: wildcard_node(v[0]))]
+        found += pack(simple, _ends_node)
+        return found + [node for value in alone for node in pack([value], _wildcards_node)]
     except TooLarge as error:
         longest = max(values, key=lambda v: len(str(v)))
         raise RefusedValue(
             f'a value of "{field}" is too long or has too many wildcards for an Elasticsearch expression',
             str(longest),
         ) from error
+
+
+def _wildcards_node(values: Sequence[SigmaString]) -> Node:
+    return Alt(tuple(wildcard_node(value.s, isinstance(value, SigmaCasedString)) for value in values))
+
+
+def _ends_node(values: Sequence[SigmaString]) -> Node:
+    """Values with wildcards at their ends alone, those with the same ends under one pair of them.
+
+    ``.*(a|b).*`` has as many states as a and b have letters; ``.*a.*|.*b.*`` has some for each combination of
+    what was found, so that they double with every value.
+    """
+    many = SpecialChars.WILDCARD_MULTI
+    groups: dict[tuple[bool, bool], list[Node]] = {}
+    for value in values:
+        parts = list(value.s)
+        ends = (parts[0] == many, len(parts) > 1 and parts[-1] == many)
+        inner = parts[ends[0] : len(parts) - ends[1]]
+        groups.setdefault(ends, []).append(wildcard_node(inner, isinstance(value, SigmaCasedString)))
+    branches: list[Node] = []
+    for (left, right), nodes in groups.items():
+        inside = nodes[0] if len(nodes) == 1 else Alt(tuple(nodes))
+        branches.append(Seq((*((ANYTHING,) if left else ()), inside, *((ANYTHING,) if right else ()))))
+    return branches[0] if len(branches) == 1 else Alt(tuple(branches))
 
 
 def _terms_node(terms: Sequence[WholeTerm]) -> Node:

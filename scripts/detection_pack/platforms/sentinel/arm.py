@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,13 +17,13 @@ API_VERSION = "2025-07-01-preview"
 RULES_A_FILE = 50
 
 
-def templates(rules: Sequence[ScheduledRule], version: str) -> list[str]:
-    """The templates that hold these rules: one, or one for each 50 rules."""
-    starts = range(0, len(rules), RULES_A_FILE)
-    return [_template(rules[start : start + RULES_A_FILE], version) for start in starts]
+def templates(resources: Sequence[str], version: str) -> list[str]:
+    """The templates that hold these resources (`resource`): one, or one for each 50."""
+    starts = range(0, len(resources), RULES_A_FILE)
+    return [_template(resources[start : start + RULES_A_FILE], version) for start in starts]
 
 
-def _template(rules: Sequence[ScheduledRule], version: str) -> str:
+def _template(resources: Sequence[str], version: str) -> str:
     document = {
         "$schema": SCHEMA,
         "contentVersion": f"{version}.0",
@@ -32,18 +33,22 @@ def _template(rules: Sequence[ScheduledRule], version: str) -> str:
                 "metadata": {"description": "The Log Analytics workspace that Microsoft Sentinel runs on"},
             }
         },
-        "resources": [_resource(rule) for rule in rules],
+        "resources": [],
     }
-    return json.dumps(document, indent=2) + "\n"
+    # The list is the document's last value; its members were written when their rules were converted.
+    head, _, tail = json.dumps(document, indent=2).rpartition("[]")
+    members = textwrap.indent(",\n".join(resources), "    ")
+    return f"{head}[\n{members}\n  ]{tail}\n"
 
 
-def _resource(rule: ScheduledRule) -> dict[str, Any]:
+def resource(rule: ScheduledRule) -> str:
+    """One analytics rule as a resource of a template, as JSON text."""
     # Both expressions are those of the portal's own Export. rule.id is a UUID: it cannot end their strings.
     namespace = (
         "resourceId('Microsoft.OperationalInsights/workspaces/providers', "
         "parameters('workspace'), 'Microsoft.SecurityInsights')"
     )
-    return {
+    document = {
         "id": f"[concat({namespace},'/alertRules/{rule.id}')]",
         "name": f"[concat(parameters('workspace'),'/Microsoft.SecurityInsights/{rule.id}')]",
         "type": "Microsoft.OperationalInsights/workspaces/providers/alertRules",
@@ -51,6 +56,7 @@ def _resource(rule: ScheduledRule) -> dict[str, Any]:
         "kind": "Scheduled",
         "properties": escaped(_properties(rule)),
     }
+    return json.dumps(document, indent=2)
 
 
 def _properties(rule: ScheduledRule) -> dict[str, Any]:

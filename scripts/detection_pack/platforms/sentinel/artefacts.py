@@ -2,58 +2,56 @@
 
 from __future__ import annotations
 
-from detection_pack.findings import Finding, PackError
-from detection_pack.pack import Pack, load_pipeline
-from detection_pack.platforms.conversion import Artefact
-from detection_pack.platforms.sentinel.analytics import ScheduledRule, analytics_yaml, scheduled_rule
-from detection_pack.platforms.sentinel.arm import templates
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from detection_pack.pack import Pipeline, Rule
+from detection_pack.platforms.conversion import Artefact, Part
+from detection_pack.platforms.sentinel.analytics import analytics_yaml, scheduled_rule
+from detection_pack.platforms.sentinel.arm import resource, templates
+from detection_pack.platforms.sentinel.backend import SentinelBackend
 from detection_pack.platforms.sentinel.defender import defender_query
 from detection_pack.platforms.sentinel.literals import kql_comment
-from detection_pack.platforms.sentinel.query import LOOKBACK, SentinelQuery, query_of
+from detection_pack.platforms.sentinel.query import LOOKBACK, SentinelQuery, conversion_of, query_from
 
 PLATFORM = "sentinel"
 DEFENDER = "defender"
 UNION = f"{PLATFORM}/remote_email_collection.kql"
 
 
-def artefacts(pack: Pack, skipped: list[Finding] | None = None) -> list[Artefact]:
-    """``queries/<name>.kql`` for every rule, the union of the core tier, and what the portals import:
-    ``analytics/<name>.yaml``, ``azuredeploy.json`` and Defender XDR's ``<name>.kql``.
+def part(rule: Rule, pipelines: Mapping[str, Pipeline], version: str) -> Part:
+    """``queries/<name>.kql`` and, but for hunting, what the portals import: ``analytics/<name>.yaml``,
+    Defender XDR's ``<name>.kql`` and the rule's resource of the ARM template. Raises `PackError`."""
+    converted, knobs = conversion_of(rule, pipelines[PLATFORM], SentinelBackend)
+    query = query_from(rule, converted, knobs)
+    files = [Artefact(f"{PLATFORM}/queries/{rule.name}.kql", query.text().encode(), rule.name)]
+    shared: dict[str, Any] = {"query": dataclasses.asdict(query)}
+    claims: tuple[str, ...] = ()
+    if rule.tier != "hunting":
+        alerting = scheduled_rule(rule, pipelines[PLATFORM], version, converted)
+        detection = defender_query(rule, pipelines[DEFENDER])
+        files += [
+            Artefact(f"{PLATFORM}/analytics/{rule.name}.yaml", analytics_yaml(alerting).encode(), rule.name),
+            Artefact(f"{DEFENDER}/{rule.name}.kql", detection.encode(), rule.name),
+        ]
+        shared["resource"] = resource(alerting)
+        claims = (alerting.id,)
+    return Part(rule.name, rule.tier, tuple(files), shared, claims)
 
-    With ``skipped`` a refused rule is reported there and left out; without, it is raised.
-    """
-    hunting_schema = load_pipeline(DEFENDER, pack.root / "pipelines" / f"{DEFENDER}.yml")
-    queries: dict[str, SentinelQuery] = {}
-    scheduled: list[ScheduledRule] = []
-    made: list[Artefact] = []
-    for rule in pack.rules:
-        try:
-            query = query_of(rule, pack.pipelines[PLATFORM])
-            own = [Artefact(f"{PLATFORM}/queries/{rule.name}.kql", query.text().encode(), rule.name)]
-            if rule.tier != "hunting":
-                alerting = scheduled_rule(rule, pack.pipelines[PLATFORM], pack.version)
-                detection = defender_query(rule, hunting_schema)
-                own += [
-                    Artefact(
-                        f"{PLATFORM}/analytics/{rule.name}.yaml", analytics_yaml(alerting).encode(), rule.name
-                    ),
-                    Artefact(f"{DEFENDER}/{rule.name}.kql", detection.encode(), rule.name),
-                ]
-                scheduled.append(alerting)
-            queries[rule.name] = query
-            made += own
-        except PackError as error:
-            if skipped is None:
-                raise
-            skipped.extend(error.findings)
-    for number, template in enumerate(templates(scheduled, pack.version), start=1):
+
+def assembled(parts: Sequence[Part], version: str) -> list[Artefact]:
+    """The files of all rules: ``azuredeploy.json`` and the union of the core tier."""
+    made = []
+    resources = [one.shared["resource"] for one in parts if "resource" in one.shared]
+    for number, template in enumerate(templates(resources, version), start=1):
         suffix = f"-{number}" if number > 1 else ""
         made.append(Artefact(f"{PLATFORM}/azuredeploy{suffix}.json", template.encode()))
-    core = [queries[rule.name] for rule in pack.rules if rule.tier == "core" and rule.name in queries]
+    core = [SentinelQuery(**one.shared["query"]) for one in parts if one.tier == "core"]
     return [*made, Artefact(UNION, union(core).encode())] if core else made
 
 
-def union(queries: list[SentinelQuery]) -> str:
+def union(queries: Sequence[SentinelQuery]) -> str:
     """All rules in one query, newest first, with one look-back for all and each rule's own knobs."""
     lookbacks = list(dict.fromkeys(query.lookback for query in queries))
     shared = len(lookbacks) == 1

@@ -25,7 +25,7 @@ class SentinelQuery:
     title: str
     rule_id: str
     lookback: str
-    knobs: tuple[str, ...]
+    knobs: Sequence[str]
     body: str
     table: str
 
@@ -46,7 +46,11 @@ def pascal(name: str) -> str:
 
 def query_of(rule: Rule, pipeline: Pipeline) -> SentinelQuery:
     """Convert one rule. Raises `PackError`."""
-    converted, knobs = conversion_of(rule, pipeline, SentinelBackend)
+    return query_from(rule, *conversion_of(rule, pipeline, SentinelBackend))
+
+
+def query_from(rule: Rule, converted: Converted, knobs: tuple[str, ...]) -> SentinelQuery:
+    """The query of a conversion by `SentinelBackend`."""
     body = "\n".join([converted.queries[0], *alert_view(rule, converted)])
     table = str(converted.state.get("query_table", ""))
     return SentinelQuery(rule.name, rule.title, rule.id, rule.lookback, knobs, body, table)

@@ -81,8 +81,22 @@ def _seconds(lookback: str) -> int:
     return int(lookback[:-1]) * {"d": 86400, "h": 3600, "m": 60}[lookback[-1]]
 
 
+def scheduled(query: str) -> str:
+    """A plain rule's query as the scheduler runs it."""
+    times = [
+        f"| where TimeGenerated > ago({LOOKBACK})",
+        "| where ingestion_time() > ago(QueryFrequency + SettleTime) and ingestion_time() <= ago(SettleTime)",
+    ]
+    return _with_times(query, times)
+
+
+def _with_times(query: str, times: list[str]) -> str:
+    table, _plain_time_range, *conditions = query.split("\n")
+    return "\n".join([table, *times, *conditions])
+
+
 class AnalyticsBackend(SentinelBackend):
-    """KQL for the scheduler: see "Late events" above."""
+    """KQL of a correlation for the scheduler: see "A correlation" above."""
 
     _search_text = ""
 
@@ -90,20 +104,12 @@ class AnalyticsBackend(SentinelBackend):
         text = super().finish_query(rule, query, state)
         if not isinstance(rule, SigmaRule):
             return text
-        table, _plain_time_range, *conditions = str(text).split("\n")
-        if self.knobs:
-            times = [
-                f"| where TimeGenerated >= bin(ago({LOOKBACK}), {self.knobs}Window)",
-                "| extend IngestedAt = ingestion_time()",
-                "| where IngestedAt <= ago(SettleTime)",
-            ]
-        else:
-            times = [
-                f"| where TimeGenerated > ago({LOOKBACK})",
-                "| where ingestion_time() > ago(QueryFrequency + SettleTime)"
-                " and ingestion_time() <= ago(SettleTime)",
-            ]
-        return "\n".join([table, *times, *conditions])
+        times = [
+            f"| where TimeGenerated >= bin(ago({LOOKBACK}), {self.knobs}Window)",
+            "| extend IngestedAt = ingestion_time()",
+            "| where IngestedAt <= ago(SettleTime)",
+        ]
+        return _with_times(str(text), times)
 
     def _search(self, rule: SigmaCorrelationRule, base: list[SigmaRule], correlation_type: str) -> str:
         self._search_text = super()._search(rule, base, correlation_type)

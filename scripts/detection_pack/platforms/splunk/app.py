@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from detection_pack.pack import Pack, Rule
+from detection_pack.pack import Rule
 from detection_pack.platforms.splunk.archive import tgz
-from detection_pack.platforms.splunk.conf import Stanzas, conf_text, one_line
-from detection_pack.platforms.splunk.query import EXCLUSIONS, SplunkQuery
+from detection_pack.platforms.splunk.conf import Stanzas, conf_text, joined, one_line
+from detection_pack.platforms.splunk.query import SplunkQuery
 
 APP = "remote_email_collection"
 LABEL = "Remote Email Collection"
@@ -48,30 +49,51 @@ HOSTS = frozenset({"Computer"})
 LICENSE = ("Detection Rule License 1.1", "https://github.com/SigmaHQ/Detection-Rule-License")
 
 
-def app_archive(pack: Pack, made: Mapping[str, SplunkQuery], macros: Stanzas) -> bytes:
-    """The app as a .tgz; ``made`` holds the searches of the pack's rules, ``macros`` what they call."""
-    return tgz({f"{APP}/{path}": text.encode() for path, text in app_files(pack, made, macros).items()})
+@dataclass(frozen=True)
+class Credit:
+    """Who wrote a rule: what the app says of it, and what its licence asks for."""
+
+    name: str
+    title: str
+    id: str
+    author: str
+
+    def line(self) -> str:
+        return f"- {self.name}: {self.title} ({self.id}), by {self.author or 'unknown'}"
 
 
-def app_files(pack: Pack, made: Mapping[str, SplunkQuery], macros: Stanzas) -> dict[str, str]:
-    """The files of the app by path."""
-    rules = [rule for rule in pack.rules if rule.name in made]
-    exclusion = {
-        EXCLUSIONS: {**macros[EXCLUSIONS], "definition": EXCLUSION},
-    }
+def credit(rule: Rule) -> Credit:
+    return Credit(rule.name, one_line(rule.title), rule.id, one_line(rule.main.data.get("author") or ""))
+
+
+def app_archive(version: str, credits: Sequence[Credit], macros: str, searches: Sequence[str]) -> bytes:
+    """The app as a .tgz; see `app_files`."""
+    files = app_files(version, credits, macros, searches)
+    return tgz({f"{APP}/{path}": text.encode() for path, text in files.items()})
+
+
+def app_files(
+    version: str, credits: Sequence[Credit], macros: str, searches: Sequence[str]
+) -> dict[str, str]:
+    """The files of the app by path. ``macros`` is its macros.conf, ``searches`` each rule's stanzas."""
+    authors = [name for name in dict.fromkeys(one.author for one in credits) if name] or ["unknown"]
     return {
-        "README.md": _readme(pack.version, rules),
-        "app.manifest": json.dumps(_manifest(pack.version, _authors(rules)), indent=2, ensure_ascii=False)
-        + "\n",
-        "default/app.conf": conf_text(_app_conf(pack.version, _authors(rules))),
-        "default/macros.conf": conf_text(macros | exclusion),
-        "default/savedsearches.conf": conf_text(saved_searches(rules, made)),
+        "README.md": _readme(version, credits),
+        "app.manifest": json.dumps(_manifest(version, authors), indent=2, ensure_ascii=False) + "\n",
+        "default/app.conf": conf_text(_app_conf(version, authors)),
+        "default/macros.conf": macros,
+        "default/savedsearches.conf": joined(searches),
         "default/transforms.conf": conf_text(
             {ALLOWLIST: {"filename": f"{ALLOWLIST}.csv", "case_sensitive_match": "false", "max_matches": "1"}}
         ),
         f"lookups/{ALLOWLIST}.csv": ALLOWLIST_HEADER,
         "metadata/default.meta": _META,
     }
+
+
+def exclusion(about: str) -> dict[str, str]:
+    """The macro of exclusions as the app has it, where its allow-list can be read."""
+    return {"definition": EXCLUSION, "description": about, "iseval": "0"}
 
 
 # Macros stay inside the app: a site may have its own o365_management_activity. Enterprise Security lists the
@@ -91,21 +113,19 @@ export = system
 """
 
 
-def saved_searches(rules: Sequence[Rule], made: Mapping[str, SplunkQuery]) -> Stanzas:
+def saved_searches(rule: Rule, query: SplunkQuery) -> Stanzas:
     """A stanza a search, named as its file in queries/."""
     stanzas: Stanzas = {}
-    for rule in rules:
-        query = made[rule.name]
-        for form, text in zip(FORMS, (query.text, query.data_set_text, query.raw_text), strict=True):
-            if text is not None:
-                stanzas[rule.name + form] = saved_search(rule, rule.name + form, text)
+    for form, text in zip(FORMS, (query.text, query.data_set_text, query.raw_text), strict=True):
+        if text is not None:
+            stanzas[rule.name + form] = saved_search(rule, rule.name + form, text)
     return stanzas
 
 
-def check_saved_searches(rule: Rule, query: SplunkQuery) -> None:
-    """Raises `PackError` for a rule that savedsearches.conf cannot hold."""
+def saved_searches_text(rule: Rule, query: SplunkQuery) -> str:
+    """The rule's stanzas. Raises `PackError` for a rule that savedsearches.conf cannot hold."""
     try:
-        conf_text(saved_searches([rule], {rule.name: query}))
+        return conf_text(saved_searches(rule, query))
     except ValueError as error:
         raise rule.refused(error, "name") from error
 
@@ -196,11 +216,6 @@ def _json(value: Any) -> str:
     return json.dumps(value).replace("$", "\\u0024")
 
 
-def _authors(rules: Sequence[Rule]) -> list[str]:
-    named = dict.fromkeys(one_line(rule.main.data.get("author") or "") for rule in rules)
-    return [name for name in named if name] or ["unknown"]
-
-
 def _app_conf(version: str, authors: Sequence[str]) -> Stanzas:
     return {
         "install": {"is_configured": "0", "build": "1"},
@@ -241,7 +256,7 @@ def _manifest(version: str, authors: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _readme(version: str, rules: Sequence[Rule]) -> str:
+def _readme(version: str, credits: Sequence[Credit]) -> str:
     lines = [
         f"# {LABEL} {version}",
         "",
@@ -255,8 +270,6 @@ def _readme(version: str, rules: Sequence[Rule]) -> str:
         "",
         f"Rules under the {LICENSE[0]}, {LICENSE[1]}:",
         "",
+        *(one.line() for one in credits),
     ]
-    for rule in rules:
-        author = one_line(rule.main.data.get("author") or "unknown")
-        lines.append(f"- {rule.name}: {one_line(rule.title)} ({rule.id}), by {author}")
     return "\n".join(lines) + "\n"

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 
-from detection_pack.findings import Finding, PackError
-from detection_pack.pack import Pack
-from detection_pack.platforms.conversion import Artefact
-from detection_pack.platforms.splunk.app import APP, app_archive, check_saved_searches
-from detection_pack.platforms.splunk.conf import Stanzas, conf_text
+from detection_pack.pack import Pipeline, Rule
+from detection_pack.platforms.conversion import Artefact, Part
+from detection_pack.platforms.splunk.app import (
+    APP,
+    ON_DATA_SET,
+    ON_RAW_EVENTS,
+    Credit,
+    app_archive,
+    credit,
+    exclusion,
+    saved_searches_text,
+)
+from detection_pack.platforms.splunk.conf import Stanzas, conf_text, joined
 from detection_pack.platforms.splunk.query import COLUMNS, EXCLUSIONS, KEEP_ALL, SplunkQuery, queries
 from detection_pack.platforms.splunk.raw_events import DEFINITION, MACRO
 from detection_pack.platforms.splunk.tstats import OPTIONS, OPTIONS_MACRO
@@ -48,72 +57,73 @@ KNOBS = {
 }
 
 
-def artefacts(pack: Pack, skipped: list[Finding] | None = None) -> list[Artefact]:
-    """One search a rule, more where a data set or raw events can answer, the union of the core tier, the
-    macros of all and the app.
+def part(rule: Rule, pipelines: Mapping[str, Pipeline], version: str) -> Part:
+    """``queries/<name>.spl`` and a rule's other forms, and its stanzas of the app. Raises `PackError`."""
+    query = queries(rule, pipelines[PLATFORM])
+    forms = {"": query.text, ON_DATA_SET: query.data_set_text, ON_RAW_EVENTS: query.raw_text}
+    files = tuple(
+        Artefact(f"{PLATFORM}/queries/{rule.name}{form}.spl", text.encode(), rule.name)
+        for form, text in forms.items()
+        if text is not None
+    )
+    shared = {
+        "branch": branch(query),
+        "macros": conf_text(macros_of(query)),
+        "searches": saved_searches_text(rule, query),
+        "credit": dataclasses.asdict(credit(rule)),
+    }
+    return Part(rule.name, rule.tier, files, shared)
 
-    With ``skipped`` a refused rule is reported there and left out; without, it is raised.
-    """
-    made: dict[str, SplunkQuery] = {}
-    for rule in pack.rules:
-        try:
-            query = queries(rule, pack.pipelines[PLATFORM])
-            check_saved_searches(rule, query)
-            made[rule.name] = query
-        except PackError as error:
-            if skipped is None:
-                raise
-            skipped.extend(error.findings)
-    files = [
-        Artefact(f"{PLATFORM}/queries/{name}.spl", query.text.encode(), name) for name, query in made.items()
-    ]
-    files += [
-        Artefact(f"{PLATFORM}/queries/{name}.tstats.spl", text.encode(), name)
-        for name, query in made.items()
-        if (text := query.data_set_text) is not None
-    ]
-    files += [
-        Artefact(f"{PLATFORM}/queries/{name}.raw.spl", text.encode(), name)
-        for name, query in made.items()
-        if (text := query.raw_text) is not None
-    ]
-    core = [made[rule.name] for rule in pack.rules if rule.tier == "core" and rule.name in made]
+
+def assembled(parts: Sequence[Part], version: str) -> list[Artefact]:
+    """The union of the core tier, the macros of all rules and the app."""
+    files = []
+    core = [one.shared["branch"] for one in parts if one.tier == "core"]
     if core:
         files.append(Artefact(UNION, union(core).encode()))
-    files.append(Artefact(MACROS, macros_conf(made.values()).encode()))
-    app = app_archive(pack, made, macros_of_all(made.values()))
-    files.append(Artefact(f"{PLATFORM}/{APP}-{pack.version}.tgz", app))
+    macros = [one.shared["macros"] for one in parts]
+    files.append(Artefact(MACROS, joined([conf_text(source_macros()), *macros]).encode()))
+    in_app = joined([conf_text(source_macros() | {EXCLUSIONS: exclusion(SOURCES[EXCLUSIONS][1])}), *macros])
+    credits_of_all = [Credit(**one.shared["credit"]) for one in parts]
+    app = app_archive(version, credits_of_all, in_app, [one.shared["searches"] for one in parts])
+    files.append(Artefact(f"{PLATFORM}/{APP}-{version}.tgz", app))
     return files
 
 
-def union(parts: Iterable[SplunkQuery]) -> str:
+def branch(query: SplunkQuery) -> str:
+    """A rule's search as one branch of the union."""
+    head = "" if query.search.startswith("|") else "search "
+    body = f"{head}{query.text.rstrip()}"
+    return "  [ " + body.replace("\n", "\n    ") + " ]"
+
+
+def union(branches: Sequence[str]) -> str:
     """All searches in one, newest first.
 
     A branch with a transforming command makes `union` append its results as a subsearch's, which ends
     after 60 seconds and 50,000 rows unless told otherwise (Search Reference, "union"). `sort` keeps 10,000
     rows unless it is given 0 (Search Reference, "sort").
     """
-    lines = ["| union maxtime=3600 maxout=50000 timeout=3600"]
-    for part in parts:
-        head = "" if part.search.startswith("|") else "search "
-        body = f"{head}{part.text.rstrip()}"
-        lines.append("  [ " + body.replace("\n", "\n    ") + " ]")
+    lines = ["| union maxtime=3600 maxout=50000 timeout=3600", *branches]
     lines += [f"| table {', '.join(COLUMNS)}", "| sort 0 -_time"]
     return "\n".join(lines) + "\n"
 
 
 def macros_conf(made: Iterable[SplunkQuery]) -> str:
     """``macros.conf``: the source macros, then every rule's knobs."""
-    return conf_text(macros_of_all(made))
+    return joined([conf_text(source_macros()), *(conf_text(macros_of(query)) for query in made)])
 
 
-def macros_of_all(made: Iterable[SplunkQuery]) -> Stanzas:
-    stanzas = {name: _macro(definition, about) for name, (definition, about) in SOURCES.items()}
-    for query in made:
-        for name, definition in query.macros.items():
-            about = KNOBS[name.removeprefix(query.name + "_")].format(rule=query.name)
-            stanzas[name] = _macro(definition, about)
-    return stanzas
+def source_macros() -> Stanzas:
+    return {name: _macro(definition, about) for name, (definition, about) in SOURCES.items()}
+
+
+def macros_of(query: SplunkQuery) -> Stanzas:
+    """The knobs of one rule."""
+    return {
+        name: _macro(definition, KNOBS[name.removeprefix(query.name + "_")].format(rule=query.name))
+        for name, definition in query.macros.items()
+    }
 
 
 def _macro(definition: str, about: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ the same files with. It takes blanks after the backslash for a continuation too,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 Stanzas = dict[str, dict[str, str]]
 
@@ -23,6 +23,11 @@ def conf_text(stanzas: Mapping[str, Mapping[str, str]]) -> str:
         f"[{_stanza_name(name)}]\n" + "".join(_setting(k, v) for k, v in settings.items())
         for name, settings in stanzas.items()
     )
+
+
+def joined(texts: Sequence[str]) -> str:
+    """Texts of stanzas as one file."""
+    return "\n".join(texts)
 
 
 def one_line(text: object) -> str:

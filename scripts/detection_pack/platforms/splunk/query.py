@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
+
+from sigma.conversion.state import ConversionState
 
 from detection_pack.pack import Correlation, Pipeline, Rule
 from detection_pack.platforms.conversion import Converted, RefusedValue, convert
 from detection_pack.platforms.splunk.backend import PackSplunkBackend
 from detection_pack.platforms.splunk.correlations import COUNT, FIRST_SEEN, plain_name, span
 from detection_pack.platforms.splunk.literals import eval_field, eval_string
-from detection_pack.platforms.splunk.predicates import is_multivalue
-from detection_pack.platforms.splunk.raw_events import RawEventsBackend, raw_search
-from detection_pack.platforms.splunk.tstats import CATEGORY, TstatsBackend, data_set_search
+from detection_pack.platforms.splunk.predicates import Predicate, is_multivalue
+from detection_pack.platforms.splunk.raw_events import raw_search
+from detection_pack.platforms.splunk.tstats import CATEGORY, data_set_search
 
 #: Drops the results that a site has allowed; every search calls it.
 EXCLUSIONS = "remote_email_collection_exclusions"
 #: The definition of a macro that keeps every result, as Splunk's own content has it for its filters.
 KEEP_ALL = "search *"
-
-#: The rule's name, the converted condition, the view and the pipeline's state; None where it cannot be said.
-_Form = Callable[[str, str, str, Mapping[str, Any]], str | None]
 
 COLUMNS = ("_time", "UserId", "ClientIP", "ClientAgent", "DetectionType", "DetectionDetail", "ExtraInfo")
 
@@ -62,50 +61,59 @@ class SplunkQuery:
         return f"{self.view}\n{filters}"
 
 
+@dataclass(frozen=True)
+class _Searched:
+    """The search of a rule, and the condition that its other forms are made of."""
+
+    text: str
+    condition: Predicate
+
+
+class _FormsBackend(PackSplunkBackend):
+    """Gives `_Searched` for text."""
+
+    def finish_query(self, rule: Any, query: Any, state: ConversionState) -> Any:
+        return _Searched(super().finish_query(rule, query, state), query)
+
+
 def queries(rule: Rule, pipeline: Pipeline) -> SplunkQuery:
     """Convert one rule file. Raises `PackError` where SPL cannot say what the rule says."""
     shown = len(rule.alert.fields)
-    converted = convert(rule, pipeline, PackSplunkBackend, knobs=rule.name, shown=shown)
+    # A correlation counts events, and the other forms have groups.
+    several = rule.correlation is None and rule.logsource.get("category") == CATEGORY
+    backend = _FormsBackend if several else PackSplunkBackend
+    converted = convert(rule, pipeline, backend, knobs=rule.name, shown=shown)
     try:
         if len(converted.queries) != 1:
             raise RefusedValue("a rule needs one condition to be one search", "condition")
+        found: Any = converted.queries[0]
+        text = found.text if several else found
         macros = {f"{rule.name}_lookback": f"-{rule.lookback}"}
         if rule.correlation is not None:
             macros[f"{rule.name}_window"] = span(rule.correlation.timespan)
             macros[f"{rule.name}_threshold"] = f"{rule.correlation.threshold}"
         macros[f"{rule.name}_filter"] = KEEP_ALL
-        view = _view(rule, converted)
-        return SplunkQuery(
-            rule.name,
-            converted.queries[0],
-            view,
-            macros,
-            str(converted.state["source_macro"]),
-            _other_form(rule, pipeline, view, TstatsBackend, data_set_search),
-            _other_form(rule, pipeline, view, RawEventsBackend, raw_search),
+        view = _view(rule, converted, text)
+        query = SplunkQuery(rule.name, text, view, macros, str(converted.state["source_macro"]))
+        if not several:
+            return query
+        return replace(
+            query,
+            data_set_search=data_set_search(rule.name, found.condition, view, converted.state),
+            raw_search=raw_search(rule.name, found.condition, view, converted.state),
         )
     except RefusedValue as error:
         raise rule.refused(error, error.subject) from error
 
 
-def _other_form(
-    rule: Rule, pipeline: Pipeline, view: str, backend: type[PackSplunkBackend], search: _Form
-) -> str | None:
-    """A process rule on other data; None for any other rule (a correlation counts events, not groups)."""
-    if rule.correlation is not None or rule.logsource.get("category") != CATEGORY:
-        return None
-    converted = convert(rule, pipeline, backend, knobs=rule.name, shown=len(rule.alert.fields))
-    return search(rule.name, converted.queries[0], view, converted.state)
-
-
-def _view(rule: Rule, converted: Converted) -> str:
+def _view(rule: Rule, converted: Converted, search: str) -> str:
     alert, correlation = rule.alert, rule.correlation
     shown = _Shown(converted, correlation)
     lines = []
     if correlation is None:
         derived: dict[str, Any] = dict(converted.state.get("derived_fields") or {})
         used = [name for name in dict.fromkeys(converted.fields[f] for f in alert.fields) if name in derived]
-        done = {n for n in used if f"| eval {eval_field(n)}={derived[n]}" in converted.queries[0].split("\n")}
+        done = {n for n in used if f"| eval {eval_field(n)}={derived[n]}" in search.split("\n")}
         lines = [f"| eval {eval_field(n)}={derived[n]}" for n in used if n not in done]
     detail = [
         shown.placeholder(text) if is_field else eval_string(text) for is_field, text in alert.detail_parts()

@@ -11,10 +11,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sigma.conversion.state import ConversionState
-
-from detection_pack.platforms.splunk.backend import PackSplunkBackend
-from detection_pack.platforms.splunk.predicates import conjuncts, text_predicate
+from detection_pack.platforms.splunk.predicates import Predicate, conjuncts, text_predicate
 from detection_pack.platforms.splunk.tstats import fields_read
 
 MACRO = "endpoint_raw_events"
@@ -25,28 +22,23 @@ DEFINITION = (
 )
 
 
-class RawEventsBackend(PackSplunkBackend):
-    """Gives the narrowing terms and, on the next line, the whole condition as a `where` expression."""
-
-    def finish_query(self, rule: Any, query: Any, state: ConversionState) -> str:
-        raw: Mapping[str, Sequence[str]] = state.processing_state.get("raw_fields") or {}
-        terms = []
-        for part in conjuncts(query):
-            if part.text is None or part.derived or part.text.field not in raw:
-                continue
-            named = [
-                text_predicate(dataclasses.replace(part.text, field=name)) for name in raw[part.text.field]
-            ]
-            if all(predicate.search for predicate in named):
-                terms.append(f"({' OR '.join(f'({predicate.search})' for predicate in named)})")
-        return f"{' '.join(terms)}\n{query.where}"
+def _narrowing(condition: Predicate, raw: Mapping[str, Sequence[str]]) -> str:
+    """The terms that can be searched by the events' own names, each name an alternative."""
+    terms = []
+    for part in conjuncts(condition):
+        if part.text is None or part.derived or part.text.field not in raw:
+            continue
+        named = [text_predicate(dataclasses.replace(part.text, field=name)) for name in raw[part.text.field]]
+        if all(predicate.search for predicate in named):
+            terms.append(f"({' OR '.join(f'({predicate.search})' for predicate in named)})")
+    return " ".join(terms)
 
 
-def raw_search(name: str, converted: str, view: str, state: Mapping[str, Any]) -> str | None:
+def raw_search(name: str, condition: Predicate, view: str, state: Mapping[str, Any]) -> str | None:
     """The search of a rule on raw events, up to its view; None where they lack a field that it reads."""
     raw: Mapping[str, Sequence[str]] = state.get("raw_fields") or {}
     files: Mapping[str, str] = {file: path for path, file in (state.get("file_name_fields") or {}).items()}
-    terms, where = converted.split("\n", 1)
+    terms, where = _narrowing(condition, raw), condition.where
     read = fields_read(where, view)
     if "_raw" in where or not read or not all(field in raw or files.get(field) in raw for field in read):
         return None

@@ -14,10 +14,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sigma.conversion.state import ConversionState
-
-from detection_pack.platforms.splunk.backend import PackSplunkBackend
-from detection_pack.platforms.splunk.predicates import conjuncts, text_predicate
+from detection_pack.platforms.splunk.predicates import Predicate, conjuncts, text_predicate
 
 MODEL, DATASET = "Endpoint", "Processes"
 #: Log sources of Sigma whose events are in the data set.
@@ -55,27 +52,23 @@ _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _BEYOND = re.compile(r'_raw|coalesce\([^()]*,"x"\)=""|isnotnull\(')
 
 
-class TstatsBackend(PackSplunkBackend):
-    """Gives the narrowing terms and, on the next line, the whole condition as a `where` expression."""
-
-    def finish_query(self, rule: Any, query: Any, state: ConversionState) -> str:
-        terms = []
-        for part in conjuncts(query):
-            if part.text is None or part.derived:
-                continue
+def _narrowing(condition: Predicate) -> str:
+    """The terms that `tstats` can narrow by."""
+    terms = []
+    for part in conjuncts(condition):
+        if part.text is not None and not part.derived:
             match = dataclasses.replace(part.text, field=f"{DATASET}.{part.text.field}")
             terms.append(str(text_predicate(match).search))
-        return f"{' '.join(terms)}\n{query.where}"
+    return " ".join(terms)
 
 
-def data_set_search(name: str, converted: str, view: str, state: Mapping[str, Any]) -> str | None:
+def data_set_search(name: str, condition: Predicate, view: str, state: Mapping[str, Any]) -> str | None:
     """The search of a rule on the data set, up to its view; None where the data set cannot answer it.
 
-    ``converted`` is what `TstatsBackend` gives, ``state`` the pipeline's, whose ``file_name_fields`` maps
-    the field of a path to that of its file name.
+    ``state`` is the pipeline's, whose ``file_name_fields`` maps the field of a path to that of its file name.
     """
     file_names: Mapping[str, str] = state.get("file_name_fields") or {}
-    terms, where = converted.split("\n", 1)
+    terms, where = _narrowing(condition), condition.where
     if _BEYOND.search(where):
         return None
     read = fields_read(where, view)
