@@ -193,8 +193,7 @@ class Rule:
         return PackError.at(self.path, line, what, "change the rule; see CONTRIBUTING.md")
 
     def _line_named_in(self, message: str) -> int:
-        # The first few: a message may quote a list of thousands, and each is looked for in the whole file.
-        for quoted in re.findall(r"['\"]([^'\"]{2,})['\"]", message)[:5]:
+        for quoted in re.findall(r"['\"]([^'\"]{2,})['\"]", message):
             if (line := self.line_of(quoted)) != self.main.line():
                 return line
         return self.main.line()

@@ -54,9 +54,12 @@ def digest(path: Path) -> str | None:
 
 
 def text(key_of_build: str, found: Sequence[Outcome], digests: Mapping[str, str | None]) -> bytes:
-    """The state file of these outcomes. The content of artefacts is left to their own files."""
+    """The state file of these outcomes. The content of artefacts is left to their own files.
+
+    In ASCII: the name of a rule's file may hold bytes that are no UTF-8.
+    """
     rules = {one.path: {"digest": digests[one.path], **_plain(one)} for one in found}
-    return json.dumps({"key": key_of_build, "rules": rules}, ensure_ascii=False).encode()
+    return json.dumps({"key": key_of_build, "rules": rules}).encode()
 
 
 def _plain(one: Outcome) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detection_pack import cli
+from detection_pack import cli, state
 from detection_pack.build import GENERATOR, MANIFEST
 
 LIMIT = 5.0
@@ -257,7 +257,7 @@ def _incomplete(out: Path, now: dict[str, str] | None) -> str | None:
         return "the manifest is not the pack's"
     artefacts = [*manifest["artefacts"], *(a for rule in manifest["rules"] for a in rule["artefacts"])]
     listed = {artefact["path"]: artefact["sha256"] for artefact in artefacts}
-    found = {path: digest for path, digest in now.items() if path != MANIFEST}
+    found = {path: digest for path, digest in now.items() if path not in (MANIFEST, state.FILE)}
     wrong = sorted(path for path in {*listed, *found} if listed.get(path) != found.get(path))
     if wrong or len(listed) != len(artefacts):
         return f"the manifest and the files differ: {wrong[:5]}"

@@ -216,6 +216,7 @@ def _build_folder(sandbox: Sandbox, inputs: Sequence[Input]) -> list[Command]:
     _placed(sandbox, inputs)
     out = sandbox.out / "rules"
     argv = ["--root", str(ROOT), "build", "--rules", str(sandbox.inputs), "--out", str(out)]
+    argv += ["--jobs", "1"]
     if inputs[0].variant % 10:
         return [Command((*argv, "--keep-going"), _everything(inputs), (0, 1), out, (0, 1))]
     return [Command(tuple(argv), _everything(inputs), (0, 1), out, (0,))]
