@@ -32,7 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=2, help="worker processes")
     parser.add_argument("--case", type=int, action="append", help="run this case alone and print it")
     parser.add_argument("--target", help="run the cases of this target only")
-    parser.add_argument("--failures", type=Path, metavar="DIR", help="write failing inputs here, also smaller")
+    parser.add_argument(
+        "--failures", type=Path, metavar="DIR", help="write failing inputs here, also smaller"
+    )
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.worker:
@@ -62,7 +64,9 @@ def one(seed: int, cases: Sequence[int]) -> int:
             print(f"---- {given.name} ({target.name}, {len(given.data)} bytes)")
             print(given.data[:20_000].decode("utf-8", "backslashreplace"))
         for command, outcome in campaign.run_inputs(sandbox, target, inputs):
-            print(f"---- detection-pack {' '.join(command.argv)}: exit {outcome.code}, {outcome.seconds:.2f} s")
+            print(
+                f"---- detection-pack {' '.join(command.argv)}: exit {outcome.code}, {outcome.seconds:.2f} s"
+            )
             print((outcome.out + outcome.err).encode("utf-8", "backslashreplace").decode())
             for fault in outcome.faults:
                 failed = True

@@ -81,7 +81,11 @@ def _wrong(item: Mapping[str, Any]) -> Iterator[tuple[tuple[Key, ...], str, str]
     named = conditions.items() if isinstance(conditions, dict) else enumerate(conditions or ())
     for key, condition in named:
         if isinstance(condition, dict) and "fields" in condition and not _texts(condition["fields"]):
-            yield ("field_name_conditions", key, "fields"), "is not a list of texts", "write the fields' names"
+            yield (
+                ("field_name_conditions", key, "fields"),
+                "is not a list of texts",
+                "write the fields' names",
+            )
     if item.get("type") in ("field_name_mapping", "map_string"):
         mapping = item.get("mapping")
         if not isinstance(mapping, dict) or not all(_text(v) or _texts(v) for v in mapping.values()):

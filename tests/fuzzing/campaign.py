@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from fuzzing import targets
-from fuzzing.sandbox import LIMIT, Command, Fault, Outcome, Sandbox, explained
+from fuzzing.sandbox import Command, Fault, Outcome, Sandbox, explained
 from fuzzing.targets import Input
 
 #: How long a worker may say nothing: a command's limit, a second try, and a busy machine.
@@ -52,7 +52,9 @@ class Tally:
 # ---- one group -----------------------------------------------------------------------------------------
 
 
-def run_inputs(sandbox: Sandbox, target: targets.Target, inputs: Sequence[Input]) -> list[tuple[Command, Outcome]]:
+def run_inputs(
+    sandbox: Sandbox, target: targets.Target, inputs: Sequence[Input]
+) -> list[tuple[Command, Outcome]]:
     """Run the commands of one group and clean up."""
     try:
         return [(command, sandbox.run(command)) for command in target.commands(sandbox, inputs)]
@@ -263,7 +265,9 @@ class Campaign:
 # ---- one failure, smaller ------------------------------------------------------------------------------
 
 
-def shrunk(sandbox: Sandbox, target: targets.Target, given: Input, fault: Fault, seconds: float = 20.0) -> Input:
+def shrunk(
+    sandbox: Sandbox, target: targets.Target, given: Input, fault: Fault, seconds: float = 20.0
+) -> Input:
     """The smallest input that was found, in the time given, to bring about the same fault: lines are left
     out, then characters."""
     best = given
@@ -293,7 +297,10 @@ def written(folder: Path, seed: int, failure: Failure, given: Input, smaller: In
     """A failure as files: the input, a smaller one, and what happened."""
     folder.mkdir(parents=True, exist_ok=True)
     stem = f"{seed}-{failure.cases[0]}"
-    files = {f"{stem}.input": given.data, f"{stem}.txt": described(seed, failure).encode("utf-8", "backslashreplace")}
+    files = {
+        f"{stem}.input": given.data,
+        f"{stem}.txt": described(seed, failure).encode("utf-8", "backslashreplace"),
+    }
     if smaller is not None:
         files[f"{stem}.small"] = smaller.data
     for name, data in files.items():
@@ -321,10 +328,14 @@ def summary(tally: Tally, seconds: float) -> str:
     total = sum(tally.cases.values())
     lines = []
     for name, count in sorted(tally.cases.items(), key=lambda item: -item[1]):
-        codes = {k.removeprefix(f"{name} "): n for k, n in sorted(tally.codes.items()) if k.startswith(f"{name} ")}
+        codes = {
+            k.removeprefix(f"{name} "): n for k, n in sorted(tally.codes.items()) if k.startswith(f"{name} ")
+        }
         shown = ", ".join(f"{n} x exit {code}" for code, n in codes.items())
         lines.append(f"{name:28} {count:6} cases  {tally.seconds[name]:7.1f} s  commands: {shown}")
     took, name, cases = tally.slowest
     lines.append(f"slowest command: {took:.2f} s, {name}, cases {cases[0] if cases else '-'}…")
-    lines.append(f"{total} cases, {seconds:.0f} s, {total / max(seconds, 0.001):.0f} cases/s, {len(tally.failures)} failures")
+    lines.append(
+        f"{total} cases, {seconds:.0f} s, {total / max(seconds, 0.001):.0f} cases/s, {len(tally.failures)} failures"
+    )
     return "\n".join(lines)

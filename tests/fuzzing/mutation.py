@@ -20,22 +20,7 @@ Path = tuple[Any, ...]
 #: Text that means something to one of the languages on the way: YAML, Sigma, KQL, SPL, Lucene, ES|QL, conf
 #: files, JSON templates, shells, paths, regular expressions, terminals.
 TOKENS: tuple[str, ...] = tuple(
-    """
-    | : - ? # & * ! !! % @ ` ' " { } [ ] , => << = ~ null true false yes no on off .inf -.inf .nan 0x1F 0o17
-    0b101 1_000 1e999 -0 +1 00 1:30 190:20:30.15 2026-02-30 2026-01-01 9999-12-31T23:59:59Z !!set !!binary
-    !!python/object/apply:os.system !!omap &a *a --- ... %YAML
-    and or not them all any 1 of selection selection* filter* ( ) (( )) near | count() by
-    contains startswith endswith re cidr exists fieldref cased expand base64offset wide windash gt lte minute
-    event_count value_count temporal temporal_ordered value_sum value_avg value_percentile timespan group-by gte
-    condition detection logsource correlation product service category title name id alert lookback rules
-    let union where project summarize by has_any =~ in~ ago(1h) now() datetime(null) dynamic([]) // /* */ ;
-    search index=* | stats tstats eval rex `macro` [ subsearch ] earliest=-1d $token$ %20 [stanza] \\
-    AND OR NOT TO _exists_ *:* /.*/ \\* \\? \\\\ ^1 ~2 FROM WHERE RLIKE KEEP
-    [concat('a')] [[ {{column}} {count} {window} {} ${x} <script> </script> ../../x /etc/passwd C:\\ CON
-    (?i) (a+)+$ (?<=a) [^\\w] \\p{L} .{1000} ^ $ a{0,99999}
-    ExchangeItem ExchangeAdmin 50 2 Operation CommandLine UserId ClientIP MailboxOwnerUPN RecordType Parameters
-    10.0.0.0/8 ::1/128 999.1.1.1 1h 24h 0s 99999999d 1M -5m
-    """.split()
+    ["|", ":", "-", "?", "#", "&", "*", "!", "!!", "%", "@", "`", "'", '"', "{", "}", "[", "]", ",", "=>", "<<", "=", "~", "null", "true", "false", "yes", "no", "on", "off", ".inf", "-.inf", ".nan", "0x1F", "0o17", "0b101", "1_000", "1e999", "-0", "+1", "00", "1:30", "190:20:30.15", "2026-02-30", "2026-01-01", "9999-12-31T23:59:59Z", "!!set", "!!binary", "!!python/object/apply:os.system", "!!omap", "&a", "*a", "---", "...", "%YAML", "and", "or", "not", "them", "all", "any", "1", "of", "selection", "selection*", "filter*", "(", ")", "((", "))", "near", "|", "count()", "by", "contains", "startswith", "endswith", "re", "cidr", "exists", "fieldref", "cased", "expand", "base64offset", "wide", "windash", "gt", "lte", "minute", "event_count", "value_count", "temporal", "temporal_ordered", "value_sum", "value_avg", "value_percentile", "timespan", "group-by", "gte", "condition", "detection", "logsource", "correlation", "product", "service", "category", "title", "name", "id", "alert", "lookback", "rules", "let", "union", "where", "project", "summarize", "by", "has_any", "=~", "in~", "ago(1h)", "now()", "datetime(null)", "dynamic([])", "//", "/*", "*/", ";", "search", "index=*", "|", "stats", "tstats", "eval", "rex", "`macro`", "[", "subsearch", "]", "earliest=-1d", "$token$", "%20", "[stanza]", "\\", "AND", "OR", "NOT", "TO", "_exists_", "*:*", "/.*/", "\\*", "\\?", "\\\\", "^1", "~2", "FROM", "WHERE", "RLIKE", "KEEP", "[concat('a')]", "[[", "{{column}}", "{count}", "{window}", "{}", "${x}", "<script>", "</script>", "../../x", "/etc/passwd", "C:\\", "CON", "(?i)", "(a+)+$", "(?<=a)", "[^\\w]", "\\p{L}", ".{1000}", "^", "$", "a{0,99999}", "ExchangeItem", "ExchangeAdmin", "50", "2", "Operation", "CommandLine", "UserId", "ClientIP", "MailboxOwnerUPN", "RecordType", "Parameters", "10.0.0.0/8", "::1/128", "999.1.1.1", "1h", "24h", "0s", "99999999d", "1M", "-5m"]
 ) + (
     "\x00",
     "\t",
@@ -72,7 +57,9 @@ ODD_VALUES: tuple[Callable[[Random], Any], ...] = (
     lambda rng: rng.choice([0.5, -0.0, 1e308, math.inf, -math.inf, math.nan]),
     lambda rng: rng.choice(TOKENS),
     lambda rng: " ".join(rng.choice(TOKENS) for _ in range(rng.randint(2, 6))),
-    lambda rng: rng.choice(["a", "*", "?", "\\", "'", '"', "x y", "é", "\u0130"]) * rng.choice([1, 3, 300, 20_000]),
+    lambda rng: (
+        rng.choice(["a", "*", "?", "\\", "'", '"', "x y", "é", "\u0130"]) * rng.choice([1, 3, 300, 20_000])
+    ),
     lambda rng: [],
     lambda rng: {},
     lambda rng: [rng.choice(TOKENS) for _ in range(rng.choice([1, 2, 30]))],
@@ -122,7 +109,9 @@ def spoil_tree(rng: Random, tree: Any, donors: list[Any]) -> Any:
     """
     listed = list(places(tree))
     path = rng.choice(listed)
-    if rng.random() < 0.6 and (deep := [p for p in listed if len(p) > 1 and p[0] in ("detection", "correlation")]):
+    if rng.random() < 0.6 and (
+        deep := [p for p in listed if len(p) > 1 and p[0] in ("detection", "correlation")]
+    ):
         path = rng.choice(deep)
     if not path:
         path = rng.choice(listed)
@@ -181,7 +170,9 @@ def spoil_text(rng: Random, text: str) -> str:
     if what == 4:
         return rng.choice([text.upper(), text.swapcase(), text[::-1]])
     if what == 5:
-        return text[:at_] + rng.choice("*?\\\"'`|$%{}[]()<>&;:/.,=~^!@#\n\t -") * rng.randint(1, 3) + text[at_:]
+        return (
+            text[:at_] + rng.choice("*?\\\"'`|$%{}[]()<>&;:/.,=~^!@#\n\t -") * rng.randint(1, 3) + text[at_:]
+        )
     return text * rng.choice([2, 50])
 
 
@@ -274,14 +265,18 @@ def _recode(rng: Random, data: bytes, _: list[bytes]) -> bytes:
 
 def _deep(rng: Random, data: bytes, _: list[bytes]) -> bytes:
     index = rng.randint(0, len(data))
-    opening, closing = rng.choice([(b"[", b"]"), (b'{"a":', b"}"), (b"{a: ", b"}"), (b"(", b")"), (b"- ", b"")])
+    opening, closing = rng.choice(
+        [(b"[", b"]"), (b'{"a":', b"}"), (b"{a: ", b"}"), (b"(", b")"), (b"- ", b"")]
+    )
     depth = rng.choice([10, 70, 1000, 20_000])
     middle = b"1" if rng.random() < 0.5 else b""
     tail = closing * depth if rng.random() < 0.7 else b""
     return data[:index] + opening * depth + middle + tail + data[index:]
 
 
-def _lines(rng: Random, data: bytes, donors: list[bytes], edit: Callable[[Random, list[bytes], int], None]) -> bytes:
+def _lines(
+    rng: Random, data: bytes, donors: list[bytes], edit: Callable[[Random, list[bytes], int], None]
+) -> bytes:
     lines = data.split(b"\n")
     edit(rng, lines, rng.randrange(len(lines)))
     return b"\n".join(lines)
@@ -387,9 +382,15 @@ def as_json(rng: Random, value: Any) -> str:
     text = json.dumps(_with_text_keys(value), ensure_ascii=rng.random() < 0.5)
     if rng.random() < 0.1 and text.startswith("{"):
         key = json.dumps(rng.choice(list(value) or ["a"]) if isinstance(value, dict) else "a")
-        text = "{" + f"{key if key.startswith(chr(34)) else json.dumps(key)}: {json.dumps(rng.choice(TOKENS))}, " + text[1:]
+        text = (
+            "{"
+            + f"{key if key.startswith(chr(34)) else json.dumps(key)}: {json.dumps(rng.choice(TOKENS))}, "
+            + text[1:]
+        )
     if rng.random() < 0.05:
-        number = rng.choice(["9" * 5000, "1e400", "-0", "NaN", "Infinity", "0.1e-400", '"\\ud800"', '"\\u0000"'])
+        number = rng.choice(
+            ["9" * 5000, "1e400", "-0", "NaN", "Infinity", "0.1e-400", '"\\ud800"', '"\\u0000"']
+        )
         text = text.replace(": ", f": {number}, {json.dumps(rng.choice(TOKENS))}: ", 1)
     return text
 

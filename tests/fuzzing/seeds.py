@@ -71,7 +71,11 @@ def pruned_pipeline(tree: Any, names: set[str]) -> Any:
     """A pipeline without the mapped names that no rule of ours uses: the same structure in fewer lines."""
     out = dict(tree)
     out["transformations"] = [
-        {**item, "mapping": {k: v for k, v in item["mapping"].items() if k in names} or dict([*item["mapping"].items()][:2])}
+        {
+            **item,
+            "mapping": {k: v for k, v in item["mapping"].items() if k in names}
+            or dict([*item["mapping"].items()][:2]),
+        }
         if isinstance(item.get("mapping"), dict)
         else item
         for item in tree["transformations"]
@@ -118,13 +122,19 @@ def _as_csv(rng: Random, form: str, records: list[Any]) -> str:
     mappings = [r for r in records if isinstance(r, dict)] or [{"a": "b"}]
     if form == "purview":
         mappings = [
-            {"RecordId": r.get("Id", ""), "CreationDate": r.get("CreationTime", ""), "AuditData": as_json(rng, r)}
+            {
+                "RecordId": r.get("Id", ""),
+                "CreationDate": r.get("CreationTime", ""),
+                "AuditData": as_json(rng, r),
+            }
             for r in mappings
         ]
     names = list(dict.fromkeys(str(name) for r in mappings for name in r))
     writer = csv.DictWriter(buffer, names, extrasaction="ignore", delimiter=rng.choice([",", ",", ",", ";"]))
     writer.writeheader()
-    writer.writerows({str(k): v if isinstance(v, str) else json.dumps(v) for k, v in r.items()} for r in mappings)
+    writer.writerows(
+        {str(k): v if isinstance(v, str) else json.dumps(v) for k, v in r.items()} for r in mappings
+    )
     return buffer.getvalue()
 
 

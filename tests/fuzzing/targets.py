@@ -54,7 +54,9 @@ class Target:
 # ---- making inputs -------------------------------------------------------------------------------------
 
 
-def _yaml_input(rng: Random, listed: tuple[seeds.Seed, ...], trees: Sequence[list[Any]], name: str | None) -> Input:
+def _yaml_input(
+    rng: Random, listed: tuple[seeds.Seed, ...], trees: Sequence[list[Any]], name: str | None
+) -> Input:
     """Two of three cases change the tree, the others the text, and a few both."""
     index = rng.randrange(len(listed))
     tree = copy.deepcopy(trees[index] if rng.random() < 0.7 else listed[index].trees)
