@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Mutated rules, pipelines, events files and logs against the real command line.
 
-No traceback, no "internal error", nothing over 5 seconds, exit code 0, 1 or 2, errors of one line, and an output
-folder that is a whole build or as it was. Cases are numbered; a case is a function of the seed and its number:
+No traceback, no "internal error", nothing over 5 seconds, exit code 0, 1 or 2, errors of one line, and an
+output folder that is a whole build or as it was. A case is a function of the seed and its number:
 
     python scripts/fuzz.py --count 20000 --jobs 2 --seed 1
     python scripts/fuzz.py --seed 1 --case 4711

@@ -1,8 +1,9 @@
-"""The trap: an input that nobody would write, and a command that ends in a traceback, hangs, or leaves half a dist/.
+"""The trap: an input that nobody would write, and a command that ends in a traceback, hangs, or leaves half a
+dist/.
 
 20,000 mutated rules, pipelines, events files and logs go through the real command line. A fuzzer that finds
-nothing proves nothing until it is shown to see each kind of fault: they are planted here. What it has found in
-earlier campaigns stands below as the shortest input that showed it.
+nothing proves nothing until it is shown to see each kind of fault: they are planted here. What it has found
+in earlier campaigns stands below as the shortest input that showed it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import pytest
 
 from conftest import ROOT
 from detection_pack import build, cli, logs
+from detection_pack.findings import PackError
 from fuzzing import campaign, targets
 from fuzzing.sandbox import Command, Sandbox
 from fuzzing.targets import Input
@@ -32,6 +34,7 @@ CASES = 20_000
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
+    campaign.warm_up()
     with Sandbox() as made:
         yield made
 
@@ -56,7 +59,9 @@ def test_a_case_is_a_function_of_its_number() -> None:
     )
     command = [sys.executable, "-c", script, str(ROOT / "scripts"), str(ROOT / "tests")]
     said = {
-        subprocess.run(command, capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": seed}).stdout
+        subprocess.run(
+            command, capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": seed}
+        ).stdout
         for seed in ("1", "4242")
     }
     assert len(said) == 1
@@ -78,7 +83,7 @@ def crash(*_: Any, **__: Any) -> Any:
 
 
 def hang(*_: Any, **__: Any) -> Any:
-    for _ in itertools.count():
+    while True:
         time.sleep(0.01)
 
 
@@ -105,7 +110,7 @@ def writes_half(built: build.Built, out: Path) -> None:
     for name, content in itertools.islice(built.files.items(), 2):
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_bytes(content)
-    raise build.PackError.at(out, 1, "cannot be written (planted)", "x")
+    raise PackError.at(out, 1, "cannot be written (planted)", "x")
 
 
 def writes_one_too_many(built: build.Built, out: Path) -> None:
@@ -162,7 +167,9 @@ def test_without_a_fault_nothing_is_reported(sandbox: Sandbox) -> None:
 
 
 def test_the_case_to_blame_is_found_in_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
-    group = next(group for group in targets.groups(100) if targets.target_of(group[0]).name == "build --rules")
+    group = next(
+        group for group in targets.groups(100) if targets.target_of(group[0]).name == "build --rules"
+    )
     guilty = group[4]
     genuine = build.make_folder
 
@@ -209,7 +216,9 @@ def test_a_worker_that_falls_silent_or_ends_is_noticed(body: str, kind: str) -> 
 
 # ---- what campaigns have found -------------------------------------------------------------------------
 
-HEAD = "title: Probe\nlogsource: {product: m365, service: exchange}\ndetection: {s: {UserId: a}, condition: s}\n"
+HEAD = (
+    "title: Probe\nlogsource: {product: m365, service: exchange}\ndetection: {s: {UserId: a}, condition: s}\n"
+)
 COUNT = (
     "title: B\nname: base\nlogsource: {product: m365}\ndetection: {s: {UserId: a}, condition: s}\n---\n"
     "title: C\ncorrelation: {type: value_count, rules: [base], group-by: [%s], timespan: 1h,"
@@ -238,11 +247,7 @@ def test_rules_that_campaigns_have_found(sandbox: Sandbox, name: str, text: str)
         assert outcome.faults == (), outcome
 
 
-#: Pipelines: file, text of the small pack's, and what it became.
-PIPELINES: dict[str, tuple[str, str, str]] = {
-    "an id that is a list": ("defender.yml", "id: defender_process_table", "id: [a]"),
-    "no fields in a condition": ("splunk.yml", "type: include_fields", "type: include_fields\n    fields: null\n    a"),
-}
+#: States of a pipeline that pySigma or a backend stumbled over.
 STATES: dict[str, str] = {
     "a span that is none": "key: schedule\n  val: {interval: 199999999d5m}",
     "an integration without a title": "key: integrations\n  val: {logs-o365.audit-*: {package: o365}}",
@@ -262,7 +267,10 @@ def test_pipelines_that_campaigns_have_found(sandbox: Sandbox, state: str, varia
     assert outcome.faults == () and outcome.code == 1, outcome
 
 
-CASE = "rule: exchange_admin_cmdlet\nmatch: [{title: %s, record: {CreationTime: '2026-01-01', RecordType: 1, %s}}]\n"
+CASE = (
+    "rule: exchange_admin_cmdlet\n"
+    "match: [{title: %s, record: {CreationTime: '2026-01-01', RecordType: 1, %s}}]\n"
+)
 EVENTS: dict[str, str] = {
     "keys that are numbers": CASE % ("t", "1: a, x: b"),
     "keys that are numbers, further down": CASE % ("t", "x: {1: a, b: c}"),
@@ -293,7 +301,9 @@ LOGS: dict[str, str] = {
 @pytest.mark.parametrize("text", LOGS.values(), ids=LOGS.keys())
 @pytest.mark.parametrize("variant", [0, 1, 2, 5])
 def test_logs_that_campaigns_have_found(sandbox: Sandbox, text: str, variant: int) -> None:
-    [(_, outcome)] = campaign.run_inputs(sandbox, target("replay logs"), [Input("a.jsonl", text.encode(), variant)])
+    [(_, outcome)] = campaign.run_inputs(
+        sandbox, target("replay logs"), [Input("a.jsonl", text.encode(), variant)]
+    )
     assert outcome.faults == () and outcome.code == 0, outcome
 
 
@@ -302,7 +312,7 @@ def test_a_log_that_is_too_deep_is_refused_with_its_line(sandbox: Sandbox) -> No
     text = json.dumps(RECORD) + "\n" + json.dumps(RECORD)[:-1] + f', "x": {deep}}}\n'
     path = sandbox.inputs / "a.jsonl"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(logs.PackError, match=r"a\.jsonl:2: is nested too deeply"):
+    with pytest.raises(PackError, match=r"a\.jsonl:2: is nested too deeply"):
         logs.read_logs([path])
     outcome = sandbox.run(Command(("--root", str(ROOT), "replay", str(path)), (0,), (2,)))
     assert outcome.faults == (), outcome

@@ -173,7 +173,7 @@ def _print_hits(hits: Sequence[Hit]) -> None:
     from detection_pack import replay
 
     found = [hit.as_json() for hit in replay.exact(hits)]
-    # In ASCII: a value out of a log may hold half of a surrogate pair, or what a terminal takes for a command.
+    # In ASCII: a value out of a log may hold half of a surrogate pair, or what steers a terminal.
     print(json.dumps({"hits": found}, indent=1))
 
 

@@ -91,7 +91,7 @@ class Clock:
     lookback: str | None = None
 
 
-#: Levels of a record. No source nests a tenth as deep, and what reads JSON further on overflows at some depth.
+#: Levels of a record. No source nests a tenth as deep; what reads JSON further on overflows at some depth.
 MAX_LEVELS = 100
 
 

@@ -39,6 +39,6 @@ class PackError(Exception):
 
 
 def printable(text: str, limit: int = 400) -> str:
-    """The text on one line that no terminal reads as a command: what is not printable is shown as its escape."""
+    """The text on one line, with what is not printable as escapes: no terminal takes it for a command."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"

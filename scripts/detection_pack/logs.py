@@ -172,6 +172,7 @@ def _event(row: _Row) -> Event | None:
 
 def _made(kind: Kind, row: _Row, record: dict[str, Any], identity: object) -> Event:
     name = str(identity) if identity not in (None, "") else f"{row.path.name}:{row.line}"
+    name = name.encode("utf-8", "replace").decode()  # JSON can spell half of a surrogate pair
     try:
         event = Event(name, kind, plain_record(record))
     except ValueError as error:

@@ -1,14 +1,16 @@
 """Many cases in worker processes, with somebody who watches them.
 
-A worker says on its standard output which cases it is about to run, then what came of them. One that is silent
-for too long hangs where no alarm reaches it: it is ended, and the cases that it named are to blame.
+A worker says on its standard output which cases it is about to run, then what came of them. One that is
+silent for too long hangs where no alarm reaches it: it is ended, and the cases that it named are to blame.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
+import resource
 import signal
 import subprocess
 import sys
@@ -26,6 +28,8 @@ from fuzzing.targets import Input
 
 #: How long a worker may say nothing: a command's limit, a second try, and a busy machine.
 SILENCE = 60.0
+#: Address space of a worker, in bytes.
+MEMORY = 6 * 1024**3
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,8 @@ def work(seed: int, limit: float) -> None:
         told.write(json.dumps(message) + "\n")
         told.flush()
 
+    # What explodes ends in a MemoryError here, which is reported, and not with the machine.
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
     warm_up()
     with Sandbox(limit) as sandbox:
         targets.small_pack(sandbox)
@@ -126,15 +132,10 @@ def work(seed: int, limit: float) -> None:
 
 
 def warm_up() -> None:
-    """Load the engines and start the search server, which commands do once a process, outside of any limit."""
-    import resource
-
+    """Load the engines and start the search server, which commands do once a process: no case pays for it."""
     from detection_pack import replay  # noqa: F401
     from detection_pack.platforms.elastic import store
 
-    # What explodes ends in a MemoryError here, which is reported, and not with the machine.
-    limit = 6 * 1024**3
-    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
     store._server()
 
 
@@ -162,7 +163,7 @@ class _Worker:
         self.process.stdin.flush()
 
     def answers(self, silence: float) -> Iterator[dict[str, Any]]:
-        """What it says until it wants more. Raises `TimeoutError` if it falls silent, `EOFError` if it ends."""
+        """What it says until it wants more. Raises `TimeoutError` if it is silent, `EOFError` if it ends."""
         while True:
             try:
                 line = self.said.get(timeout=silence)
@@ -177,10 +178,8 @@ class _Worker:
 
     def end(self) -> None:
         # The search server that the worker started is in its session, and goes with it.
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
 
 
@@ -335,7 +334,6 @@ def summary(tally: Tally, seconds: float) -> str:
         lines.append(f"{name:28} {count:6} cases  {tally.seconds[name]:7.1f} s  commands: {shown}")
     took, name, cases = tally.slowest
     lines.append(f"slowest command: {took:.2f} s, {name}, cases {cases[0] if cases else '-'}…")
-    lines.append(
-        f"{total} cases, {seconds:.0f} s, {total / max(seconds, 0.001):.0f} cases/s, {len(tally.failures)} failures"
-    )
+    rate = total / max(seconds, 0.001)
+    lines.append(f"{total} cases, {seconds:.0f} s, {rate:.0f} cases/s, {len(tally.failures)} failures")
     return "\n".join(lines)

@@ -52,8 +52,8 @@ class Hang(BaseException):
 class Command:
     """Arguments of `detection-pack`, and which of a group's inputs they read.
 
-    ``out`` is the one folder that may change, to a whole build, with an exit code of ``whole``; with exit code
-    0 it must be one.
+    ``out`` is the one folder that may change, to a whole build, with an exit code of ``whole``; with exit
+    code 0 it must be one.
     """
 
     argv: tuple[str, ...]
@@ -204,8 +204,9 @@ class _Audit:
                 cls.written(event, path)
         elif event in _CHANGES:
             # shutil.rmtree names entries relative to a folder that it holds open.
-            if os.path.isabs(os.fsdecode(arguments[0])) if isinstance(arguments[0], str | bytes) else False:
-                cls.written(event, arguments[0])
+            path = arguments[0]
+            if isinstance(path, str | bytes) and Path(os.fsdecode(path)).is_absolute():
+                cls.written(event, path)
         elif event in _PROGRAMS:
             cls.seen.append(f"{event} {arguments[0]!r}")
         elif event in ("socket.connect", "socket.getaddrinfo"):
@@ -216,14 +217,14 @@ class _Audit:
     @classmethod
     def written(cls, event: str, path: Any) -> None:
         if isinstance(path, str | bytes | os.PathLike):
-            absolute = os.path.abspath(os.fsdecode(path))
+            absolute = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - a link is not followed
             if absolute != os.devnull and not absolute.startswith(f"{cls.folder}{os.sep}"):
                 cls.seen.append(f"{event} {absolute}")
 
 
 @contextmanager
 def alarm(seconds: float) -> Iterator[None]:
-    """Raise `Hang` after so many seconds. Code in C that never looks for signals is the campaign's to kill."""
+    """Raise `Hang` after so many seconds. Code in C that looks for no signals is the campaign's to end."""
 
     def ring(*_: object) -> None:
         raise Hang

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,7 +121,10 @@ def check_fields(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule]) -> None
             )
         findings += _unknown_values(rule, pipeline, sigma_rule)
         used = [f for d in sigma_rule.detection.detections.values() for f in fields_of(d)]
-        findings += [_unknown(rule, f, known, pipeline) for f in dict.fromkeys(used) if f not in known]
+        unknown = [f for f in dict.fromkeys(used) if f not in known]
+        findings += [
+            _unknown(rule, f, known if n < _ADVISED else (), pipeline) for n, f in enumerate(unknown)
+        ]
     stated = list(rule.alert.fields)
     if rule.correlation is not None:
         stated += rule.correlation.group_by
@@ -131,14 +134,20 @@ def check_fields(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule]) -> None
         raise PackError(findings)
 
 
+#: Looking for the nearest of hundreds of names takes milliseconds; nobody reads the hundredth advice.
+_ADVISED = 20
+
+
 def _unknown_values(rule: Rule, pipeline: Pipeline, sigma_rule: SigmaRule) -> list[Finding]:
     """Values of an enumeration that the pipeline does not list, such as a misspelt record type."""
-    findings = []
+    findings: list[Finding] = []
     for field, known in pipeline.enumerations(sigma_rule).items():
+        names = sorted(known)
         for value in (v for d in sigma_rule.detection.detections.values() for v in values_of(d, field)):
             if value in known:
                 continue
-            near = difflib.get_close_matches(value, sorted(known), n=1, cutoff=0.6)
+            advised = names if len(findings) < _ADVISED else []
+            near = difflib.get_close_matches(value, advised, n=1, cutoff=0.6)
             todo = (
                 f'did you mean "{near[0]}"?' if near else "use a name of the Management Activity API's schema"
             )
@@ -184,7 +193,7 @@ def mark_substrings(detection: SigmaDetection, everything: bool) -> None:
                     setattr(text, SUBSTRING, True)
 
 
-def _unknown(rule: Rule, name: str, known: frozenset[str], pipeline: Pipeline) -> Finding:
+def _unknown(rule: Rule, name: str, known: Collection[str], pipeline: Pipeline) -> Finding:
     near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
     todo = f'did you mean "{near[0]}"?' if near else "map it there or use a field that is"
     what = f'field "{name}" is unknown to {_shown(pipeline)}'
