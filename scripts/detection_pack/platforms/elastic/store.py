@@ -33,13 +33,8 @@ _BULK = 5_000
 _RUNS = itertools.count(1)
 _ADDRESSES = ("source.ip", "client.ip")
 
-#: Why Elasticsearch refuses a document for its field names (DocumentParser, DotExpandingXContentParser).
-_REFUSALS = (
-    "makes object resolution ambiguous",
-    "cannot contain only whitespace",
-    "field name cannot be an empty string",
-    "tried to parse field",
-)
+#: Why Elasticsearch refuses a document for the names of its fields (DotExpandingXContentParser).
+_REFUSALS = ("makes object resolution ambiguous", "cannot contain only whitespace")
 
 Range = tuple[datetime | None, datetime | None]
 
@@ -135,8 +130,8 @@ class Store:
                     self._refused(self._ids[int(item["index"]["_id"])], str(item["index"]["error"]))
 
     def _refused(self, identifier: str, reason: str) -> None:
-        """A record that Elasticsearch would refuse too is not there, as in production: names that cannot be
-        fields, or one that is a value and an object. Raises `SearchFailed` for any other reason."""
+        """A record with names that cannot be fields is not there, as in production. Raises `SearchFailed` for
+        any other reason."""
         if not any(known in reason for known in _REFUSALS):
             raise SearchFailed(f"a document was refused: {reason}")
         del self.documents[identifier]
