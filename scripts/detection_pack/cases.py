@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from detection_pack.documents import Document, load_documents
-from detection_pack.events import Event, Kind, parse_time
+from detection_pack.events import Event, Kind, parse_time, plain_record
 from detection_pack.findings import REFUSED, Finding, PackError
 from detection_pack.pack import PLATFORMS, Rule
 
@@ -174,7 +174,7 @@ def _records(
     for number, override in enumerate(overrides, start=1):
         if not isinstance(override, dict):
             raise PackError.at(document.path, at, '"each" holds no mappings', "write a list of field: value")
-        record = {**base, **own, **override}
+        record = plain_record({**base, **own, **override})
         suffix = f"-{number}" if len(overrides) > 1 else ""
         yield suffix, record if "Id" in record else {**record, "Id": f"{label}{suffix}"}
 

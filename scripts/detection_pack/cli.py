@@ -196,9 +196,8 @@ def _replay(arguments: argparse.Namespace) -> int:
         _print_hits([hit for hits in executed.values() for hit in hits])
     else:
         print(replay.table(verdicts))
-    wrong = [line for verdict in verdicts for line in verdict.wrong]
-    for line in wrong:
-        print(line, file=sys.stderr)
+    wrong = [finding for verdict in verdicts for finding in verdict.wrong]
+    _report(wrong)
     return FINDINGS if wrong else FINE
 
 
@@ -206,7 +205,8 @@ def _print_hits(hits: Sequence[Hit]) -> None:
     from detection_pack import replay
 
     found = [hit.as_json() for hit in replay.exact(hits)]
-    print(json.dumps({"hits": found}, ensure_ascii=False, indent=1))
+    # In ASCII: a value out of a log may hold half of a surrogate pair, or what steers a terminal.
+    print(json.dumps({"hits": found}, indent=1))
 
 
 def _validate(arguments: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -104,10 +105,17 @@ class Document:
 
         What a detection says comes first: a field may have the name of one of Sigma's own keys.
         """
+        return self._said.get(text, self.line())
+
+    @cached_property
+    def _said(self) -> dict[str, int]:
+        found: dict[str, int] = {}
         for path, line in sorted(self.lines.items(), key=lambda item: item[0][:1] != ("detection",)):
-            if path and (str(path[-1]).split("|")[0] == text or self._scalar(path) == text):
-                return line
-        return self.line()
+            if path:
+                found.setdefault(str(path[-1]).split("|")[0], line)
+                if (scalar := self._scalar(path)) is not None:
+                    found.setdefault(scalar, line)
+        return found
 
     def scalars(self) -> Iterator[tuple[tuple[Key, ...], object]]:
         """Every value that is neither mapping nor list, by its key path, in the order of the file."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -88,6 +89,27 @@ class Clock:
 
     now: datetime
     lookback: str | None = None
+
+
+#: Levels of a record. No source nests a tenth as deep; what reads JSON further on overflows at some depth.
+MAX_LEVELS = 100
+
+
+def plain_record(record: Mapping[Any, Any]) -> dict[str, Any]:
+    """The record as JSON can hold it: keys are text, and a number that is none (YAML's ``.inf``, JSON's
+    ``1e999``) is null. Raises `ValueError` where it is nested too deeply."""
+    plain: dict[str, Any] = _plain(record, 1)
+    return plain
+
+
+def _plain(value: Any, level: int) -> Any:
+    if level > MAX_LEVELS:
+        raise ValueError("nested too deeply")
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner, level + 1) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner, level + 1) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def parse_time(text: object) -> datetime | None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detection_pack.events import Event, Kind
+from detection_pack.events import Event, Kind, plain_record
 from detection_pack.findings import PackError
 
 #: DeviceProcessEvents column -> Sysmon's name, which is Sigma's.
@@ -172,7 +172,11 @@ def _event(row: _Row) -> Event | None:
 
 def _made(kind: Kind, row: _Row, record: dict[str, Any], identity: object) -> Event:
     name = str(identity) if identity not in (None, "") else f"{row.path.name}:{row.line}"
-    event = Event(name, kind, record)
+    name = name.encode("utf-8", "replace").decode()  # JSON can spell half of a surrogate pair
+    try:
+        event = Event(name, kind, plain_record(record))
+    except ValueError as error:
+        raise PackError.at(row.path, row.line, f"is {error}", "export the record again") from error
     if event.time is None:
         wanted = "CreationTime" if kind == "m365" else "time"
         raise PackError.at(

@@ -30,6 +30,7 @@ from detection_pack.blanks import MARKER, is_blank
 from detection_pack.documents import Document, load_documents, read_text
 from detection_pack.findings import Finding, PackError
 from detection_pack.limits import MAX_COUNT, MAX_RULE_BYTES, check_limits
+from detection_pack.pipeline_shapes import check_shapes
 from detection_pack.refused_forms import old_forms, refused_values, translated
 from detection_pack.source_mapping import SourceMapping, source_mapping
 from detection_pack.users import open_users
@@ -157,7 +158,8 @@ class Rule:
         stated = self.main.data.get("alert")
         if stated is None:
             return AlertView(type=self.title, detail=self.title.replace("{", "(").replace("}", ")"))
-        return AlertView(**{key: str(value) for key, value in stated.items()})
+        named = {k: str(v) for k, v in stated.items() if k in ("type", "detail") or v not in (None, "")}
+        return AlertView(**named)
 
     @cached_property
     def correlation(self) -> Correlation | None:
@@ -456,7 +458,7 @@ def load_rule(path: Path, tier: str, named_by_stem: bool = False) -> Rule:
     ]
     if refused:
         raise PackError(refused)
-    if faults := list(_knob_faults(rule)):
+    if faults := [*_list_faults(rule), *_knob_faults(rule)]:
         raise PackError(faults)
     return rule
 
@@ -488,7 +490,7 @@ def _check_blanks(rule: Rule) -> None:
 
 def rule_faults(rule: Rule) -> list[Finding]:
     """Every fault of the pack's own keys: the alert view, the look-back, a correlation's knobs."""
-    return [*_alert_faults(rule), *_knob_faults(rule)]
+    return [*_alert_faults(rule), *_list_faults(rule), *_knob_faults(rule)]
 
 
 def _alert_faults(rule: Rule) -> Iterator[Finding]:
@@ -515,6 +517,29 @@ def _alert_faults(rule: Rule) -> Iterator[Finding]:
             yield Finding(path, at, f'"alert:" has no "{key}"', f'add "{key}:" with text', ALERT)
 
 
+#: Keys that are read as lists of text: ours, of which pySigma knows nothing, and those inside a correlation,
+#: whose members it does not look at.
+_LISTS = (
+    ("required_tables",),
+    ("data_sources",),
+    ("correlation", "rules"),
+    ("correlation", "group-by"),
+    ("correlation", "condition", "field"),
+)
+
+
+def _list_faults(rule: Rule) -> Iterator[Finding]:
+    for keys in _LISTS:
+        value: Any = rule.main.data
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        listed = value if isinstance(value, list) else [] if value is None else [value]
+        one = keys[0] == "correlation"
+        if not all(isinstance(text, str) for text in listed) or (isinstance(value, str) and not one):
+            what = f'"{keys[-1]}:" is not a list of text'
+            yield Finding(str(rule.path), rule.main.line(*keys), what, "write one text a line", KNOB)
+
+
 def _knob_faults(rule: Rule) -> Iterator[Finding]:
     """A look-back and a threshold are written into queries as they stand: nothing else may be there."""
     main, path = rule.main, str(rule.path)
@@ -537,11 +562,6 @@ def _knob_faults(rule: Rule) -> Iterator[Finding]:
         line = main.line("correlation", "condition", correlation.operator)
         todo = f"write a whole number up to {MAX_COUNT:,}"
         yield Finding(path, line, f'"{correlation.threshold}" is not a count', todo, KNOB)
-    field = main.data["correlation"].get("condition")
-    field = field.get("field") if isinstance(field, dict) else None
-    if not all(isinstance(name, str) for name in (field if isinstance(field, list) else [field or ""])):
-        line = main.line("correlation", "condition", "field")
-        yield Finding(path, line, f'"{field}" is not a field', "write a field's name", KNOB)
     if not _TIMESPAN.fullmatch(correlation.timespan):
         line = main.line("correlation", "timespan")
         what, todo = f'"{correlation.timespan}" is not a timespan', 'write a number and a unit, such as "1h"'
@@ -592,4 +612,5 @@ def _pipeline(platform: str, path: Path, text: str) -> Pipeline:
         raise PackError(faults)
     pipeline = Pipeline(platform, path, documents[0])
     pipeline.processing()
+    check_shapes(documents[0])
     return pipeline

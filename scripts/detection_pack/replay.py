@@ -10,7 +10,7 @@ from pathlib import Path
 from detection_pack.build import manifest_paths, rule_entries
 from detection_pack.cases import THRESHOLD, Case, events_file, kind_of, load_cases
 from detection_pack.events import Clock, Event, Hit, RuleEntry
-from detection_pack.findings import PackError
+from detection_pack.findings import Finding, PackError, printable
 from detection_pack.pack import PLATFORMS, Rule
 from detection_pack.platforms.elastic import engine as elastic
 from detection_pack.platforms.elastic.rules_engine import run_rules
@@ -34,6 +34,9 @@ _OWN_QUERY = (".kql", ".spl", ".lucene", ".esql")
 SOUND_ONLY = ".threshold.json"
 
 
+_TODO = "correct the rule or the case"
+
+
 @dataclass(frozen=True)
 class Verdict:
     """How one artefact did on the cases of its rule. ``faults``: which came out otherwise, and how."""
@@ -48,10 +51,11 @@ class Verdict:
     faults: tuple[tuple[Case, str], ...]
 
     @property
-    def wrong(self) -> tuple[str, ...]:
-        """What it got wrong, a line each."""
+    def wrong(self) -> tuple[Finding, ...]:
+        """What it got wrong, a case each."""
         return tuple(
-            f"{case.path}:{case.line}: {self.artefact}: {fault}: {case.title}" for case, fault in self.faults
+            Finding(str(case.path), case.line, f"{self.artefact}: {fault}: {case.title}", _TODO)
+            for case, fault in self.faults
         )
 
 
@@ -268,4 +272,4 @@ def hits_as_table(hits: Sequence[Hit]) -> str:
             lines.append(f"{hit.platform:9} {hit.rule}  {when}  {group}  count={hit.value:g}")
         else:
             lines += [f"{hit.platform:9} {hit.rule}  {event}" for event in sorted(hit.events)]
-    return "\n".join(lines) if lines else "no hits"
+    return "\n".join(map(printable, lines)) if lines else "no hits"

@@ -98,11 +98,14 @@ class Kept:
         return Part(rule, stated["tier"], tuple(artefacts), stated["shared"], tuple(stated["claims"]))
 
     def text(self, found: Mapping[Path, Outcome]) -> bytes:
-        """The state of these outcomes. The content of artefacts is left to their own files."""
+        """The state of these outcomes. The content of artefacts is left to their own files.
+
+        In ASCII: the name of a rule's file may hold bytes that are no UTF-8.
+        """
         rules = {
             self._name(path): {"digest": self._digest(path), **_plain(one)} for path, one in found.items()
         }
-        return (json.dumps({"key": self._key, "rules": rules}, ensure_ascii=False) + "\n").encode()
+        return (json.dumps({"key": self._key, "rules": rules}) + "\n").encode()
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self._rules_dir).as_posix()
