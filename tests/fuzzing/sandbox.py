@@ -254,7 +254,7 @@ def _said(command: Command, code: int | None, out: str, err: str) -> Iterator[Fa
         if not all(c.isprintable() or c == "\t" for c in line):
             yield Fault("output line", repr(line[:300]))
             break
-    if code not in (0, None) and not err:
+    if code not in (0, None) and not err and not out:
         yield Fault("silence", f"exit code {code}, and not a word why")
 
 

@@ -65,9 +65,16 @@ def refusals(pack: Pack, subject: Subject, rule: Rule, whole: bool) -> Iterator[
                 said_by = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
                 text = f"{said_by} cannot say this: {what}"
                 yield subject.at("inexpressible", document, keys, text, _TODO)
-    rest = _build(pack, without(rule, blamed)) if blamed else refused
-    if whole:
+    left = without(rule, blamed)
+    rest = _build(pack, left) if blamed else refused
+    if whole and all(_looks_for_something(document) for document in left.documents):
         yield from (finding for finding in rest if finding.what not in said)
+
+
+def _looks_for_something(document: Document) -> bool:
+    """Whether any selection is left of a detection; a correlation has none."""
+    detection = document.data.get("detection")
+    return not isinstance(detection, dict) or any(v for k, v in detection.items() if k != "condition")
 
 
 def _build(pack: Pack, rule: Rule) -> Sequence[Finding]:
@@ -100,11 +107,17 @@ def _refused_values(subject: Subject, rule: Rule, document: Document) -> dict[Ke
                 continue
             company = [(other, other.indexes) for other in listed if fine[other.keys]]
             for index, what in probe.blamed(leaf, leaf.indexes, company):
-                found.setdefault(leaf.values[index][0], {}).setdefault(what, []).append(shown)
+                at = leaf.keys if index is None else leaf.values[index][0]
+                said_by = found.setdefault(at, {}).setdefault(what, [])
+                said_by += [shown] if shown not in said_by else []
     return found
 
 
-@dataclass(frozen=True)
+#: Conversions that a platform is asked for to find who is to blame in one document.
+_MOST_PROBES = 150
+
+
+@dataclass
 class _Probe:
     """Small rules of one document's log source, converted for one platform."""
 
@@ -112,14 +125,21 @@ class _Probe:
     document: Document
     convert: Converter
     pipeline: Pipeline
+    asked: int = 0
 
-    def blamed(self, leaf: Leaf, indexes: Sequence[int], company: _Items) -> list[tuple[int, str]]:
-        """The values of ``leaf`` that are refused beside ``company``, with the complaint; by halving."""
+    def blamed(self, leaf: Leaf, indexes: Sequence[int], company: _Items) -> list[tuple[int | None, str]]:
+        """The values of ``leaf`` that are refused beside ``company``, with the complaint; by halving.
+
+        After `_MOST_PROBES` conversions the rest is blamed as a whole, with None for its place.
+        """
+        self.asked += 1
         what = self.complaint([(leaf, indexes), *company])
         if what is None or not indexes:
             return []
         if len(indexes) == 1:
             return [(indexes[0], what)]
+        if self.asked > _MOST_PROBES:
+            return [(None, what)]
         middle = len(indexes) // 2
         return [
             found

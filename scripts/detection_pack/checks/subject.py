@@ -10,6 +10,7 @@ from typing import Any
 from detection_pack.checks.catalogue import Keys, found
 from detection_pack.documents import Document, load_documents, read_text
 from detection_pack.findings import Finding, PackError, Severity
+from detection_pack.limits import MAX_RULE_BYTES, check_limits
 from detection_pack.pack import NAME, Pipeline, Rule, name_of_file, rule_faults
 
 
@@ -52,15 +53,17 @@ class Subject:
 def read_subject(
     path: Path, tier: str, in_pack: bool, pipelines: Mapping[str, Pipeline], findings: list[Finding]
 ) -> Subject | None:
-    """Read a rule file; faults of its shape go to ``findings``. None where nothing can be checked."""
+    """Read a rule file; faults of its shape go to ``findings``. None where nothing can be checked, and for
+    what is beyond the limits of a rule: looking for faults takes longer than a build."""
+    broken: list[Finding] = []
     try:
-        text = read_text(path)
+        text = read_text(path, MAX_RULE_BYTES)
+        documents = load_documents(path, text, broken)
+        findings += broken
+        check_limits(tuple(document for document in documents if isinstance(document.data, dict)))
     except PackError as error:
         findings += error.findings
         return None
-    broken: list[Finding] = []
-    documents = load_documents(path, text, broken)
-    findings += broken
     rules = []
     for document in documents:
         fault = _shape_fault(path, document)

@@ -33,8 +33,13 @@ _BULK = 5_000
 _RUNS = itertools.count(1)
 _ADDRESSES = ("source.ip", "client.ip")
 
-#: Why Elasticsearch refuses a document for the names of its fields (DotExpandingXContentParser).
-_REFUSALS = ("makes object resolution ambiguous", "cannot contain only whitespace")
+#: Why Elasticsearch refuses a document for the names of its fields (DotExpandingXContentParser), or because
+#: what is an object in a document before it is a value in this one (DocumentParser).
+_REFUSALS = (
+    "makes object resolution ambiguous",
+    "cannot contain only whitespace",
+    "as object, but found a concrete value",
+)
 
 Range = tuple[datetime | None, datetime | None]
 
@@ -130,8 +135,8 @@ class Store:
                     self._refused(self._ids[int(item["index"]["_id"])], str(item["index"]["error"]))
 
     def _refused(self, identifier: str, reason: str) -> None:
-        """A record with names that cannot be fields is not there, as in production. Raises `SearchFailed` for
-        any other reason."""
+        """A record with names that cannot be fields of the index is not there, as in production. Raises
+        `SearchFailed` for any other reason."""
         if not any(known in reason for known in _REFUSALS):
             raise SearchFailed(f"a document was refused: {reason}")
         del self.documents[identifier]
