@@ -43,7 +43,7 @@ def _of_value(subject: Subject, leaf: Leaf, keys: Keys, value: Any) -> Iterator[
         todo = "write more of the text, or |exists: true" if _is_any(weak[0]) else "write more of the text"
         yield subject.at("weak-wildcard", leaf.document, keys, what, todo)
     for found in strings:
-        if isinstance(found, SigmaRegularExpression):
+        if isinstance(found, SigmaRegularExpression) and isinstance(value, str):
             yield from _of_expression(subject, leaf, keys, found)
 
 

@@ -46,7 +46,8 @@ class Subject:
         first = document.line(*keys)
         later = [line for path, line in document.lines.items() if line > first and path[: len(keys)] != keys]
         lines = self.text.split("\n")
-        last = min(later, default=len(lines) + 1)
+        # YAML ends lines where a text editor does not, at U+2028 say.
+        last = min(min(later, default=len(lines) + 1), len(lines) + 1)
         return next((n for n in range(first, last) if said in lines[n - 1]), first)
 
 

@@ -72,11 +72,10 @@ FROM audit LEFT JOIN event_codes AS code ON code.value = record_type;
 
 -- Everything else stays below o365.audit under its own name; a field that is renamed is gone there.
 CREATE OR REPLACE TEMP TABLE audit_kept AS
-WITH named AS (
-    SELECT id, record, record_type, unnest(json_keys(record)) AS name FROM audit
-), valued AS (
-    SELECT id, record, record_type, name, json_extract(record, '$."' || name || '"') AS value
-    FROM named WHERE NOT contains(name, '"')
+WITH valued AS (
+    -- By json_each: a name with a quote or a backslash in it cannot stand in a JSON path.
+    SELECT audit.id, record, record_type, entry.key AS name, entry.value AS value
+    FROM audit, json_each(record) AS entry WHERE NOT contains(entry.key, '"')
 )
 SELECT id, json_group_object('o365.audit.' || name, value ->> '$') AS document
 FROM valued
@@ -147,10 +146,9 @@ WITH pieces AS (
     UNION ALL SELECT id, 'logs-o365.audit-default', document FROM audit_kept
     UNION ALL SELECT id, 'logs-o365.audit-default', document FROM audit_parameters
     UNION ALL SELECT id, 'logs-endpoint.events.process-default', document FROM processes
-), fields AS (
-    SELECT id, index_name, unnest(json_keys(document)) AS name, document FROM pieces
 ), filled AS (
-    SELECT id, index_name, name, json_extract_string(document, '$."' || name || '"') AS value FROM fields
+    SELECT pieces.id, index_name, entry.key AS name, entry.value ->> '$' AS value
+    FROM pieces, json_each(document) AS entry
 )
 SELECT id, index_name, json_group_object(name, value) AS document
 FROM filled WHERE value IS NOT NULL AND value <> '' AND NOT contains(name, '"') GROUP BY id, index_name;
