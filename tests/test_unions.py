@@ -6,6 +6,7 @@ each exactly once, in the seven columns, newest first. And on every platform a r
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -18,6 +19,8 @@ from detection_pack.build import rule_entries
 from detection_pack.events import Event, Hit
 from detection_pack.pack import AlertView, Pack
 from detection_pack.platforms.sentinel import engine as sentinel
+from detection_pack.platforms.sentinel.artefacts import union
+from detection_pack.platforms.sentinel.query import SentinelQuery
 from detection_pack.platforms.splunk import engine as splunk
 from detection_pack.replay import ENGINES, all_cases, clock_for
 
@@ -68,3 +71,20 @@ def test_analysts_see_the_same_on_every_platform(events: list[Event]) -> None:
         rows = [row for hit in hits for row in hit.rows]
         seen[platform] = Counter(shown(row, TIME[platform])[:-1] for row in rows)
     assert seen["sentinel"] == seen["splunk"]
+
+
+def test_branches_have_names_of_their_own(pack: Pack) -> None:
+    """A branch named as a table would read itself; a rule that says the time range keeps its words."""
+    first, second, third = (
+        SentinelQuery(name, "t", "i", back, (), f"T\n| where x > ago(LookbackPeriod)\n{said}", "T")
+        for name, back, said in (
+            ("office_activity", "24h", '| where y == "ago(LookbackPeriod)"'),
+            ("a_1b", "48h", ""),
+            ("a1b", "24h", ""),
+        )
+    )
+    text = union([first, second, third])
+    names = re.findall(r"^let (\w+) = T$", text, re.MULTILINE)
+    assert names == ["OfficeActivityRule", "A1b", "A1b_2"]
+    assert f"union {', '.join(names)}\n" in text
+    assert 'x > ago(OfficeActivityRuleLookback)\n| where y == "ago(LookbackPeriod)"' in text

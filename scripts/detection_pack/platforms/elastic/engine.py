@@ -11,6 +11,7 @@ from typing import Any
 
 from detection_pack.events import Clock, Event, Hit, RuleEntry, parse_time
 from detection_pack.findings import PackError
+from detection_pack.platforms.built_file import built_text
 from detection_pack.platforms.elastic import schedule
 from detection_pack.platforms.elastic.artefacts import FOLDER
 from detection_pack.platforms.elastic.esql_sql import UnsupportedEsql
@@ -41,12 +42,12 @@ def run(
             view = _read_json(base.with_name(f"{rule.name}.view.json"))
             try:
                 if rule.window is None:
-                    hits.append(_plain(store, rule, _read(base.with_suffix(".lucene")), view, span))
+                    hits.append(_plain(store, rule, built_text(base.with_suffix(".lucene")), view, span))
                     continue
-                hits += _exact(store, rule, _read(base.with_suffix(".esql")), view, span)
+                hits += _exact(store, rule, built_text(base.with_suffix(".esql")), view, span)
                 stated = base.with_name(f"{rule.name}.threshold.json")
                 if stated.exists():
-                    query = _read(base.with_suffix(".lucene"))
+                    query = built_text(base.with_suffix(".lucene"))
                     hits += threshold_hits(store, rule, query, _read_json(stated), view, span)
             except (SearchFailed, UnsupportedEsql) as error:
                 raise PackError.at(base, 1, str(error), "correct the query or rebuild dist/") from error
@@ -204,17 +205,9 @@ def _span(text: str) -> timedelta:
         raise PackError.at("--lookback", 1, str(error), 'write one such as "24h"') from error
 
 
-def _read(path: Path) -> str:
-    try:
-        # As it stands: a value may hold a carriage return, which reading as text would turn into a line feed.
-        return path.read_bytes().decode("utf-8")
-    except OSError as error:
-        raise PackError.at(path, 1, "cannot be read", "build dist/ first") from error
-
-
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        data: dict[str, Any] = json.loads(_read(path))
+        data: dict[str, Any] = json.loads(built_text(path))
     except ValueError as error:
         raise PackError.at(path, 1, "is not JSON", "build dist/ again") from error
     return data

@@ -24,6 +24,7 @@ from typing import Any
 
 from detection_pack.events import Clock, Event, Hit, RuleEntry
 from detection_pack.findings import PackError
+from detection_pack.platforms.built_file import built_text
 from detection_pack.platforms.elastic.engine import PLATFORM, buckets, threshold_hits
 from detection_pack.platforms.elastic.esql_sql import UnsupportedEsql
 from detection_pack.platforms.elastic.esql_text import COLUMNS, WINDOW
@@ -61,9 +62,7 @@ def load_rules(dist: Path) -> list[dict[str, Any]]:
     """The rules of rules.ndjson, without its last line. Raises `PackError`."""
     path = dist / PATH
     try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-    except OSError as error:
-        raise PackError.at(path, 1, "cannot be read", "run detection-pack build") from error
+        lines = [json.loads(line) for line in built_text(path).split("\n") if line]
     except ValueError as error:
         raise PackError.at(path, 1, "is not JSON, a line each", "run detection-pack build") from error
     return [line for line in lines if "rule_id" in line]

@@ -14,6 +14,7 @@ from detection_pack.platforms.sentinel.backend import SentinelBackend
 from detection_pack.platforms.sentinel.defender import defender_query
 from detection_pack.platforms.sentinel.literals import kql_comment
 from detection_pack.platforms.sentinel.query import LOOKBACK, SentinelQuery, conversion_of, query_from
+from detection_pack.platforms.sentinel.tables import table_names
 
 PLATFORM = "sentinel"
 DEFENDER = "defender"
@@ -59,11 +60,17 @@ def union(queries: Sequence[SentinelQuery]) -> str:
     if shared:
         lines.append(f"let {LOOKBACK} = {lookbacks[0]};")
     lines += [knob for query in queries for knob in query.knobs]
+    branches: dict[str, SentinelQuery] = {}
     for query in queries:
+        # A branch named as a table would read itself, and two names may differ in their underscores alone.
+        name = query.identifier + ("Rule" if query.identifier in table_names() else "")
+        branches[name if name not in branches else f"{name}_{len(branches)}"] = query
+    for name, query in branches.items():
         body = query.body
         if not shared:
-            lines.append(f"let {query.identifier}Lookback = {query.lookback};")
-            body = body.replace(f"ago({LOOKBACK})", f"ago({query.identifier}Lookback)")
-        lines += [kql_comment(query.title), f"let {query.identifier} = {body};"]
-    lines += [f"union {', '.join(query.identifier for query in queries)}", "| sort by TimeGenerated desc"]
+            lines.append(f"let {name}Lookback = {query.lookback};")
+            # The time range stands before whatever a rule says.
+            body = body.replace(f"ago({LOOKBACK})", f"ago({name}Lookback)", 1)
+        lines += [kql_comment(query.title), f"let {name} = {body};"]
+    lines += [f"union {', '.join(branches)}", "| sort by TimeGenerated desc"]
     return "\n".join(lines) + "\n"

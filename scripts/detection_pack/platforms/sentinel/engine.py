@@ -14,6 +14,7 @@ from duckdb_kql.errors import KqlError
 
 from detection_pack.events import Clock, Event, Hit, RuleEntry
 from detection_pack.findings import PackError
+from detection_pack.platforms.built_file import built_text
 from detection_pack.platforms.rows import insert_rows, load_raw
 from detection_pack.platforms.sentinel.correlations import VALUE, WINDOW_START
 from detection_pack.platforms.sentinel.tables import DEFENDER, SENTINEL, columns, table_names
@@ -118,7 +119,7 @@ def run(dist: Path, rules: Sequence[RuleEntry], events: Sequence[Event], clock: 
     hits: list[Hit] = []
     for rule in rules:
         path = dist / PLATFORM / "queries" / f"{rule.name}.kql"
-        text = read_query(path)
+        text = built_text(path)
         hits += verdicts(workspace, text, rule, clock, f"{PLATFORM}/queries/{rule.name}.kql")
     return hits
 
@@ -151,14 +152,7 @@ def _group_columns(text: str) -> list[str]:
 
 def run_union(dist: Path, events: Sequence[Event], clock: Clock) -> list[dict[str, Any]]:
     """The rows of ``sentinel/remote_email_collection.kql``, as it stands."""
-    return Workspace(events).query(read_query(dist / PLATFORM / "remote_email_collection.kql"), clock)
-
-
-def read_query(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise PackError.at(path, 1, "is missing", "run detection-pack build") from error
+    return Workspace(events).query(built_text(dist / PLATFORM / "remote_email_collection.kql"), clock)
 
 
 def _correlated(rule: RuleEntry, artefact: str, row: Mapping[str, Any]) -> Hit:

@@ -13,8 +13,9 @@ import yaml
 
 from detection_pack.events import Clock, Event, Hit, RuleEntry
 from detection_pack.findings import PackError
+from detection_pack.platforms.built_file import built_text
 from detection_pack.platforms.sentinel.arm import unescaped
-from detection_pack.platforms.sentinel.engine import Workspace, read_query, verdicts
+from detection_pack.platforms.sentinel.engine import Workspace, verdicts
 from detection_pack.platforms.sentinel.schedule import SETTLE
 from detection_pack.platforms.sentinel.tables import DEFENDER
 
@@ -36,7 +37,7 @@ def run_imports(dist: Path, rules: Sequence[RuleEntry], events: Sequence[Event],
     for rule in rules:
         for path in files.get(rule.name, ()):
             if path.startswith(f"{DETECTIONS}/"):
-                hits += verdicts(hunting, read_query(dist / path), rule, clock, path)
+                hits += verdicts(hunting, built_text(dist / path), rule, clock, path)
             elif path.startswith(f"{ANALYTICS}/"):
                 document = analytics_rule(dist / path)
                 hits += verdicts(workspace, document["query"], rule, clock, path)
@@ -48,7 +49,7 @@ def run_imports(dist: Path, rules: Sequence[RuleEntry], events: Sequence[Event],
 def analytics_rule(path: Path) -> dict[str, Any]:
     """An analytics rule's file. Raises `PackError`."""
     try:
-        document = yaml.safe_load(read_query(path))
+        document = yaml.safe_load(built_text(path))
     except yaml.YAMLError as error:
         raise PackError.at(path, 1, "is not YAML", "build dist/ again") from error
     if not isinstance(document, dict) or not {"id", "query"} <= document.keys():
@@ -62,7 +63,7 @@ def deployed_rules(dist: Path) -> dict[str, tuple[str, Mapping[str, Any]]]:
     folder, _, stem = TEMPLATE.rpartition("/")
     for path in sorted((dist / folder).glob(f"{stem}*.json")):
         try:
-            resources = json.loads(path.read_text(encoding="utf-8"))["resources"]
+            resources = json.loads(built_text(path))["resources"]
             for resource in resources:
                 identity = str(resource["name"]).removesuffix("')]").rpartition("/")[2]
                 found[identity] = (path.relative_to(dist).as_posix(), unescaped(resource["properties"]))
@@ -82,7 +83,7 @@ def _deployed(
 def _files(dist: Path) -> dict[str, list[str]]:
     path = dist / "manifest.json"
     try:
-        listed = json.loads(read_query(path))["rules"]
+        listed = json.loads(built_text(path))["rules"]
         return {rule["name"]: [artefact["path"] for artefact in rule["artefacts"]] for rule in listed}
     except (ValueError, KeyError, TypeError) as error:
         raise PackError.at(path, 1, "is not a manifest of this pack", "build dist/ again") from error

@@ -16,6 +16,7 @@ import duckdb
 
 from detection_pack.events import Clock, Event, Hit, RuleEntry
 from detection_pack.findings import PackError
+from detection_pack.platforms.built_file import built_text
 from detection_pack.platforms.rows import load_raw
 from detection_pack.platforms.splunk.spl_parser import UnsupportedSpl, macros_of, parse
 from detection_pack.platforms.splunk.spl_pipeline import Pipelines
@@ -144,18 +145,10 @@ def execute(
 
 def _rows(workspace: Workspace, path: Path, macros: Mapping[str, str], clock: Clock) -> list[Row]:
     try:
-        return workspace.search(_text(path), macros, clock.now)
+        return workspace.search(built_text(path), macros, clock.now)
     except UnsupportedSpl as error:
         todo = "change the rule, or teach platforms/splunk/engine.py this SPL"
         raise PackError.at(path, error.line or 1, f"unsupported SPL: {error.what}", todo) from error
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        what = f"cannot be read ({error.strerror})"
-        raise PackError.at(path, 1, what, "build the pack: detection-pack build") from error
 
 
 def _correlated(rule: RuleEntry, artefact: str, row: Row) -> Hit:
@@ -172,7 +165,7 @@ def _correlated(rule: RuleEntry, artefact: str, row: Row) -> Hit:
 
 
 def _macros(dist: Path, clock: Clock) -> dict[str, str]:
-    macros = macros_of(_text(dist / MACROS))
+    macros = macros_of(built_text(dist / MACROS))
     if clock.lookback is not None:
         macros |= {name: f"-{clock.lookback}" for name in macros if name.endswith("_lookback")}
     return macros
