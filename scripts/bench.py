@@ -32,7 +32,7 @@ from sigma.plugins import InstalledSigmaPlugins
 
 import corpus
 from detection_pack.build import make_folder
-from detection_pack.pack import load_pipelines
+from detection_pack.pipeline import load_pipelines
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGETS = {"sentinel": "kusto", "splunk": "splunk", "elastic": "lucene"}

@@ -22,7 +22,8 @@ from conftest import DIST, ROOT
 from detection_pack import build
 from detection_pack.cli import main
 from detection_pack.findings import PackError
-from detection_pack.pack import PLATFORMS, Pack, load_pack
+from detection_pack.pack import Pack, load_pack
+from detection_pack.pipeline import PLATFORMS
 
 PAGES = ROOT / "docs" / "rules"
 CORE = {

@@ -18,8 +18,9 @@ from detection_pack.cases import load_cases
 from detection_pack.cli import main
 from detection_pack.events import Clock, Event, RuleEntry, parse_time
 from detection_pack.findings import PackError
-from detection_pack.pack import Pack, load_rule
+from detection_pack.pack import Pack
 from detection_pack.replay import ENGINES
+from detection_pack.rule_file import load_rule
 
 ONE_LINE = re.compile(r"^\S.*:\d+: .+; .+$")
 HEAD = "title: Probe\nlogsource: {product: m365}\n"

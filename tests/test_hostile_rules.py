@@ -26,7 +26,7 @@ from detection_pack.cli import main
 from detection_pack.documents import MAX_BYTES
 from detection_pack.events import Clock, Event, Hit, parse_time
 from detection_pack.limits import MAX_VALUES
-from detection_pack.pack import PLATFORMS
+from detection_pack.pipeline import PLATFORMS
 from detection_pack.platforms.elastic.conditions import IGNORE_ABOVE
 from detection_pack.platforms.sentinel.arm import unescaped
 from detection_pack.platforms.sentinel.tables import DEFENDER, SENTINEL, columns, table_names

@@ -26,7 +26,8 @@ from detection_pack.cli import main
 from detection_pack.documents import load_documents
 from detection_pack.events import Event
 from detection_pack.findings import PackError
-from detection_pack.pack import NAME, Pack, load_pack, load_rule
+from detection_pack.pack import Pack, load_pack
+from detection_pack.rule_file import NAME, load_rule
 from detection_pack.scaffold.items import plain_text, sigma_value
 from detection_pack.scaffold.layout import events_of
 from detection_pack.scaffold.near_misses import cases_of

@@ -12,7 +12,8 @@ import pytest
 from conftest import DIST, ROOT
 from detection_pack import build
 from detection_pack.cli import main
-from detection_pack.pack import PLATFORMS, Pack
+from detection_pack.pack import Pack
+from detection_pack.pipeline import PLATFORMS
 from detection_pack.release import release
 
 

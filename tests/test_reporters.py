@@ -19,7 +19,8 @@ from conftest import ROOT
 from detection_pack.checks.catalogue import CheckInfo
 from detection_pack.cli import main
 from detection_pack.findings import Finding
-from detection_pack.pack import load_pipeline, pack_version
+from detection_pack.pack import pack_version
+from detection_pack.pipeline import load_pipeline
 from detection_pack.reporters import Report, as_json, sarif, text
 from detection_pack.validate import all_checks, validate
 

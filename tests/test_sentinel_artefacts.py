@@ -26,7 +26,8 @@ from conftest import DIST, ROOT
 from detection_pack.build import rule_entries
 from detection_pack.events import Clock, Event, Hit, RuleEntry
 from detection_pack.findings import PackError
-from detection_pack.pack import Pack, Rule, load_pipeline, load_rule
+from detection_pack.pack import Pack
+from detection_pack.pipeline import load_pipeline
 from detection_pack.platforms.sentinel import engine
 from detection_pack.platforms.sentinel.analytics import (
     PLACEHOLDER,
@@ -41,6 +42,8 @@ from detection_pack.platforms.sentinel.imports_engine import analytics_rule, dep
 from detection_pack.platforms.sentinel.schedule import SETTLE
 from detection_pack.platforms.sentinel.tables import DEFENDER, columns, table_names
 from detection_pack.replay import all_cases, clock_for
+from detection_pack.rule import Rule
+from detection_pack.rule_file import load_rule
 from judges import kql_judge, require
 from test_kql_judged import complaints
 from test_sentinel_backend import CASES, PIPELINE, rule_of

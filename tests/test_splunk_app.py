@@ -28,7 +28,8 @@ from hypothesis import strategies as st
 from conftest import DIST, ROOT
 from detection_pack.build import of_platform, rule_entries
 from detection_pack.events import Clock, Event, Hit
-from detection_pack.pack import Pack, Pipeline, Rule, load_pipeline, load_rule
+from detection_pack.pack import Pack
+from detection_pack.pipeline import Pipeline, load_pipeline
 from detection_pack.platforms.splunk import engine
 from detection_pack.platforms.splunk.app import (
     ALLOWLIST,
@@ -49,6 +50,8 @@ from detection_pack.platforms.splunk.query import EXCLUSIONS, SplunkQuery, queri
 from detection_pack.platforms.splunk.spl_parser import UnsupportedSpl, macros_of
 from detection_pack.platforms.splunk.spl_steps import Lookup
 from detection_pack.replay import all_cases, clock_for
+from detection_pack.rule import Rule
+from detection_pack.rule_file import load_rule
 from judges import require
 
 NOW = Clock(datetime(2024, 2, 1, 18, 0, tzinfo=UTC))

@@ -22,11 +22,14 @@ from conftest import ROOT
 from detection_pack.build import of_platform
 from detection_pack.events import Clock, Event, RuleEntry
 from detection_pack.findings import PackError
-from detection_pack.pack import Pack, Pipeline, Rule, load_pack, load_pipeline, load_rule
+from detection_pack.pack import Pack, load_pack
+from detection_pack.pipeline import Pipeline, load_pipeline
 from detection_pack.platforms.splunk.artefacts import macros_conf
 from detection_pack.platforms.splunk.engine import Row, execute, run, run_union
 from detection_pack.platforms.splunk.query import COLUMNS, SplunkQuery, queries
 from detection_pack.platforms.splunk.spl_parser import macros_of
+from detection_pack.rule import Rule
+from detection_pack.rule_file import load_rule
 from model import contains_whole_term
 
 NOW = Clock(datetime(2024, 2, 1, 18, 0, tzinfo=UTC))

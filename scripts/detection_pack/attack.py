@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from detection_pack.findings import Finding, PackError
-from detection_pack.pack import Rule
+from detection_pack.rule import Rule
 
 _SITE = "https://attack.mitre.org"
 

@@ -14,19 +14,13 @@ from detection_pack.events import RuleEntry
 from detection_pack.findings import Finding, PackError
 from detection_pack.folders import Folder, replace_folders, stale_files
 from detection_pack.outcomes import PARTS, Outcome, Setting, outcome, outcomes_of_files
-from detection_pack.pack import (
-    PLATFORMS,
-    Pack,
-    load_pipelines,
-    name_taken,
-    no_rule,
-    pack_version,
-    rule_files,
-)
+from detection_pack.pack import Pack, name_taken, no_rule, pack_version
+from detection_pack.pipeline import PLATFORMS, load_pipelines
 from detection_pack.platforms.conversion import Artefact, Part
 from detection_pack.platforms.elastic import artefacts as elastic
 from detection_pack.platforms.sentinel import artefacts as sentinel
 from detection_pack.platforms.splunk import artefacts as splunk
+from detection_pack.rule_file import rule_files
 
 Assemble = Callable[[Sequence[Part], str], list[Artefact]]
 ASSEMBLIES: Mapping[str, Assemble] = {

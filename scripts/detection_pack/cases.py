@@ -11,7 +11,8 @@ from typing import Any
 from detection_pack.documents import Document, load_documents
 from detection_pack.events import Event, Kind, parse_time, plain_record
 from detection_pack.findings import REFUSED, Finding, PackError
-from detection_pack.pack import PLATFORMS, Rule
+from detection_pack.pipeline import PLATFORMS
+from detection_pack.rule import Rule
 
 #: The id of the findings that this module makes.
 EVENTS_FILE = "events-file"

@@ -17,7 +17,9 @@ from detection_pack import build, outcomes, rule_pages
 from detection_pack.events import Hit
 from detection_pack.findings import Finding, PackError
 from detection_pack.folders import Folder
-from detection_pack.pack import PLATFORMS, TIERS, load_pack, pack_version
+from detection_pack.pack import load_pack, pack_version
+from detection_pack.pipeline import PLATFORMS
+from detection_pack.rule import TIERS
 
 FINE, FINDINGS, UNUSABLE = 0, 1, 2
 Result = TypeVar("Result")

@@ -30,9 +30,11 @@ from typing import Any
 from detection_pack.build import make
 from detection_pack.documents import Document
 from detection_pack.findings import PackError
-from detection_pack.pack import PLATFORMS, Pack, Rule, load_pack
+from detection_pack.pack import Pack, load_pack
+from detection_pack.pipeline import PLATFORMS
 from detection_pack.report import FileChange, Reason, Report, RuleChange, TestChange, ValueChange
 from detection_pack.revision import check_out
+from detection_pack.rule import Rule
 from detection_pack.sides import QUERIES, Side, base_side, base_version, head_side, side_of
 from detection_pack.verdicts import NotExecutable, VerdictChange, changed_verdicts, records_of
 from detection_pack.versions import Bump, Version

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from detection_pack.findings import Finding, PackError
-from detection_pack.pack import PLATFORMS, Pipeline, Rule, load_rule
+from detection_pack.pipeline import PLATFORMS, Pipeline
 from detection_pack.platforms.conversion import Part
 from detection_pack.platforms.elastic import artefacts as elastic
 from detection_pack.platforms.sentinel import artefacts as sentinel
 from detection_pack.platforms.splunk import artefacts as splunk
+from detection_pack.rule import Rule
+from detection_pack.rule_file import load_rule
 
 MakePart = Callable[[Rule, Mapping[str, Pipeline], str], Part]
 PARTS: Mapping[str, MakePart] = {

@@ -11,7 +11,8 @@ from pathlib import Path
 from detection_pack.build import MANIFEST, Built
 from detection_pack.findings import PackError
 from detection_pack.folders import Folder, replace_folders
-from detection_pack.pack import PLATFORMS, Pack
+from detection_pack.pack import Pack
+from detection_pack.pipeline import PLATFORMS
 
 NAME = "remote-email-collection"
 CHECKSUMS = "SHA256SUMS"

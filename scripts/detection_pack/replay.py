@@ -11,13 +11,14 @@ from detection_pack.build import manifest_paths, rule_entries
 from detection_pack.cases import THRESHOLD, Case, events_file, kind_of, load_cases
 from detection_pack.events import Clock, Event, Hit, RuleEntry
 from detection_pack.findings import Finding, PackError, printable
-from detection_pack.pack import PLATFORMS, Rule
+from detection_pack.pipeline import PLATFORMS
 from detection_pack.platforms.elastic import engine as elastic
 from detection_pack.platforms.elastic.rules_engine import run_rules
 from detection_pack.platforms.sentinel import engine as sentinel
 from detection_pack.platforms.sentinel.imports_engine import run_imports
 from detection_pack.platforms.splunk import engine as splunk
 from detection_pack.platforms.splunk.app_engine import run_app
+from detection_pack.rule import Rule
 
 Runner = Callable[[Path, Sequence[RuleEntry], Sequence[Event], Clock], list[Hit]]
 #: The queries as files, and the same rules out of what a team imports.

@@ -12,8 +12,10 @@ from detection_pack.build import MANIFEST, Built
 from detection_pack.cases import THRESHOLD, Case, events_file, kind_of, load_cases
 from detection_pack.folders import Folder
 from detection_pack.markdown import address, code, fence, link, paragraphs, strong, table, text
-from detection_pack.pack import PLATFORMS, TIERS, Pack, Pipeline, Rule
+from detection_pack.pack import Pack
+from detection_pack.pipeline import PLATFORMS, Pipeline
 from detection_pack.platforms.fields import PlatformField, detection_fields, platform_fields
+from detection_pack.rule import TIERS, Rule
 from detection_pack.settings import Imports, Setting
 
 FOLDER = "docs/rules"

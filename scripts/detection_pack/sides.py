@@ -11,8 +11,9 @@ from typing import Any
 from detection_pack.build import MANIFEST, Built, write
 from detection_pack.cases import Case, events_file, kind_of, load_cases
 from detection_pack.findings import PackError
-from detection_pack.pack import Pack, Rule, load_pack
+from detection_pack.pack import Pack, load_pack
 from detection_pack.revision import Revision, UnknownRevision
+from detection_pack.rule import Rule
 from detection_pack.settings import Imports
 from detection_pack.versions import Version
 

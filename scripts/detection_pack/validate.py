@@ -25,18 +25,10 @@ from detection_pack.checks.sigma_faults import sigma_faults
 from detection_pack.checks.subject import Subject, Value, read_subject
 from detection_pack.documents import Document, Key
 from detection_pack.findings import Finding, PackError
-from detection_pack.pack import (
-    ALERT,
-    KNOB,
-    PLATFORMS,
-    TIERS,
-    Pack,
-    Pipeline,
-    Rule,
-    load_pipeline,
-    pack_version,
-    rule_files,
-)
+from detection_pack.pack import Pack, pack_version
+from detection_pack.pipeline import PLATFORMS, Pipeline, load_pipeline
+from detection_pack.rule import TIERS, Rule
+from detection_pack.rule_file import ALERT, KNOB, rule_files
 
 #: What is said of a condition when one of its selections could not be read.
 _DANGLING = ("sigma-dangling-condition", "sigma-dangling-detection")
@@ -231,7 +223,7 @@ class _Validation:
             return error.findings
 
     def _runnable(self, path: Path, tier: str) -> Rule | None:
-        from detection_pack.pack import load_rule
+        from detection_pack.rule_file import load_rule
 
         try:
             return load_rule(path, tier)

@@ -11,7 +11,7 @@ from detection_pack.build import rule_entries
 from detection_pack.cases import Case
 from detection_pack.events import Hit, RuleEntry
 from detection_pack.findings import PackError
-from detection_pack.pack import PLATFORMS
+from detection_pack.pipeline import PLATFORMS
 from detection_pack.replay import execute
 
 

@@ -18,7 +18,7 @@ import yaml
 
 from detection_pack.cases import load_cases
 from detection_pack.events import Event
-from detection_pack.pack import PLATFORMS
+from detection_pack.pipeline import PLATFORMS
 from fuzzing.mutation import as_json
 
 ROOT = Path(__file__).resolve().parents[2]

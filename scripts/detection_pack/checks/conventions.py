@@ -27,7 +27,7 @@ from detection_pack.checks.catalogue import CheckInfo, Keys
 from detection_pack.checks.subject import Subject
 from detection_pack.documents import Document
 from detection_pack.findings import Finding, PackError, Severity
-from detection_pack.pack import Rule
+from detection_pack.rule import Rule
 
 CONFIGURATION = "sigma-check.yml"
 _DATA = Path(__file__).parent

@@ -16,7 +16,8 @@ from detection_pack.checks.catalogue import Keys, found
 from detection_pack.documents import Document, load_documents
 from detection_pack.events import Kind
 from detection_pack.findings import Finding, PackError
-from detection_pack.pack import Pack, Rule
+from detection_pack.pack import Pack
+from detection_pack.rule import Rule
 
 #: How many events a rule's events file must hold on either side.
 LEAST_CASES = 12

@@ -13,12 +13,14 @@ from detection_pack.checks.catalogue import Keys
 from detection_pack.checks.subject import Leaf, Subject, Value, leaves, pruned
 from detection_pack.documents import Document
 from detection_pack.findings import Finding, PackError
-from detection_pack.pack import Pack, Pipeline, Rule
+from detection_pack.pack import Pack
+from detection_pack.pipeline import Pipeline
 from detection_pack.platforms.elastic.backend import queries as elastic
 from detection_pack.platforms.sentinel.artefacts import DEFENDER
 from detection_pack.platforms.sentinel.defender import defender_query
 from detection_pack.platforms.sentinel.query import query_of
 from detection_pack.platforms.splunk.query import queries as splunk
+from detection_pack.rule import Rule
 
 Converter = Callable[[Rule, Pipeline], object]
 #: What turns a rule into a platform's query, by the name of the pipeline.

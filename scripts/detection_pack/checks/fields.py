@@ -14,7 +14,7 @@ from detection_pack.checks.catalogue import Keys
 from detection_pack.checks.subject import Subject, Value, leaves
 from detection_pack.documents import Document
 from detection_pack.findings import Finding
-from detection_pack.pack import AlertView
+from detection_pack.rule import AlertView
 
 RECORD_TYPE = "RecordType"
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from detection_pack.documents import load_documents
 from detection_pack.findings import PackError
-from detection_pack.pack import TIERS, rule_files
+from detection_pack.rule import TIERS
+from detection_pack.rule_file import rule_files
 
 _SUFFIXES = (".yml", ".yaml")
 

@@ -16,7 +16,7 @@ from detection_pack.checks.fields import RECORD_TYPE
 from detection_pack.checks.subject import Leaf, Subject, leaves
 from detection_pack.documents import Document
 from detection_pack.findings import Finding, Severity
-from detection_pack.pack import Rule
+from detection_pack.rule import Rule
 
 OPERATION = "Operation"
 #: Looking for the nearest name costs milliseconds; a list of thousands of unknown ones gets no more of them.

@@ -21,10 +21,11 @@ from sigma.types import (
 )
 
 from detection_pack.findings import Finding, PackError
-from detection_pack.pack import Pipeline, Rule
+from detection_pack.pipeline import Pipeline
 from detection_pack.platforms.patterns import pattern_fault
 from detection_pack.platforms.split_fields import refusals
 from detection_pack.platforms.terms import SUBSTRING
+from detection_pack.rule import Rule
 
 #: A rule that gets more than so many names wrong is told each, but not what it may have meant: looking for
 #: the nearest of hundreds of names takes milliseconds.

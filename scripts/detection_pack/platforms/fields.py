@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from sigma.rule import SigmaRule
 
-from detection_pack.pack import Pipeline, Rule
+from detection_pack.pipeline import Pipeline
 from detection_pack.platforms.conversion import fields_of
+from detection_pack.rule import Rule
 
 
 @dataclass(frozen=True)

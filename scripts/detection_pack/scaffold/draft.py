@@ -17,7 +17,9 @@ from detection_pack.build import make
 from detection_pack.checks.events_file import LEAST_CASES
 from detection_pack.documents import Document, load_documents
 from detection_pack.findings import Finding, PackError
-from detection_pack.pack import NAME, TIERS, AlertView, Pack, Rule, load_pack, rule_files
+from detection_pack.pack import Pack, load_pack
+from detection_pack.rule import TIERS, AlertView, Rule
+from detection_pack.rule_file import NAME, rule_files
 from detection_pack.scaffold.carried import carried_over, renamed
 from detection_pack.scaffold.items import sigma_value
 from detection_pack.scaffold.layout import Block, Day, events_of, yaml_of

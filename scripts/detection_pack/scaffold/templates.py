@@ -18,7 +18,8 @@ from detection_pack.cases import kind_of, load_cases
 from detection_pack.documents import Document, load_documents
 from detection_pack.events import Kind
 from detection_pack.findings import PackError
-from detection_pack.pack import Pack, Rule
+from detection_pack.pack import Pack
+from detection_pack.rule import Rule
 from detection_pack.scaffold.items import Item, as_text, conjuncts, item_of
 
 DATA = Path(__file__).parent / "data"

@@ -18,7 +18,6 @@ from typing import Any
 
 from detection_pack.attack import Tactic, Technique, tactics, tactics_of, techniques, techniques_of
 from detection_pack.markdown import folded
-from detection_pack.pack import Rule
 from detection_pack.platforms.elastic.backend import ElasticQuery
 from detection_pack.platforms.elastic.esql_text import WINDOW, name
 from detection_pack.platforms.elastic.schedule import Schedule, schedule
@@ -28,6 +27,7 @@ from detection_pack.platforms.elastic.triage import (
     setup_guide,
     texts,
 )
+from detection_pack.rule import Rule
 
 PATH = "elastic/rules.ndjson"
 #: The tag that names a rule's Sigma file; what executes rules.ndjson finds the rule by it.

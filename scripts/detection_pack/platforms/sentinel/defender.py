@@ -14,11 +14,12 @@ from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule
 from sigma.rule import SigmaRule
 
-from detection_pack.pack import Pipeline, Rule
+from detection_pack.pipeline import Pipeline
 from detection_pack.platforms.conversion import RefusedValue
 from detection_pack.platforms.sentinel.backend import SentinelBackend
 from detection_pack.platforms.sentinel.query import alert_view, conversion_of
 from detection_pack.platforms.sentinel.tables import DEFENDER, columns
+from detection_pack.rule import Rule
 
 TIME = "Timestamp"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sigma.conversion.state import ConversionState
 
-from detection_pack.pack import Correlation, Pipeline, Rule
+from detection_pack.pipeline import Pipeline
 from detection_pack.platforms.conversion import Converted, RefusedValue, convert
 from detection_pack.platforms.splunk.backend import PackSplunkBackend
 from detection_pack.platforms.splunk.correlations import COUNT, FIRST_SEEN, plain_name, span
@@ -16,6 +16,7 @@ from detection_pack.platforms.splunk.literals import eval_field, eval_string
 from detection_pack.platforms.splunk.predicates import Predicate, is_multivalue
 from detection_pack.platforms.splunk.raw_events import raw_search
 from detection_pack.platforms.splunk.tstats import CATEGORY, data_set_search
+from detection_pack.rule import Correlation, Rule
 
 #: Drops the results that a site has allowed; every search calls it.
 EXCLUSIONS = "remote_email_collection_exclusions"
