@@ -66,8 +66,8 @@ def _unknown(subject: Subject, leaf: Leaf) -> Iterator[Finding]:
             said = SigmaDetectionItem.from_mapping(leaf.key, value).value
         except Exception:  # reported as a fault of Sigma
             continue
-        patterns = [_pattern(v) for v in said if isinstance(v, SigmaString | SigmaNumber)]
-        if not patterns or any(_is_known(p) for p in patterns):
+        texts = [v for v in said if isinstance(v, SigmaString | SigmaNumber)]
+        if not texts or any(map(_is_known, texts)):
             continue
         near = _near(str(value)) if suggestions else None
         suggestions -= bool(suggestions)
@@ -77,15 +77,21 @@ def _unknown(subject: Subject, leaf: Leaf) -> Iterator[Finding]:
         yield subject.at("unknown-operation", leaf.document, keys, what, todo, severity)
 
 
-def _is_known(pattern: re.Pattern[str]) -> bool:
-    return any(map(pattern.fullmatch, operations()))
-
-
-def _pattern(value: SigmaString | SigmaNumber) -> re.Pattern[str]:
+def _is_known(value: SigmaString | SigmaNumber) -> bool:
+    """Whether a known operation matches, by one search through all names: a rule may list thousands."""
     parts = value.s if isinstance(value, SigmaString) else (str(value),)
-    wild = {SpecialChars.WILDCARD_MULTI: ".*", SpecialChars.WILDCARD_SINGLE: "."}
-    text = "".join(wild[p] if isinstance(p, SpecialChars) else re.escape(str(p)) for p in parts)
-    return re.compile(text, re.IGNORECASE | re.DOTALL)
+    wild = {SpecialChars.WILDCARD_MULTI: "[^\n]*", SpecialChars.WILDCARD_SINGLE: "[^\n]"}
+    texts = [str(p) for p in parts if not isinstance(p, SpecialChars)]
+    if len(texts) == 1 and texts[0].lower() not in _names():
+        return False
+    text = "".join(wild[p] if isinstance(p, SpecialChars) else re.escape(str(p).lower()) for p in parts)
+    return re.search(f"^{text}$", _names(), re.MULTILINE) is not None
+
+
+@cache
+def _names() -> str:
+    """Every known operation in small letters, a line each."""
+    return "\n".join(name.lower() for name in operations())
 
 
 def _near(name: str) -> str | None:
