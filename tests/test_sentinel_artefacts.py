@@ -26,7 +26,7 @@ from conftest import DIST, ROOT
 from detection_pack.build import rule_entries
 from detection_pack.events import Clock, Event, Hit, RuleEntry
 from detection_pack.findings import PackError
-from detection_pack.pack import Pack
+from detection_pack.pack import Pack, pack_version
 from detection_pack.pipeline import load_pipeline
 from detection_pack.platforms.sentinel import engine
 from detection_pack.platforms.sentinel.analytics import (
@@ -293,7 +293,7 @@ def test_core_rules_are_as_the_portal_shows_them() -> None:
         assert (document["status"], document["kind"], document["version"]) == (
             "Available",
             "Scheduled",
-            "1.0.0",
+            pack_version(ROOT),
         )
         assert (document["triggerOperator"], document["triggerThreshold"]) == ("gt", 0)
         assert (properties["techniques"], properties["subTechniques"]) == (["T1114"], ["T1114.002"])

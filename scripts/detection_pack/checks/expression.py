@@ -60,7 +60,7 @@ def refusals(pack: Pack, subject: Subject, rule: Rule, whole: bool) -> Iterator[
     for document in rule.documents:
         if "correlation" in document.data:
             continue
-        for keys, complaints in _refused_values(subject, rule, document).items():
+        for keys, complaints in _refused_values(subject, rule, document, whole).items():
             blamed.append((document, keys, None))
             for what, names in complaints.items():
                 said.add(what)
@@ -91,7 +91,9 @@ def _build(pack: Pack, rule: Rule) -> Sequence[Finding]:
         ]
 
 
-def _refused_values(subject: Subject, rule: Rule, document: Document) -> dict[Keys, dict[str, list[str]]]:
+def _refused_values(
+    subject: Subject, rule: Rule, document: Document, whole: bool
+) -> dict[Keys, dict[str, list[str]]]:
     """Each refused value by its place: every complaint about it, and who makes it.
 
     A value that is refused alone may be fine beside the rest of its rule (a field's place may hang on the
@@ -103,6 +105,8 @@ def _refused_values(subject: Subject, rule: Rule, document: Document) -> dict[Ke
         if (pipeline := subject.pipelines.get(name)) is None:
             continue
         probe = _Probe(rule, document, convert, pipeline)
+        if whole and probe.refused(rule) is None:
+            continue  # it is another platform, or no value, that keeps the rule from being built
         fine = {leaf.keys: probe.complaint([(leaf, leaf.indexes)]) is None for leaf in listed}
         for leaf in listed:
             if fine[leaf.keys]:
@@ -156,8 +160,12 @@ class _Probe:
         main = self.rule.main.data
         data = {"whole_terms": main["whole_terms"]} if "whole_terms" in main else {}
         data |= {"title": "Title", "logsource": self.document.data.get("logsource"), "detection": detection}
+        return self.refused(self._alone(data))
+
+    def refused(self, rule: Rule) -> str | None:
+        """What the platform has against a rule; None if it can say it."""
         try:
-            self.convert(self._alone(data), self.pipeline)
+            self.convert(rule, self.pipeline)
         except PackError as error:
             return re.sub(r"\s+", " ", error.findings[0].what)
         except Exception as error:  # what no backend foresaw is not expressed either

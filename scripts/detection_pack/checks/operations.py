@@ -78,7 +78,7 @@ def _unknown(subject: Subject, leaf: Leaf) -> Iterator[Finding]:
 
 
 def _is_known(value: SigmaString | SigmaNumber) -> bool:
-    """Whether a known operation matches. One search through all names: a rule may list a thousand values."""
+    """Whether a known operation matches, by one search through all names: a rule may list thousands."""
     parts = value.s if isinstance(value, SigmaString) else (str(value),)
     wild = {SpecialChars.WILDCARD_MULTI: "[^\n]*", SpecialChars.WILDCARD_SINGLE: "[^\n]"}
     texts = [str(p) for p in parts if not isinstance(p, SpecialChars)]
