@@ -187,6 +187,23 @@ def test_the_case_to_blame_is_found_in_its_group(monkeypatch: pytest.MonkeyPatch
     assert {tuple(m["failed"]["cases"]) for m in said if "failed" in m} == {(guilty,)}
 
 
+def test_a_group_that_is_slow_together_only_is_reported_as_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    group = next(g for g in targets.groups(100) if targets.target_of(g[0]).name == "build --rules")
+    genuine = build.make_folder
+
+    def make_folder(root: Path, rules: Path, *rest: Any, **options: Any) -> build.Built:
+        return hang() if len(list(rules.iterdir())) > 1 else genuine(root, rules, *rest, **options)
+
+    monkeypatch.setattr(build, "make_folder", make_folder)
+    said: list[dict[str, Any]] = []
+    with Sandbox(limit=0.2) as made:
+        targets.small_pack(made)
+        campaign.run_group(made, SEED, group, said.append)
+    assert [(tuple(m["failed"]["cases"]), m["failed"]["kind"]) for m in said if "failed" in m] == [
+        (group, "hang")
+    ]
+
+
 def test_a_failing_input_becomes_smaller(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     genuine = build.make_folder
 

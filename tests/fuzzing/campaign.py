@@ -87,11 +87,13 @@ def run_group(sandbox: Sandbox, seed: int, cases: Sequence[int], say: Callable[[
                 found = True
                 say({"failed": _failure(target, [cases[index]], command, fault)})
     if not found:
+        if any(fault.kind == "hang" for _, outcome in done for fault in outcome.faults):
+            say({"running": list(cases)})
+            done = run_inputs(sandbox, target, inputs)
         for command, outcome in done:
             for fault in outcome.faults:
-                if fault.kind != "hang":
-                    named = [cases[i] for i in command.inputs]
-                    say({"failed": _failure(target, named, command, fault)})
+                named = [cases[i] for i in command.inputs]
+                say({"failed": _failure(target, named, command, fault)})
 
 
 def _told(

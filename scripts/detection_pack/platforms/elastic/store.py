@@ -26,6 +26,7 @@ from osmem_server import OsmemServer
 
 from detection_pack.events import Event, parse_time
 from detection_pack.platforms.elastic.esql_sql import Translation, mapping_types
+from detection_pack.platforms.elastic.long_values import decided, is_long
 from detection_pack.platforms.rows import csv_rows, insert_rows, load_raw
 
 _HERE = Path(__file__).parent
@@ -60,7 +61,8 @@ class Store:
             self.documents[identifier] = _as_indexed(json.loads(text))
             self._index_of[identifier] = index
         self._ids = list(self.documents)
-        self._created: dict[str, str] = {}
+        self._long = {i for i, document in self.documents.items() if is_long(document, _wildcards())}
+        self._created: dict[tuple[str, bool], str] = {}
 
     def __enter__(self) -> Store:
         return self
@@ -74,23 +76,22 @@ class Store:
         self, query: str, indices: Sequence[str] = ("*",), during: Range = (None, None)
     ) -> frozenset[str]:
         """The ids of the documents that a query string finds, in ``(after, upto]`` where times are given."""
-        found = self.search(query, indices, during, {"size": max(len(self._ids), 1), "_source": False})
-        return frozenset(self._ids[int(hit["_id"])] for hit in found.get("hits", {}).get("hits", ()))
+        body = {"size": max(len(self._ids), 1), "_source": False}
+        answers = [_request_search(self._names(indices, False), _filter(query, during), body)]
+        if names := self._names(indices, True):
+            held = {i: self.documents[i] for i in self._ids if i in self._long and i in self.documents}
+            for text, identifiers in decided(query, held, _wildcards()):
+                numbers = [str(n) for n, i in enumerate(self._ids) if i in identifiers]
+                clauses = [*_filter(text, during), {"ids": {"values": numbers}}]
+                answers.append(_request_search(names, clauses, body))
+        hits = [hit for found in answers for hit in found.get("hits", {}).get("hits", ())]
+        return frozenset(self._ids[int(hit["_id"])] for hit in hits)
 
     def search(
         self, query: str, indices: Sequence[str], during: Range, body: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Any search over what a query string finds, sent as Kibana sends it."""
-        names = self._names(indices)
-        if not names:
-            return {}
-        clauses: list[dict[str, Any]] = [{"query_string": {"query": query, "analyze_wildcard": True}}]
-        after, upto = during
-        bounds = {k: _iso(v) for k, v in (("gt", after), ("lte", upto)) if v is not None}
-        if bounds:
-            clauses.append({"range": {"@timestamp": bounds}})
-        path = f"/{','.join(names)}/_search"
-        return _request("POST", path, {**body, "query": {"bool": {"filter": clauses}}})
+        return _request_search(self._names(indices), _filter(query, during), body)
 
     def esql(self, text: str, during: Range = (None, None)) -> list[dict[str, Any]]:
         """The rows of an ES|QL query, by column name; dates are aware, in UTC. Raises `UnsupportedEsql`."""
@@ -111,20 +112,25 @@ class Store:
         names = list(translation.columns)
         return [{n: _aware(v) for n, v in zip(names, row, strict=True)} for row in rows]
 
-    def _names(self, indices: Sequence[str]) -> list[str]:
+    def _names(self, indices: Sequence[str], long: bool | None = None) -> list[str]:
+        """The server's indices for the patterns; with ``long`` only those with long values, or without."""
         if not self._created:
             self._create()
-        return [name for logical, name in self._created.items() if _matches(logical, indices)]
+        return [
+            name
+            for (logical, own), name in self._created.items()
+            if _matches(logical, indices) and long in (None, own)
+        ]
 
     def _create(self) -> None:
         mapping = json.loads((_HERE / "mapping.json").read_text(encoding="utf-8"))
-        for logical in sorted(set(self._index_of.values())):
-            name = f"run-{self._run}-{logical}"
+        for logical, long in sorted({(index, i in self._long) for i, index in self._index_of.items()}):
+            name = f"run-{self._run}-{'long-' if long else ''}{logical}"
             _request("PUT", f"/{name}", mapping)
-            self._created[logical] = name
+            self._created[logical, long] = name
         lines = []
         for number, identifier in enumerate(self._ids):
-            index = self._created[self._index_of[identifier]]
+            index = self._created[self._index_of[identifier], identifier in self._long]
             lines.append(json.dumps({"index": {"_index": index, "_id": str(number)}}))
             lines.append(json.dumps(self.documents[identifier]))
         for start in range(0, len(lines), 2 * _BULK):
@@ -201,9 +207,18 @@ _TYPES: dict[str, Callable[[Any], Any]] = {
 
 @cache
 def _typed() -> dict[str, str]:
+    return {field: kind for field, kind in _fields() if kind in _TYPES}
+
+
+@cache
+def _wildcards() -> tuple[str, ...]:
+    """The fields that hold values of any length; a keyword field here ignores more than 1,024 characters."""
+    return tuple(field for field, kind in _fields() if kind == "wildcard")
+
+
+def _fields() -> list[tuple[str, str]]:
     mapping = json.loads((_HERE / "mapping.json").read_text(encoding="utf-8"))
-    fields = mapping["mappings"]["properties"]
-    return {field: stated["type"] for field, stated in fields.items() if stated["type"] in _TYPES}
+    return [(field, stated["type"]) for field, stated in mapping["mappings"]["properties"].items()]
 
 
 def _matches(index: str, patterns: Sequence[str]) -> bool:
@@ -231,6 +246,23 @@ def _server() -> OsmemServer:
     server = OsmemServer.start()
     atexit.register(server.process.kill)
     return server
+
+
+def _filter(query: str, during: Range) -> list[dict[str, Any]]:
+    """What Kibana sends for a query string and a time range."""
+    clauses: list[dict[str, Any]] = [{"query_string": {"query": query, "analyze_wildcard": True}}]
+    after, upto = during
+    bounds = {k: _iso(v) for k, v in (("gt", after), ("lte", upto)) if v is not None}
+    return [*clauses, {"range": {"@timestamp": bounds}}] if bounds else clauses
+
+
+def _request_search(
+    names: Sequence[str], clauses: Sequence[Mapping[str, Any]], body: Mapping[str, Any]
+) -> dict[str, Any]:
+    if not names:
+        return {}
+    path = f"/{','.join(names)}/_search"
+    return _request("POST", path, {**body, "query": {"bool": {"filter": clauses}}})
 
 
 def _request(method: str, path: str, body: Mapping[str, Any] | bytes | None = None) -> dict[str, Any]:
