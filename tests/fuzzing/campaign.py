@@ -28,6 +28,8 @@ from fuzzing.targets import Input
 
 #: How long a worker may say nothing: a command's limit, a second try, and a busy machine.
 SILENCE = 60.0
+#: How long a worker may take to end by itself.
+FAREWELL = 5.0
 #: Address space of a worker, in bytes.
 MEMORY = 6 * 1024**3
 
@@ -179,6 +181,11 @@ class _Worker:
             yield message
 
     def end(self) -> None:
+        # One that has nothing more to do ends by itself, and takes its sandbox away.
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            self.process.stdin.close()
+            self.process.wait(FAREWELL)
         # The search server that the worker started is in its session, and goes with it.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
