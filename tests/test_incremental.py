@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import corpus
+from checkout import snapshot
 from conftest import ROOT
 from detection_pack import build, outcomes, state
 from detection_pack.cli import main
@@ -51,11 +52,6 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(rules: Path) -> build.Built:
     return build.make_folder(ROOT, rules, keep_going=True)
-
-
-def snapshot(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def watch(monkeypatch: pytest.MonkeyPatch) -> list[str]:

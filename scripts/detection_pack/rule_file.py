@@ -10,7 +10,7 @@ from typing import Any
 
 from sigma.rule import SigmaRule
 
-from detection_pack.blanks import MARKER, is_blank
+from detection_pack.blanks import MARKER, is_blank, said_of
 from detection_pack.documents import load_documents, read_text
 from detection_pack.findings import Finding, PackError
 from detection_pack.limits import MAX_COUNT, MAX_RULE_BYTES, check_limits
@@ -125,9 +125,7 @@ def _check_blanks(rule: Rule) -> None:
     findings = []
     for number, line in enumerate(read_text(rule.path).split("\n"), start=1):
         if MARKER in line and not line.lstrip().startswith("#"):
-            about = line.partition(MARKER)[2].strip(" :\"'},]")
-            what = f"is a blank: {about}" if about else "is a blank"
-            findings.append(Finding(str(rule.path), number, what, "fill it in"))
+            findings.append(Finding(str(rule.path), number, said_of(line), "fill it in"))
     raise PackError(findings)
 
 

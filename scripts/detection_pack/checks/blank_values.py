@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from detection_pack.blanks import MARKER, is_blank
+from detection_pack.blanks import MARKER, is_blank, said_of
 from detection_pack.checks.catalogue import Keys, found
 from detection_pack.documents import Document
 from detection_pack.findings import Finding
@@ -25,11 +25,11 @@ def blanks(path: Path, text: str, documents: Iterable[Document]) -> tuple[list[F
             if not is_blank(value):
                 continue
             first = document.line(*keys)
-            last = min((n for n in document.lines.values() if n > first), default=len(lines) + 1)
+            # YAML ends lines where a text editor does not, at U+2028 say.
+            last = min([*(n for n in document.lines.values() if n > first), len(lines) + 1])
             said = [n for n in range(first, last) if MARKER in lines[n - 1]] or [first]
             for line in said:
-                about = lines[line - 1].partition(MARKER)[2].strip(" :\"'},]")
-                what = f"is a blank: {about}" if about else "is a blank"
+                what = said_of(lines[line - 1]) if line <= len(lines) else "is a blank"
                 findings.append(found("blank", path, line, what, "fill it in"))
             silent |= {first, *said}
             if keys[0] not in _TREES:
