@@ -31,8 +31,8 @@ from sigma.collection import SigmaCollection
 from sigma.plugins import InstalledSigmaPlugins
 
 import corpus
-from detection_pack.build import make_folder
-from detection_pack.pipeline import load_pipelines
+from detection_pack.build.dist import make_folder
+from detection_pack.model.pipeline import load_pipelines
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGETS = {"sentinel": "kusto", "splunk": "splunk", "elastic": "lucene"}

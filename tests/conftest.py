@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from detection_pack.pack import Pack, load_pack
+from detection_pack.model.pack import Pack, load_pack
 
 ROOT = Path(__file__).resolve().parents[1]
 DIST = ROOT / "dist"

@@ -11,12 +11,12 @@ from typing import Any
 import yaml
 
 from conftest import ROOT
-from detection_pack.events import Event
-from detection_pack.pipeline import Pipeline, load_pipeline
+from detection_pack.model.event import Event
+from detection_pack.model.pipeline import Pipeline, load_pipeline
+from detection_pack.model.rule import Rule
+from detection_pack.model.rule_reader import load_rule
 from detection_pack.platforms.elastic.backend import ElasticQuery, queries
 from detection_pack.platforms.elastic.store import Store
-from detection_pack.rule import Rule
-from detection_pack.rule_file import load_rule
 
 AUDIT = {"product": "m365", "service": "exchange"}
 PROCESS = {"product": "windows", "category": "process_creation"}

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import model
-from detection_pack.events import Event
+from detection_pack.model.event import Event
 
 START = datetime(2026, 3, 10, 6, 0, tzinfo=UTC)
 #: Where the last hour that the events use ends; a query at this time sees them all.

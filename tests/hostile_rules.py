@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from conftest import ROOT
-from detection_pack.events import Event
-from detection_pack.limits import MAX_CONDITION_LENGTH, MAX_RULE_BYTES, MAX_VALUE_LENGTH, MAX_VALUES
+from detection_pack.model.event import Event
+from detection_pack.model.limits import MAX_CONDITION_LENGTH, MAX_RULE_BYTES, MAX_VALUE_LENGTH, MAX_VALUES
 
 FOLDER = ROOT / "tests" / "hostile"
 TIME = "2026-03-10T12:00:00"

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from detection_pack.events import Event
+from detection_pack.model.event import Event
 
 CMDLETS = (
     "New-MailboxExportRequest",

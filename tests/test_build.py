@@ -19,11 +19,11 @@ import pytest
 
 from checkout import copy_of_the_sources, snapshot
 from conftest import DIST, ROOT
-from detection_pack import build
+from detection_pack.build import dist as build
 from detection_pack.cli import main
-from detection_pack.findings import PackError
-from detection_pack.pack import Pack, load_pack
-from detection_pack.pipeline import PLATFORMS
+from detection_pack.model.findings import PackError
+from detection_pack.model.pack import Pack, load_pack
+from detection_pack.model.pipeline import PLATFORMS
 
 PAGES = ROOT / "docs" / "rules"
 CORE = {

@@ -24,19 +24,19 @@ import yaml
 import corpus
 from community_events import records
 from conftest import ROOT
-from detection_pack.build import Built, make
+from detection_pack.build.dist import Built, make
 from detection_pack.cli import main
-from detection_pack.events import Clock, Event, RuleEntry
-from detection_pack.findings import Finding
-from detection_pack.pack import Pack, load_pack
+from detection_pack.languages.conf import read_conf
+from detection_pack.languages.spl.spl_parser import macros_of, parse
+from detection_pack.model.event import Clock, Event, RuleEntry
+from detection_pack.model.findings import Finding
+from detection_pack.model.pack import Pack, load_pack
+from detection_pack.model.rule import Rule
 from detection_pack.platforms.elastic.store import Store
-from detection_pack.platforms.sentinel import engine as sentinel
+from detection_pack.platforms.sentinel import run as sentinel
 from detection_pack.platforms.sentinel.arm import unescaped
 from detection_pack.platforms.sentinel.tables import DEFENDER, SENTINEL, columns, table_names
-from detection_pack.platforms.splunk import engine as splunk
-from detection_pack.platforms.splunk.conf import read_conf
-from detection_pack.platforms.splunk.spl_parser import macros_of, parse
-from detection_pack.rule import Rule
+from detection_pack.platforms.splunk import run as splunk
 from judges import kql_judge, lucene_judge, require
 from sigma_semantics import matcher
 

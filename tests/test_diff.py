@@ -21,10 +21,10 @@ import yaml
 from markdown_it import MarkdownIt
 
 from checkout import copy_of_the_sources, snapshot
-from detection_pack import diff as comparison
 from detection_pack.cli import main
-from detection_pack.verdicts import VerdictChange
-from detection_pack.versions import Bump, Version
+from detection_pack.diff import comparison
+from detection_pack.diff.changed_verdicts import VerdictChange
+from detection_pack.diff.versions import Bump, Version
 
 CLIENT, CMDLET, BULK = "suspicious_ews_client", "exchange_admin_cmdlet", "bulk_cross_mailbox_access"
 PLATFORMS = {"sentinel", "splunk", "elastic"}

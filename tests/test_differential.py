@@ -15,11 +15,11 @@ import pytest
 import generator
 import model
 from conftest import DIST, REFERENCE
-from detection_pack.build import rule_entries
-from detection_pack.events import Clock, Event, Hit
-from detection_pack.platforms.elastic import engine as elastic
-from detection_pack.platforms.sentinel.engine import Workspace
-from detection_pack.replay import ENGINES, SOUND_ONLY
+from detection_pack.build.dist import rule_entries
+from detection_pack.model.event import Clock, Event, Hit
+from detection_pack.platforms.elastic import run as elastic
+from detection_pack.platforms.sentinel.run import Workspace
+from detection_pack.replay.verdict import ENGINES, SOUND_ONLY
 
 COUNT = int(os.environ.get("DIFFERENTIAL_EVENTS", "20000"))
 SEED = int(os.environ.get("DIFFERENTIAL_SEED", "20261123"))

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from detection_pack.documents import MAX_BYTES, load_documents, read_text
-from detection_pack.findings import Finding, PackError
+from detection_pack.model.documents import MAX_BYTES, load_documents, read_text
+from detection_pack.model.findings import Finding, PackError
 
 BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40))
 

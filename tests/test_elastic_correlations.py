@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detection_pack.events import Event
-from detection_pack.findings import PackError
+from detection_pack.model.event import Event
+from detection_pack.model.findings import PackError
 from detection_pack.platforms.elastic.backend import ElasticQuery, queries
 from detection_pack.platforms.elastic.store import Store
 from elastic_rules import AUDIT, pipeline, rule_of

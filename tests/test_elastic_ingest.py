@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from detection_pack.build import of_platform
-from detection_pack.events import Clock, Event, Hit, RuleEntry
-from detection_pack.pack import Pack
-from detection_pack.platforms.elastic.engine import run
+from detection_pack.build.dist import of_platform
+from detection_pack.model.event import Clock, Event, Hit, RuleEntry
+from detection_pack.model.pack import Pack
+from detection_pack.platforms.elastic.run import run
 from detection_pack.platforms.elastic.store import ingested
 
 BULK = RuleEntry("bulk_cross_mailbox_access", ("UserId", "ClientIP"), 3600)

@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import DIST
-from detection_pack.events import Event
+from detection_pack.languages.lucene.lucene_regex import LAST, fold, ranges, render
+from detection_pack.languages.regex.regex_tree import Alt, Chars, Node, Repeat, Seq
+from detection_pack.model.event import Event
 from detection_pack.platforms.elastic import long_values
 from detection_pack.platforms.elastic.backend import _terminated
 from detection_pack.platforms.elastic.long_values import Clause, clauses, decided
-from detection_pack.platforms.elastic.lucene_regex import LAST, fold, ranges, render
-from detection_pack.platforms.elastic.regex_tree import Alt, Chars, Node, Repeat, Seq
 from detection_pack.platforms.elastic.store import Store
 
 FIELD = "process.command_line"

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from conftest import DIST, ROOT
-from detection_pack.build import rule_entries
-from detection_pack.cases import Case, load_cases
-from detection_pack.events import Event, Hit
-from detection_pack.platforms.elastic.engine import run
+from detection_pack.build.dist import rule_entries
+from detection_pack.model.case import Case, load_cases
+from detection_pack.model.event import Event, Hit
 from detection_pack.platforms.elastic.rules_engine import run_rules
+from detection_pack.platforms.elastic.run import run
 from detection_pack.platforms.elastic.store import Store, ingested
-from detection_pack.replay import SOUND_ONLY, clock_for, judge
+from detection_pack.replay.verdict import SOUND_ONLY, clock_for, judge
 
 BULK = "bulk_cross_mailbox_access"
 

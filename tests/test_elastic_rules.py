@@ -20,21 +20,21 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from conftest import DIST, ROOT
-from detection_pack.attack import tactics, techniques
-from detection_pack.build import make, rule_entries
-from detection_pack.cases import Case
-from detection_pack.events import Event, Hit
-from detection_pack.findings import PackError
-from detection_pack.markdown import plain
-from detection_pack.pack import Pack
-from detection_pack.platforms.elastic import engine
+from detection_pack.build.dist import make, rule_entries
+from detection_pack.languages.markdown import plain
+from detection_pack.model.attack import tactics, techniques
+from detection_pack.model.case import Case
+from detection_pack.model.event import Event, Hit
+from detection_pack.model.findings import PackError
+from detection_pack.model.pack import Pack
+from detection_pack.model.rule import Rule
+from detection_pack.platforms.elastic import run as engine
 from detection_pack.platforms.elastic.backend import queries
 from detection_pack.platforms.elastic.rules import PATH, ndjson, rules_of
 from detection_pack.platforms.elastic.rules import line as line_of
 from detection_pack.platforms.elastic.rules_engine import Arrival, load_rules, name_of, run_rules, scheduled
 from detection_pack.platforms.elastic.schedule import span
-from detection_pack.replay import SOUND_ONLY, all_cases, clock_for, judge
-from detection_pack.rule import Rule
+from detection_pack.replay.verdict import SOUND_ONLY, all_cases, clock_for, judge
 from elastic_rules import AUDIT, rule_of
 
 SCHEMA = json.loads((ROOT / "tests" / "data" / "kibana_rule_schema.json").read_text(encoding="utf-8"))

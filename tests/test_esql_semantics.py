@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from detection_pack.events import Event
-from detection_pack.platforms.elastic.esql_sql import UnsupportedEsql
+from detection_pack.languages.esql.esql_sql import UnsupportedEsql
+from detection_pack.model.event import Event
 from detection_pack.platforms.elastic.esql_text import string
 from detection_pack.platforms.elastic.store import Store
 

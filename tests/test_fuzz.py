@@ -21,9 +21,11 @@ from typing import Any
 import pytest
 
 from conftest import ROOT
-from detection_pack import build, cli, logs
-from detection_pack.findings import PackError
-from detection_pack.folders import Folder
+from detection_pack import cli
+from detection_pack.build import dist as build
+from detection_pack.build.folders import Folder
+from detection_pack.model.findings import PackError
+from detection_pack.replay import logs
 from fuzzing import campaign, targets
 from fuzzing.sandbox import Command, Sandbox
 from fuzzing.targets import Input

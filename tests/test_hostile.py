@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
-from detection_pack.build import make
-from detection_pack.cases import load_cases
+from detection_pack.build.dist import make
 from detection_pack.cli import main
-from detection_pack.events import Clock, Event, RuleEntry, parse_time
-from detection_pack.findings import PackError
-from detection_pack.pack import Pack
-from detection_pack.replay import ENGINES
-from detection_pack.rule_file import load_rule
+from detection_pack.model.case import load_cases
+from detection_pack.model.event import Clock, Event, RuleEntry, parse_time
+from detection_pack.model.findings import PackError
+from detection_pack.model.pack import Pack
+from detection_pack.model.rule_reader import load_rule
+from detection_pack.replay.verdict import ENGINES
 
 ONE_LINE = re.compile(r"^\S.*:\d+: .+; .+$")
 HEAD = "title: Probe\nlogsource: {product: m365}\n"

@@ -20,19 +20,19 @@ import yaml
 
 from artefact_texts import kql_lets, spl_commands, spl_skeleton, strings_of
 from conftest import DIST, ROOT
-from detection_pack import limits
-from detection_pack.build import rule_entries
+from detection_pack.build.dist import rule_entries
 from detection_pack.cli import main
-from detection_pack.documents import MAX_BYTES
-from detection_pack.events import Clock, Event, Hit, parse_time
-from detection_pack.limits import MAX_VALUES
-from detection_pack.pipeline import PLATFORMS
+from detection_pack.languages.conf import read_conf
+from detection_pack.languages.spl.spl_parser import macros_of
+from detection_pack.model import limits
+from detection_pack.model.documents import MAX_BYTES
+from detection_pack.model.event import Clock, Event, Hit, parse_time
+from detection_pack.model.limits import MAX_VALUES
+from detection_pack.model.pipeline import PLATFORMS
 from detection_pack.platforms.elastic.conditions import IGNORE_ABOVE
 from detection_pack.platforms.sentinel.arm import unescaped
 from detection_pack.platforms.sentinel.tables import DEFENDER, SENTINEL, columns, table_names
-from detection_pack.platforms.splunk.conf import read_conf
-from detection_pack.platforms.splunk.spl_parser import macros_of
-from detection_pack.replay import ENGINES, IMPORTS
+from detection_pack.replay.verdict import ENGINES, IMPORTS
 from hostile_rules import FOLDER, GENERATED, NAMES, PLAIN, TIME, expectations, listed, rule_paths
 from judges import kql_judge, lucene_judge, require
 from test_splunk_app import packed, splunk_reads

@@ -17,12 +17,13 @@ import pytest
 import corpus
 from checkout import snapshot
 from conftest import ROOT
-from detection_pack import build, outcomes, state
+from detection_pack.build import dist as build
+from detection_pack.build import outcomes, state
 from detection_pack.cli import main
-from detection_pack.findings import PackError
-from detection_pack.pipeline import PLATFORMS
-from detection_pack.rule import Rule
-from detection_pack.rule_file import load_rule
+from detection_pack.model.findings import PackError
+from detection_pack.model.pipeline import PLATFORMS
+from detection_pack.model.rule import Rule
+from detection_pack.model.rule_reader import load_rule
 
 RULE = """title: Somebody Asks Who They Are
 id: 3b0c1f6e-2f0a-4a7e-9d60-58d5c2b1a901

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from conftest import DIST, REFERENCE
+from detection_pack.model.rule_reader import load_rule
 from detection_pack.platforms.sentinel.query import query_of
 from detection_pack.platforms.sentinel.tables import columns, table_names
-from detection_pack.rule_file import load_rule
 from judges import kql_judge, require
 from test_sentinel_backend import CASES, PIPELINE, rule_of
 from test_sentinel_correlations import CORRELATIONS, correlation_file

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from detection_pack.events import Event
-from detection_pack.findings import PackError
-from detection_pack.logs import read_logs
+from detection_pack.model.event import Event
+from detection_pack.model.findings import PackError
+from detection_pack.replay.logs import read_logs
 
 AUDIT = {
     "CreationTime": "2026-03-10T09:15:00",

@@ -16,7 +16,17 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from detection_pack.markdown import address, code, fence, link, paragraphs, strong, table, text, visible
+from detection_pack.languages.markdown import (
+    address,
+    code,
+    fence,
+    link,
+    paragraphs,
+    strong,
+    table,
+    text,
+    visible,
+)
 
 #: As GitHub reads a file: CommonMark with raw HTML, tables, strikethrough.
 RENDERER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])

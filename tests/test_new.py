@@ -20,19 +20,19 @@ from sigma.types import SigmaString
 
 import model
 from conftest import ROOT, copy_of_the_pack, snapshot
-from detection_pack.blanks import MARKER
 from detection_pack.checks.events_file import LEAST_CASES
 from detection_pack.cli import main
-from detection_pack.documents import load_documents
-from detection_pack.events import Event
-from detection_pack.findings import PackError
-from detection_pack.pack import Pack, load_pack
-from detection_pack.rule_file import NAME, load_rule
-from detection_pack.scaffold.items import plain_text, sigma_value
-from detection_pack.scaffold.layout import events_of
-from detection_pack.scaffold.near_misses import cases_of
-from detection_pack.scaffold.templates import DATA, Template, from_log_source, like, log_sources
-from detection_pack.scaffold.values import BLANK, forms_of, values_of
+from detection_pack.model.documents import load_documents
+from detection_pack.model.event import Event
+from detection_pack.model.findings import PackError
+from detection_pack.model.pack import Pack, load_pack
+from detection_pack.model.placeholders import MARKER
+from detection_pack.model.rule_reader import NAME, load_rule
+from detection_pack.new.items import plain_text, sigma_value
+from detection_pack.new.layout import events_of
+from detection_pack.new.near_misses import cases_of
+from detection_pack.new.templates import DATA, Template, from_log_source, like, log_sources
+from detection_pack.new.values import BLANK, forms_of, values_of
 
 CORE = sorted(path.stem for path in (ROOT / "sigma" / "core").glob("*.yml"))
 SOURCES = [",".join(f"{k}={v}" for k, v in source.logsource.items()) for source in log_sources()]

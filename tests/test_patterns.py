@@ -14,9 +14,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sigma.types import SigmaRegularExpression
 
-from detection_pack.platforms.patterns import pattern_fault, tokens, with_exact_end
-from detection_pack.platforms.splunk.spl_parser import UnsupportedSpl
-from detection_pack.platforms.splunk.spl_regex import to_re2
+from detection_pack.languages.regex.patterns import pattern_fault, tokens, with_exact_end
+from detection_pack.languages.spl.spl_parser import UnsupportedSpl
+from detection_pack.languages.spl.spl_regex import to_re2
 
 EXPONENTIAL = (
     "(a+)+$", "(a*)*b", "(a|a)*b", "(a|b|a)*c", r"(\w|\d)*x", "(a|aa)+$", "(.*,)*x", "(a*b*)*c", "(x+x+)+y",

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from conftest import DIST, ROOT
-from detection_pack import build
+from detection_pack.build import dist as build
+from detection_pack.build.release import release
 from detection_pack.cli import main
-from detection_pack.pack import Pack
-from detection_pack.pipeline import PLATFORMS
-from detection_pack.release import release
+from detection_pack.model.pack import Pack
+from detection_pack.model.pipeline import PLATFORMS
 
 
 def test_archives_hold_the_build_and_the_guide(pack: Pack) -> None:

@@ -17,12 +17,12 @@ import pytest
 
 from conftest import ROOT
 from detection_pack.checks.catalogue import CheckInfo
+from detection_pack.checks.reporters import Report, as_json, sarif, text
+from detection_pack.checks.validate import all_checks, validate
 from detection_pack.cli import main
-from detection_pack.findings import Finding
-from detection_pack.pack import pack_version
-from detection_pack.pipeline import load_pipeline
-from detection_pack.reporters import Report, as_json, sarif, text
-from detection_pack.validate import all_checks, validate
+from detection_pack.model.findings import Finding
+from detection_pack.model.pack import pack_version
+from detection_pack.model.pipeline import load_pipeline
 
 SCHEMA = Path(__file__).parent / "data" / "sarif-2.1.0-rtm.5.json"
 RULE = """title: A Rule.

@@ -21,13 +21,13 @@ import yaml
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
-from detection_pack.build import make, rule_entries, write
-from detection_pack.events import Clock, Event, Hit, parse_time
-from detection_pack.findings import PackError
-from detection_pack.pack import Pack
-from detection_pack.pipeline import PLATFORMS
-from detection_pack.replay import ENGINES
-from detection_pack.rule_file import load_rule
+from detection_pack.build.dist import make, rule_entries, write
+from detection_pack.model.event import Clock, Event, Hit, parse_time
+from detection_pack.model.findings import PackError
+from detection_pack.model.pack import Pack
+from detection_pack.model.pipeline import PLATFORMS
+from detection_pack.model.rule_reader import load_rule
+from detection_pack.replay.verdict import ENGINES
 
 TIME = "2026-03-10T12:00:00"
 PROBES = 300

@@ -19,10 +19,11 @@ from markdown_it.token import Token
 
 from checkout import copy_of_the_sources, snapshot
 from conftest import DIST, ROOT
-from detection_pack import build, rule_pages
-from detection_pack.cases import kind_of, load_cases
+from detection_pack.build import dist as build
 from detection_pack.cli import main
-from detection_pack.pack import Pack, load_pack
+from detection_pack.model.case import kind_of, load_cases
+from detection_pack.model.pack import Pack, load_pack
+from detection_pack.pages import rule_pages
 
 PAGES = ROOT / "docs" / "rules"
 RENDERER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])

@@ -23,12 +23,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import DIST, ROOT
-from detection_pack.build import rule_entries
-from detection_pack.events import Clock, Event, Hit, RuleEntry
-from detection_pack.findings import PackError
-from detection_pack.pack import Pack, pack_version
-from detection_pack.pipeline import load_pipeline
-from detection_pack.platforms.sentinel import engine
+from detection_pack.build.dist import rule_entries
+from detection_pack.model.event import Clock, Event, Hit, RuleEntry
+from detection_pack.model.findings import PackError
+from detection_pack.model.pack import Pack, pack_version
+from detection_pack.model.pipeline import load_pipeline
+from detection_pack.model.rule import Rule
+from detection_pack.model.rule_reader import load_rule
+from detection_pack.platforms.sentinel import run as engine
 from detection_pack.platforms.sentinel.analytics import (
     PLACEHOLDER,
     ScheduledRule,
@@ -37,13 +39,11 @@ from detection_pack.platforms.sentinel.analytics import (
 )
 from detection_pack.platforms.sentinel.arm import escaped, iso_duration, resource, templates, unescaped
 from detection_pack.platforms.sentinel.defender import defender_query
-from detection_pack.platforms.sentinel.engine import Workspace, verdicts
 from detection_pack.platforms.sentinel.imports_engine import analytics_rule, deployed_rules, run_imports
+from detection_pack.platforms.sentinel.run import Workspace, verdicts
 from detection_pack.platforms.sentinel.schedule import SETTLE
 from detection_pack.platforms.sentinel.tables import DEFENDER, columns, table_names
-from detection_pack.replay import all_cases, clock_for
-from detection_pack.rule import Rule
-from detection_pack.rule_file import load_rule
+from detection_pack.replay.verdict import all_cases, clock_for
 from judges import kql_judge, require
 from test_kql_judged import complaints
 from test_sentinel_backend import CASES, PIPELINE, rule_of

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from detection_pack.events import Clock, Event
-from detection_pack.platforms.sentinel.engine import Workspace
+from detection_pack.model.event import Clock, Event
+from detection_pack.model.rule_reader import load_rule
 from detection_pack.platforms.sentinel.query import query_of
-from detection_pack.rule_file import load_rule
+from detection_pack.platforms.sentinel.run import Workspace
 from test_sentinel_backend import PIPELINE
 
 NOW = Clock(datetime(2026, 3, 10, 16, 0, tzinfo=UTC))

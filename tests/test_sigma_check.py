@@ -19,7 +19,7 @@ from sigma.plugins import InstalledSigmaPlugins
 from sigma.validation import SigmaValidator
 
 from conftest import ROOT
-from detection_pack.rule_file import rule_files
+from detection_pack.model.rule_reader import rule_files
 
 DATA = Path(__file__).parent / "data"
 CARRIED = ROOT / "scripts" / "detection_pack" / "checks"

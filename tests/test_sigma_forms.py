@@ -18,16 +18,16 @@ import pytest
 import sigma.modifiers
 
 from conftest import ROOT
-from detection_pack.build import Built, make
-from detection_pack.events import Clock, Event, RuleEntry
-from detection_pack.findings import PackError
-from detection_pack.pack import Pack
+from detection_pack.build.dist import Built, make
+from detection_pack.languages.spl.spl_parser import macros_of
+from detection_pack.model.event import Clock, Event, RuleEntry
+from detection_pack.model.findings import PackError
+from detection_pack.model.pack import Pack
+from detection_pack.model.rule import Rule
+from detection_pack.model.rule_reader import load_rule
 from detection_pack.platforms.elastic.store import Store
-from detection_pack.platforms.sentinel import engine as sentinel
-from detection_pack.platforms.splunk import engine as splunk
-from detection_pack.platforms.splunk.spl_parser import macros_of
-from detection_pack.rule import Rule
-from detection_pack.rule_file import load_rule
+from detection_pack.platforms.sentinel import run as sentinel
+from detection_pack.platforms.splunk import run as splunk
 
 Record = dict[str, Any]
 #: (what a detection is, records that it means, near misses)

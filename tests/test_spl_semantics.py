@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from detection_pack.events import Clock, Event
-from detection_pack.platforms.splunk.engine import execute
-from detection_pack.platforms.splunk.spl_parser import UnsupportedSpl
+from detection_pack.languages.spl.spl_parser import UnsupportedSpl
+from detection_pack.model.event import Clock, Event
+from detection_pack.platforms.splunk.run import execute
 
 NOW = Clock(datetime(2024, 2, 1, 18, 0, tzinfo=UTC))
 

@@ -26,11 +26,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import DIST, ROOT
-from detection_pack.build import of_platform, rule_entries
-from detection_pack.events import Clock, Event, Hit
-from detection_pack.pack import Pack
-from detection_pack.pipeline import Pipeline, load_pipeline
-from detection_pack.platforms.splunk import engine
+from detection_pack.build.dist import of_platform, rule_entries
+from detection_pack.languages.conf import Stanzas, conf_text, one_line, read_conf
+from detection_pack.languages.spl.spl_parser import UnsupportedSpl, macros_of
+from detection_pack.languages.spl.spl_steps import Lookup
+from detection_pack.model.event import Clock, Event, Hit
+from detection_pack.model.pack import Pack
+from detection_pack.model.pipeline import Pipeline, load_pipeline
+from detection_pack.model.rule import Rule
+from detection_pack.model.rule_reader import load_rule
+from detection_pack.platforms.splunk import run as engine
 from detection_pack.platforms.splunk.app import (
     ALLOWLIST,
     ALLOWLIST_HEADER,
@@ -44,14 +49,9 @@ from detection_pack.platforms.splunk.app import (
 from detection_pack.platforms.splunk.app_engine import App, open_app, run, run_app
 from detection_pack.platforms.splunk.archive import tgz
 from detection_pack.platforms.splunk.artefacts import macros_conf
-from detection_pack.platforms.splunk.conf import Stanzas, conf_text, one_line, read_conf
-from detection_pack.platforms.splunk.engine import Row, Workspace, execute
 from detection_pack.platforms.splunk.query import EXCLUSIONS, SplunkQuery, queries
-from detection_pack.platforms.splunk.spl_parser import UnsupportedSpl, macros_of
-from detection_pack.platforms.splunk.spl_steps import Lookup
-from detection_pack.replay import all_cases, clock_for
-from detection_pack.rule import Rule
-from detection_pack.rule_file import load_rule
+from detection_pack.platforms.splunk.run import Row, Workspace, execute
+from detection_pack.replay.verdict import all_cases, clock_for
 from judges import require
 
 NOW = Clock(datetime(2024, 2, 1, 18, 0, tzinfo=UTC))

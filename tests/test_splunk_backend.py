@@ -19,17 +19,17 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from conftest import ROOT
-from detection_pack.build import of_platform
-from detection_pack.events import Clock, Event, RuleEntry
-from detection_pack.findings import PackError
-from detection_pack.pack import Pack, load_pack
-from detection_pack.pipeline import Pipeline, load_pipeline
+from detection_pack.build.dist import of_platform
+from detection_pack.languages.spl.spl_parser import macros_of
+from detection_pack.model.event import Clock, Event, RuleEntry
+from detection_pack.model.findings import PackError
+from detection_pack.model.pack import Pack, load_pack
+from detection_pack.model.pipeline import Pipeline, load_pipeline
+from detection_pack.model.rule import Rule
+from detection_pack.model.rule_reader import load_rule
 from detection_pack.platforms.splunk.artefacts import macros_conf
-from detection_pack.platforms.splunk.engine import Row, execute, run, run_union
 from detection_pack.platforms.splunk.query import COLUMNS, SplunkQuery, queries
-from detection_pack.platforms.splunk.spl_parser import macros_of
-from detection_pack.rule import Rule
-from detection_pack.rule_file import load_rule
+from detection_pack.platforms.splunk.run import Row, execute, run, run_union
 from model import contains_whole_term
 
 NOW = Clock(datetime(2024, 2, 1, 18, 0, tzinfo=UTC))

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from conftest import DIST
-from detection_pack.events import Clock, Event
+from detection_pack.model.event import Clock, Event
 from detection_pack.platforms.splunk.app_engine import open_app
-from detection_pack.platforms.splunk.engine import Workspace
+from detection_pack.platforms.splunk.run import Workspace
 
 CLOCK = Clock(datetime(2026, 3, 10, 13, 0, tzinfo=UTC))
 RAW = sorted((DIST / "splunk" / "queries").glob("*.raw.spl"))

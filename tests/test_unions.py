@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 
 from conftest import DIST, ROOT
-from detection_pack.build import rule_entries
-from detection_pack.events import Event, Hit
-from detection_pack.pack import Pack
-from detection_pack.platforms.sentinel import engine as sentinel
+from detection_pack.build.dist import rule_entries
+from detection_pack.model.event import Event, Hit
+from detection_pack.model.pack import Pack
+from detection_pack.model.rule import AlertView
+from detection_pack.platforms.sentinel import run as sentinel
 from detection_pack.platforms.sentinel.artefacts import union
 from detection_pack.platforms.sentinel.query import SentinelQuery
-from detection_pack.platforms.splunk import engine as splunk
-from detection_pack.replay import ENGINES, all_cases, clock_for
-from detection_pack.rule import AlertView
+from detection_pack.platforms.splunk import run as splunk
+from detection_pack.replay.verdict import ENGINES, all_cases, clock_for
 
 UNIONS: dict[str, Callable[..., Sequence[Mapping[str, Any]]]] = {
     "sentinel": sentinel.run_union,

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import ROOT
-from detection_pack.findings import Finding
-from detection_pack.validate import all_checks, validate
+from detection_pack.checks.validate import all_checks, validate
+from detection_pack.model.findings import Finding
 
 CMDLET = "sigma/core/exchange_admin_cmdlet.yml"
 BULK = "sigma/core/bulk_cross_mailbox_access.yml"

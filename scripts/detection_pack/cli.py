@@ -13,13 +13,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from detection_pack import build, outcomes, rule_pages
-from detection_pack.events import Hit
-from detection_pack.findings import Finding, PackError
-from detection_pack.folders import Folder
-from detection_pack.pack import load_pack, pack_version
-from detection_pack.pipeline import PLATFORMS
-from detection_pack.rule import TIERS
+from detection_pack.build import dist as build
+from detection_pack.build import outcomes
+from detection_pack.build.folders import Folder
+from detection_pack.model.event import Hit
+from detection_pack.model.findings import Finding, PackError
+from detection_pack.model.pack import load_pack, pack_version
+from detection_pack.model.pipeline import PLATFORMS
+from detection_pack.model.rule import TIERS
+from detection_pack.pages import rule_pages
 
 FINE, FINDINGS, UNUSABLE = 0, 1, 2
 Result = TypeVar("Result")
@@ -150,7 +152,7 @@ def _build(arguments: argparse.Namespace) -> int:
         _report(findings)
         return FINDINGS if findings or refused else FINE
     if arguments.package is not None:
-        from detection_pack.release import write_release
+        from detection_pack.build.release import write_release
 
         names = _written(lambda: write_release(pack, built, arguments.package))
         print("\n".join(str(arguments.package / name) for name in names))
@@ -170,7 +172,8 @@ def _written(write: Callable[[], Result]) -> Result:
 
 
 def _replay(arguments: argparse.Namespace) -> int:
-    from detection_pack import logs, replay
+    from detection_pack.replay import logs
+    from detection_pack.replay import verdict as replay
 
     root = _root(arguments)
     dist = arguments.dist or root / "dist"
@@ -204,7 +207,7 @@ def _replay(arguments: argparse.Namespace) -> int:
 
 
 def _print_hits(hits: Sequence[Hit]) -> None:
-    from detection_pack import replay
+    from detection_pack.replay import verdict as replay
 
     found = [hit.as_json() for hit in replay.exact(hits)]
     # In ASCII: a value out of a log may hold half of a surrogate pair, or what steers a terminal.
@@ -212,7 +215,7 @@ def _print_hits(hits: Sequence[Hit]) -> None:
 
 
 def _validate(arguments: argparse.Namespace) -> int:
-    from detection_pack import reporters, validate
+    from detection_pack.checks import reporters, validate
 
     for path in arguments.paths:
         if not path.exists():
@@ -229,8 +232,8 @@ def _validate(arguments: argparse.Namespace) -> int:
 
 
 def _new(arguments: argparse.Namespace) -> int:
-    from detection_pack.scaffold.draft import draft, next_steps
-    from detection_pack.scaffold.files import write
+    from detection_pack.new.draft import draft, next_steps
+    from detection_pack.new.files import write
 
     root, name = _root(arguments), arguments.name
     stated = (name, arguments.like, arguments.logsource, arguments.tier, arguments.value)
@@ -241,10 +244,10 @@ def _new(arguments: argparse.Namespace) -> int:
 
 
 def _diff(arguments: argparse.Namespace) -> int:
-    from detection_pack.changelog import release_findings
-    from detection_pack.diff import compare
-    from detection_pack.diff_text import render
-    from detection_pack.revision import UnknownRevision
+    from detection_pack.diff.changelog import release_findings
+    from detection_pack.diff.comparison import compare
+    from detection_pack.diff.diff_text import render
+    from detection_pack.diff.revision import UnknownRevision
 
     root = _root(arguments)
     try:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from detection_pack import cli
-from detection_pack.build import GENERATOR, MANIFEST
+from detection_pack.build.dist import GENERATOR, MANIFEST
 
 LIMIT = 5.0
 ONE_LINE = re.compile(r"^\S.*:\d+: .+; .+$")

@@ -16,9 +16,9 @@ from typing import Any
 
 import yaml
 
-from detection_pack.cases import load_cases
-from detection_pack.events import Event
-from detection_pack.pipeline import PLATFORMS
+from detection_pack.model.case import load_cases
+from detection_pack.model.event import Event
+from detection_pack.model.pipeline import PLATFORMS
 from fuzzing.mutation import as_json
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -22,8 +22,9 @@ from typing import Any
 
 import yaml
 
-from detection_pack import cli, logs
-from detection_pack.findings import PackError
+from detection_pack import cli
+from detection_pack.model.findings import PackError
+from detection_pack.replay import logs
 from fuzzing import seeds
 from fuzzing.mutation import TOKENS, as_yaml, spoil_bytes, spoil_tree
 from fuzzing.sandbox import Command, Sandbox, alarm

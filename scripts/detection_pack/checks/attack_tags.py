@@ -6,11 +6,11 @@ import difflib
 import re
 from collections.abc import Iterator
 
-from detection_pack.attack import tactics, techniques
 from detection_pack.checks.catalogue import Keys
 from detection_pack.checks.subject import Subject
-from detection_pack.documents import Document
-from detection_pack.findings import Finding
+from detection_pack.model.attack import tactics, techniques
+from detection_pack.model.documents import Document
+from detection_pack.model.findings import Finding
 
 #: Groups, software, mitigations and data sources, of which the pack carries no list.
 _OTHER = re.compile(r"[gsm]\d{4}|ds\d{4}|dc\d{4}")

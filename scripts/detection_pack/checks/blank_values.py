@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from detection_pack.blanks import MARKER, is_blank, said_of
 from detection_pack.checks.catalogue import Keys, found
-from detection_pack.documents import Document
-from detection_pack.findings import Finding
+from detection_pack.model.documents import Document
+from detection_pack.model.findings import Finding
+from detection_pack.model.placeholders import MARKER, is_blank, said_of
 
 #: Keys whose parts are looked at one by one; a fault at any other top key is about all that stands under it.
 _TREES = ("detection", "correlation", "match", "no_match")

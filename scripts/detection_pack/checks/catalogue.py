@@ -9,8 +9,8 @@ from pathlib import Path
 
 import yaml
 
-from detection_pack.documents import Key
-from detection_pack.findings import Finding, Severity
+from detection_pack.model.documents import Key
+from detection_pack.model.findings import Finding, Severity
 
 
 @dataclass(frozen=True)

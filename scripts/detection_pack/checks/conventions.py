@@ -25,9 +25,9 @@ from sigma.validation import SigmaValidator
 
 from detection_pack.checks.catalogue import CheckInfo, Keys
 from detection_pack.checks.subject import Subject
-from detection_pack.documents import Document
-from detection_pack.findings import Finding, PackError, Severity
-from detection_pack.rule import Rule
+from detection_pack.model.documents import Document
+from detection_pack.model.findings import Finding, PackError, Severity
+from detection_pack.model.rule import Rule
 
 CONFIGURATION = "sigma-check.yml"
 _DATA = Path(__file__).parent

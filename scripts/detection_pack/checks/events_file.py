@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from detection_pack import build
-from detection_pack.blanks import is_blank
-from detection_pack.cases import Case, load_cases
+from detection_pack.build import dist as build
 from detection_pack.checks.catalogue import Keys, found
-from detection_pack.documents import Document, load_documents
-from detection_pack.events import Kind
-from detection_pack.findings import Finding, PackError
-from detection_pack.pack import Pack
-from detection_pack.rule import Rule
+from detection_pack.model.case import Case, load_cases
+from detection_pack.model.documents import Document, load_documents
+from detection_pack.model.event import Kind
+from detection_pack.model.findings import Finding, PackError
+from detection_pack.model.pack import Pack
+from detection_pack.model.placeholders import is_blank
+from detection_pack.model.rule import Rule
 
 #: How many events a rule's events file must hold on either side.
 LEAST_CASES = 12
@@ -121,7 +121,7 @@ def contradictions(pack: Pack, rules: Mapping[str, tuple[Rule, Sequence[Case]]])
     The build is written to a folder that goes afterwards; the engines are loaded here, because they take
     longer than every other check.
     """
-    from detection_pack import replay
+    from detection_pack.replay import verdict as replay
 
     if not rules:
         return

@@ -8,19 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from detection_pack.build import make
+from detection_pack.build.dist import make
 from detection_pack.checks.catalogue import Keys
 from detection_pack.checks.subject import Leaf, Subject, Value, leaves, pruned
-from detection_pack.documents import Document
-from detection_pack.findings import Finding, PackError
-from detection_pack.pack import Pack
-from detection_pack.pipeline import Pipeline
+from detection_pack.model.documents import Document
+from detection_pack.model.findings import Finding, PackError
+from detection_pack.model.pack import Pack
+from detection_pack.model.pipeline import Pipeline
+from detection_pack.model.rule import Rule
 from detection_pack.platforms.elastic.backend import queries as elastic
 from detection_pack.platforms.sentinel.artefacts import DEFENDER
 from detection_pack.platforms.sentinel.defender import defender_query
 from detection_pack.platforms.sentinel.query import query_of
 from detection_pack.platforms.splunk.query import queries as splunk
-from detection_pack.rule import Rule
 
 Converter = Callable[[Rule, Pipeline], object]
 #: What turns a rule into a platform's query, by the name of the pipeline.

@@ -12,9 +12,9 @@ from sigma.types import SigmaNumber, SigmaString
 
 from detection_pack.checks.catalogue import Keys
 from detection_pack.checks.subject import Subject, Value, leaves
-from detection_pack.documents import Document
-from detection_pack.findings import Finding
-from detection_pack.rule import AlertView
+from detection_pack.model.documents import Document
+from detection_pack.model.findings import Finding
+from detection_pack.model.rule import AlertView
 
 RECORD_TYPE = "RecordType"
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from detection_pack.documents import load_documents
-from detection_pack.findings import PackError
-from detection_pack.rule import TIERS
-from detection_pack.rule_file import rule_files
+from detection_pack.model.documents import load_documents
+from detection_pack.model.findings import PackError
+from detection_pack.model.rule import TIERS
+from detection_pack.model.rule_reader import rule_files
 
 _SUFFIXES = (".yml", ".yaml")
 

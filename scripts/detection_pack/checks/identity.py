@@ -7,8 +7,8 @@ from pathlib import Path
 
 from detection_pack.checks.catalogue import Keys
 from detection_pack.checks.subject import Subject
-from detection_pack.documents import Document
-from detection_pack.findings import Finding
+from detection_pack.model.documents import Document
+from detection_pack.model.findings import Finding
 
 
 def duplicates(subjects: Sequence[Subject]) -> Iterator[Finding]:

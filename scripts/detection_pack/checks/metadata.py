@@ -7,8 +7,8 @@ import uuid
 from collections.abc import Iterator, Set
 
 from detection_pack.checks.subject import Subject
-from detection_pack.documents import Document, Key
-from detection_pack.findings import Finding
+from detection_pack.model.documents import Document, Key
+from detection_pack.model.findings import Finding
 
 _LEVELS = ("informational", "low", "medium", "high", "critical")
 _STATUS = ("stable", "test", "experimental", "deprecated", "unsupported")

@@ -11,11 +11,11 @@ from sigma.types import SigmaExpansion, SigmaRegularExpression, SigmaString, Spe
 
 from detection_pack.checks.catalogue import Keys
 from detection_pack.checks.subject import Leaf, Subject, leaves
-from detection_pack.documents import Document
-from detection_pack.findings import Finding
-from detection_pack.platforms.conversion import RefusedValue
-from detection_pack.platforms.elastic.lucene_regex import MAX_LENGTH, fits, render, utf16_length
-from detection_pack.platforms.elastic.pcre import expression, parser
+from detection_pack.languages.lucene.lucene_regex import MAX_LENGTH, fits, render, utf16_length
+from detection_pack.languages.lucene.pcre import expression, parser
+from detection_pack.model.documents import Document
+from detection_pack.model.findings import Finding
+from detection_pack.model.refused_value import RefusedValue
 
 #: How many characters in a row a search needs to narrow a wildcard.
 LITERAL = 3

@@ -14,9 +14,9 @@ from sigma.types import SigmaNumber, SigmaString, SpecialChars
 
 from detection_pack.checks.fields import RECORD_TYPE
 from detection_pack.checks.subject import Leaf, Subject, leaves
-from detection_pack.documents import Document
-from detection_pack.findings import Finding, Severity
-from detection_pack.rule import Rule
+from detection_pack.model.documents import Document
+from detection_pack.model.findings import Finding, Severity
+from detection_pack.model.rule import Rule
 
 OPERATION = "Operation"
 #: Looking for the nearest name costs milliseconds; a list of thousands of unknown ones gets no more of them.
@@ -35,7 +35,7 @@ def operations() -> Mapping[str, frozenset[str]]:
 def covered() -> frozenset[str]:
     """The record types whose operations the table lists, by name and by integer."""
     names = frozenset[str]().union(*operations().values())
-    enums = Path(__file__).parents[1] / "platforms" / "enums.csv"
+    enums = Path(__file__).parents[1] / "model" / "enums.csv"
     with enums.open(encoding="utf-8", newline="") as file:
         rows = [r for r in csv.DictReader(file) if r["enum"] == "AuditLogRecordType"]
     return names | {row["value"] for row in rows if row["name"] in names}

@@ -18,8 +18,8 @@ from sigma.rule import SigmaDetection, SigmaDetectionItem, SigmaDetections, Sigm
 
 from detection_pack.checks.catalogue import Keys, found
 from detection_pack.checks.subject import Leaf, Subject, leaves
-from detection_pack.documents import Document
-from detection_pack.findings import Finding
+from detection_pack.model.documents import Document
+from detection_pack.model.findings import Finding
 
 _TODO = "see the Sigma specification"
 _DETECTION = {"selection": {"Field": "value"}, "condition": "selection"}

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from detection_pack.checks.catalogue import Keys, found
-from detection_pack.documents import Document, load_documents, read_text
-from detection_pack.findings import Finding, PackError, Severity
-from detection_pack.limits import MAX_RULE_BYTES, check_limits
-from detection_pack.pipeline import Pipeline
-from detection_pack.rule import Rule
-from detection_pack.rule_file import NAME, name_of_file, rule_faults
+from detection_pack.model.documents import Document, load_documents, read_text
+from detection_pack.model.findings import Finding, PackError, Severity
+from detection_pack.model.limits import MAX_RULE_BYTES, check_limits
+from detection_pack.model.pipeline import Pipeline
+from detection_pack.model.rule import Rule
+from detection_pack.model.rule_reader import NAME, name_of_file, rule_faults
 
 
 @dataclass(frozen=True)

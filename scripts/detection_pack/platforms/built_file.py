@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from detection_pack.findings import PackError
+from detection_pack.model.findings import PackError
 
 TODO = "run detection-pack build"
 

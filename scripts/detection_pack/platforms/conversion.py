@@ -20,24 +20,17 @@ from sigma.types import (
     SigmaString,
 )
 
-from detection_pack.findings import Finding, PackError
-from detection_pack.pipeline import Pipeline
-from detection_pack.platforms.patterns import pattern_fault
+from detection_pack.languages.regex.patterns import pattern_fault
+from detection_pack.model.findings import Finding, PackError
+from detection_pack.model.pipeline import Pipeline
+from detection_pack.model.refused_value import RefusedValue
+from detection_pack.model.rule import Rule
 from detection_pack.platforms.split_fields import refusals
 from detection_pack.platforms.terms import SUBSTRING
-from detection_pack.rule import Rule
 
 #: A rule that gets more than so many names wrong is told each, but not what it may have meant: looking for
 #: the nearest of hundreds of names takes milliseconds.
 _SUGGESTED = 20
-
-
-class RefusedValue(SigmaError):
-    """A platform cannot express a value. ``subject`` is the field or value, to find its line."""
-
-    def __init__(self, what: str, subject: str) -> None:
-        super().__init__(what)
-        self.subject = subject
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from sigma.rule import SigmaRule
 
-from detection_pack.pipeline import Pipeline
+from detection_pack.model.pipeline import Pipeline
+from detection_pack.model.rule import Rule
 from detection_pack.platforms.conversion import fields_of
-from detection_pack.rule import Rule
 
 
 @dataclass(frozen=True)

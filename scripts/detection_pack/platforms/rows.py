@@ -8,9 +8,9 @@ from pathlib import Path
 
 import duckdb
 
-from detection_pack.events import Event, raw_rows
+from detection_pack.model.event import Event, raw_rows
 
-_ENUMS = Path(__file__).parent / "enums.csv"
+_ENUMS = Path(__file__).parents[1] / "model" / "enums.csv"
 
 
 def load_raw(connection: duckdb.DuckDBPyConnection, events: Sequence[Event]) -> None:

@@ -20,7 +20,7 @@ from sigma.types import (
     SigmaString,
 )
 
-from detection_pack.users import USER_OR_DOMAIN, items_of
+from detection_pack.model.users import USER_OR_DOMAIN, items_of
 
 #: Sysmon's ``Hashes`` is one text of all digests: ``SHA1=…,MD5=…,SHA256=…,IMPHASH=…``.
 HASHES = "Hashes"

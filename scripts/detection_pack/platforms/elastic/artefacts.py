@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from detection_pack.pipeline import Pipeline
+from detection_pack.model.pipeline import Pipeline
+from detection_pack.model.rule import Rule
 from detection_pack.platforms.conversion import Artefact, Part
 from detection_pack.platforms.elastic import rules
 from detection_pack.platforms.elastic.backend import ElasticQuery, queries
-from detection_pack.rule import Rule
 
 PLATFORM = "elastic"
 FOLDER = f"{PLATFORM}/queries"

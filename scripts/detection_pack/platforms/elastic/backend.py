@@ -29,9 +29,12 @@ from sigma.correlations import SigmaCorrelationRule
 from sigma.rule import SigmaRule
 from sigma.types import SigmaCompareExpression, SigmaExists, SigmaNull, SigmaType
 
-from detection_pack.findings import PackError
-from detection_pack.pipeline import Pipeline
-from detection_pack.platforms.conversion import RefusedValue, convert
+from detection_pack.languages.lucene.lucene_regex import TooLarge, pack, render
+from detection_pack.model.findings import PackError
+from detection_pack.model.pipeline import Pipeline
+from detection_pack.model.refused_value import RefusedValue
+from detection_pack.model.rule import Rule
+from detection_pack.platforms.conversion import convert
 from detection_pack.platforms.elastic.conditions import (
     Condition,
     Wanted,
@@ -42,10 +45,8 @@ from detection_pack.platforms.elastic.conditions import (
     wanted,
 )
 from detection_pack.platforms.elastic.esql import EsqlBackend
-from detection_pack.platforms.elastic.lucene_regex import TooLarge, pack, render
 from detection_pack.platforms.elastic.threshold import parameters
 from detection_pack.platforms.elastic.values import FOLDED, text_of
-from detection_pack.rule import Rule
 
 _EVERYTHING = "*:*"
 

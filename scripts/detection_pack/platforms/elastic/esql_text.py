@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from detection_pack.platforms.conversion import RefusedValue
-from detection_pack.rule import Correlation, Rule
+from detection_pack.model.refused_value import RefusedValue
+from detection_pack.model.rule import Correlation, Rule
 
 #: Result columns before the grouping fields: the time and the reference query's six others.
 COLUMNS = ("time", "UserId", "ClientIP", "ClientAgent", "DetectionType", "DetectionDetail", "ExtraInfo")

@@ -16,18 +16,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from detection_pack.attack import Tactic, Technique, tactics, tactics_of, techniques, techniques_of
-from detection_pack.markdown import folded
+from detection_pack.languages.markdown import folded
+from detection_pack.model.attack import Tactic, Technique, tactics, tactics_of, techniques, techniques_of
+from detection_pack.model.rule import Rule
 from detection_pack.platforms.elastic.backend import ElasticQuery
 from detection_pack.platforms.elastic.esql_text import WINDOW, name
 from detection_pack.platforms.elastic.schedule import Schedule, schedule
-from detection_pack.platforms.elastic.triage import (
-    investigation_guide,
-    paragraphs,
-    setup_guide,
-    texts,
-)
-from detection_pack.rule import Rule
+from detection_pack.platforms.elastic.triage import investigation_guide, paragraphs, setup_guide, texts
 
 PATH = "elastic/rules.ndjson"
 #: The tag that names a rule's Sigma file; what executes rules.ndjson finds the rule by it.

@@ -22,13 +22,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from detection_pack.events import Clock, Event, Hit, RuleEntry
-from detection_pack.findings import PackError
+from detection_pack.languages.esql.esql_sql import UnsupportedEsql
+from detection_pack.model.event import Clock, Event, Hit, RuleEntry
+from detection_pack.model.findings import PackError
 from detection_pack.platforms.built_file import built_text
-from detection_pack.platforms.elastic.engine import PLATFORM, buckets, threshold_hits
-from detection_pack.platforms.elastic.esql_sql import UnsupportedEsql
 from detection_pack.platforms.elastic.esql_text import COLUMNS, WINDOW
 from detection_pack.platforms.elastic.rules import NAME_TAG, PATH
+from detection_pack.platforms.elastic.run import PLATFORM, buckets, threshold_hits
 from detection_pack.platforms.elastic.schedule import INGESTED, span
 from detection_pack.platforms.elastic.store import SearchFailed, Store
 

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from detection_pack.model.rule import Rule
 from detection_pack.platforms.elastic.threshold import INTERVAL
-from detection_pack.rule import Rule
 
 INGESTED = "event.ingested"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -24,8 +24,8 @@ from typing import Any
 import duckdb
 from osmem_server import OsmemServer
 
-from detection_pack.events import Event, parse_time
-from detection_pack.platforms.elastic.esql_sql import Translation, mapping_types
+from detection_pack.languages.esql.esql_sql import Translation
+from detection_pack.model.event import Event, parse_time
 from detection_pack.platforms.elastic.long_values import decided, is_long
 from detection_pack.platforms.rows import csv_rows, insert_rows, load_raw
 
@@ -102,7 +102,7 @@ class Store:
             if _within(d, during)
         ]
         addresses = {d[f] for d in self.documents.values() for f in _ADDRESSES if f in d}
-        translation = Translation(text, mapping_types(), addresses)
+        translation = Translation(text, dict(_fields()), addresses)
         held = [row for row in held if _matches(row[0], translation.indices)]
         with duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'")

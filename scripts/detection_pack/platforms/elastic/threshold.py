@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from detection_pack.rule import Correlation
+from detection_pack.model.rule import Correlation
 
 MAX_FIELDS = 5
 #: One run every five minutes, Kibana's default.

@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from detection_pack.markdown import folded, plain
+from detection_pack.languages.markdown import folded, plain
+from detection_pack.model.rule import Rule
 from detection_pack.platforms.elastic.schedule import Schedule
 from detection_pack.platforms.elastic.schedule import text as span_text
-from detection_pack.rule import Rule
 
 #: A correlation is two rules; each says whom it is for.
 _FOR_WHOM = {

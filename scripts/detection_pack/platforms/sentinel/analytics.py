@@ -17,13 +17,13 @@ from typing import Any
 
 import yaml
 
-from detection_pack.findings import Finding, PackError
-from detection_pack.pipeline import Pipeline
+from detection_pack.model.findings import Finding, PackError
+from detection_pack.model.pipeline import Pipeline
+from detection_pack.model.rule import Rule
 from detection_pack.platforms.conversion import Converted
 from detection_pack.platforms.sentinel.backend import SentinelBackend
 from detection_pack.platforms.sentinel.query import alert_view, conversion_of, timespan
 from detection_pack.platforms.sentinel.schedule import AnalyticsBackend, schedule_of, scheduled
-from detection_pack.rule import Rule
 
 #: Table -> what delivers it: connectorId, data type.
 CONNECTORS: Mapping[str, tuple[str, str]] = {

@@ -6,16 +6,16 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from detection_pack.pipeline import Pipeline
+from detection_pack.languages.kql.kql_literals import kql_comment
+from detection_pack.model.pipeline import Pipeline
+from detection_pack.model.rule import Rule
 from detection_pack.platforms.conversion import Artefact, Part
 from detection_pack.platforms.sentinel.analytics import analytics_yaml, scheduled_rule
 from detection_pack.platforms.sentinel.arm import resource, templates
 from detection_pack.platforms.sentinel.backend import SentinelBackend
 from detection_pack.platforms.sentinel.defender import defender_query
-from detection_pack.platforms.sentinel.literals import kql_comment
 from detection_pack.platforms.sentinel.query import LOOKBACK, SentinelQuery, conversion_of, query_from
 from detection_pack.platforms.sentinel.tables import table_names
-from detection_pack.rule import Rule
 
 PLATFORM = "sentinel"
 DEFENDER = "defender"

@@ -17,8 +17,8 @@ from sigma.correlations import (
 )
 from sigma.rule import SigmaRule
 
-from detection_pack.platforms.conversion import RefusedValue
-from detection_pack.platforms.sentinel.literals import kql_string
+from detection_pack.languages.kql.kql_literals import kql_string
+from detection_pack.model.refused_value import RefusedValue
 
 #: The columns that a correlation's body leaves for the alert view, besides the group columns.
 VALUE, FIRST_SEEN, WINDOW_START, EXTRA = "Value", "FirstSeen", "WindowStart", "Extra"

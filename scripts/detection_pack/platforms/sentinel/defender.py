@@ -14,12 +14,12 @@ from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule
 from sigma.rule import SigmaRule
 
-from detection_pack.pipeline import Pipeline
-from detection_pack.platforms.conversion import RefusedValue
+from detection_pack.model.pipeline import Pipeline
+from detection_pack.model.refused_value import RefusedValue
+from detection_pack.model.rule import Rule
 from detection_pack.platforms.sentinel.backend import SentinelBackend
 from detection_pack.platforms.sentinel.query import alert_view, conversion_of
 from detection_pack.platforms.sentinel.tables import DEFENDER, columns
-from detection_pack.rule import Rule
 
 TIME = "Timestamp"
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import yaml
 
-from detection_pack.events import Clock, Event, Hit, RuleEntry
-from detection_pack.findings import PackError
+from detection_pack.model.event import Clock, Event, Hit, RuleEntry
+from detection_pack.model.findings import PackError
 from detection_pack.platforms.built_file import built_text
 from detection_pack.platforms.sentinel.arm import unescaped
-from detection_pack.platforms.sentinel.engine import Workspace, verdicts
+from detection_pack.platforms.sentinel.run import Workspace, verdicts
 from detection_pack.platforms.sentinel.schedule import SETTLE
 from detection_pack.platforms.sentinel.tables import DEFENDER
 

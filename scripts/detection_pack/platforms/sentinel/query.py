@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from detection_pack.pipeline import Pipeline
+from detection_pack.languages.kql.kql_literals import kql_comment, kql_string
+from detection_pack.model.pipeline import Pipeline
+from detection_pack.model.rule import Rule
 from detection_pack.platforms.conversion import Converted, convert
 from detection_pack.platforms.sentinel.backend import SentinelBackend
 from detection_pack.platforms.sentinel.correlations import EXTRA, FIRST_SEEN, VALUE
-from detection_pack.platforms.sentinel.literals import kql_comment, kql_string
 from detection_pack.platforms.sentinel.tables import SENTINEL, columns
-from detection_pack.rule import Rule
 
 LOOKBACK = "LookbackPeriod"
 

@@ -27,11 +27,11 @@ from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule
 from sigma.rule import SigmaRule
 
-from detection_pack.findings import PackError
+from detection_pack.model.findings import PackError
+from detection_pack.model.rule import Rule
 from detection_pack.platforms.sentinel.backend import SentinelBackend
 from detection_pack.platforms.sentinel.correlations import WINDOW_START
 from detection_pack.platforms.sentinel.query import LOOKBACK, timespan
-from detection_pack.rule import Rule
 
 #: How often a rule runs, and how long a row may take from its ingestion time until a query sees it. Seconds.
 FREQUENCY, SETTLE = 3600, 300

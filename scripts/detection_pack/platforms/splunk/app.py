@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from detection_pack.languages.conf import Stanzas, conf_text, joined, one_line
+from detection_pack.model.rule import Rule
 from detection_pack.platforms.splunk.archive import tgz
-from detection_pack.platforms.splunk.conf import Stanzas, conf_text, joined, one_line
 from detection_pack.platforms.splunk.query import SplunkQuery
-from detection_pack.rule import Rule
 
 APP = "remote_email_collection"
 LABEL = "Remote Email Collection"

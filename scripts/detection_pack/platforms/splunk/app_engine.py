@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from detection_pack.events import Clock, Event, Hit, RuleEntry
-from detection_pack.findings import PackError
+from detection_pack.languages.conf import Stanzas, read_conf
+from detection_pack.languages.spl.spl_parser import UnsupportedSpl
+from detection_pack.languages.spl.spl_search import seconds
+from detection_pack.languages.spl.spl_steps import Lookup
+from detection_pack.model.event import Clock, Event, Hit, RuleEntry
+from detection_pack.model.findings import PackError
 from detection_pack.platforms.splunk.app import APP, FORMS
-from detection_pack.platforms.splunk.conf import Stanzas, read_conf
-from detection_pack.platforms.splunk.engine import PLATFORM, Workspace, hits_of
-from detection_pack.platforms.splunk.spl_parser import UnsupportedSpl
-from detection_pack.platforms.splunk.spl_search import seconds
-from detection_pack.platforms.splunk.spl_steps import Lookup
+from detection_pack.platforms.splunk.run import PLATFORM, Workspace, hits_of
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-from detection_pack.pipeline import Pipeline
+from detection_pack.languages.conf import Stanzas, conf_text, joined
+from detection_pack.model.pipeline import Pipeline
+from detection_pack.model.rule import Rule
 from detection_pack.platforms.conversion import Artefact, Part
 from detection_pack.platforms.splunk.app import (
     APP,
@@ -17,11 +19,9 @@ from detection_pack.platforms.splunk.app import (
     exclusion,
     saved_searches_text,
 )
-from detection_pack.platforms.splunk.conf import Stanzas, conf_text, joined
 from detection_pack.platforms.splunk.query import COLUMNS, EXCLUSIONS, KEEP_ALL, SplunkQuery, queries
 from detection_pack.platforms.splunk.raw_events import DEFINITION, MACRO
 from detection_pack.platforms.splunk.tstats import OPTIONS, OPTIONS_MACRO
-from detection_pack.rule import Rule
 
 PLATFORM = "splunk"
 UNION = f"{PLATFORM}/remote_email_collection.spl"

@@ -16,10 +16,8 @@ from sigma.backends.splunk.splunk import SplunkBackend
 from sigma.conversion.state import ConversionState
 from sigma.types import CompareOperators, SigmaRegularExpression, SigmaString, SpecialChars
 
-from detection_pack.platforms.conversion import RefusedValue
-from detection_pack.platforms.patterns import tokens, with_exact_end
-from detection_pack.platforms.splunk.correlations import correlated
-from detection_pack.platforms.splunk.literals import (
+from detection_pack.languages.regex.patterns import tokens, with_exact_end
+from detection_pack.languages.spl.spl_literals import (
     TERM_END,
     TERM_START,
     Alternative,
@@ -31,6 +29,8 @@ from detection_pack.platforms.splunk.literals import (
     search_field,
     search_text,
 )
+from detection_pack.model.refused_value import RefusedValue
+from detection_pack.platforms.splunk.correlations import correlated
 from detection_pack.platforms.splunk.predicates import (
     Predicate,
     TextMatch,

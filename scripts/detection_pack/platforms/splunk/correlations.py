@@ -13,8 +13,8 @@ from typing import Any
 
 from sigma.correlations import SigmaCorrelationCondition, SigmaCorrelationType
 
-from detection_pack.platforms.conversion import RefusedValue
-from detection_pack.platforms.splunk.literals import eval_field, eval_string
+from detection_pack.languages.spl.spl_literals import eval_field, eval_string
+from detection_pack.model.refused_value import RefusedValue
 from detection_pack.platforms.splunk.predicates import is_multivalue
 
 #: The fields that a correlation adds to its rows.

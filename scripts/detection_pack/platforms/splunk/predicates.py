@@ -12,12 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from detection_pack.platforms.splunk.literals import (
-    Alternative,
-    eval_field,
-    pattern,
-    search_field,
-)
+from detection_pack.languages.spl.spl_literals import Alternative, eval_field, pattern, search_field
 
 
 @dataclass(frozen=True)

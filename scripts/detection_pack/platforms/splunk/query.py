@@ -8,15 +8,16 @@ from typing import Any
 
 from sigma.conversion.state import ConversionState
 
-from detection_pack.pipeline import Pipeline
-from detection_pack.platforms.conversion import Converted, RefusedValue, convert
+from detection_pack.languages.spl.spl_literals import eval_field, eval_string
+from detection_pack.model.pipeline import Pipeline
+from detection_pack.model.refused_value import RefusedValue
+from detection_pack.model.rule import Correlation, Rule
+from detection_pack.platforms.conversion import Converted, convert
 from detection_pack.platforms.splunk.backend import PackSplunkBackend
 from detection_pack.platforms.splunk.correlations import COUNT, FIRST_SEEN, plain_name, span
-from detection_pack.platforms.splunk.literals import eval_field, eval_string
 from detection_pack.platforms.splunk.predicates import Predicate, is_multivalue
 from detection_pack.platforms.splunk.raw_events import raw_search
 from detection_pack.platforms.splunk.tstats import CATEGORY, data_set_search
-from detection_pack.rule import Correlation, Rule
 
 #: Drops the results that a site has allowed; every search calls it.
 EXCLUSIONS = "remote_email_collection_exclusions"

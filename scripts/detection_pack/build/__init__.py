@@ -1,0 +1,1 @@
+"""``detection-pack build``: rules into dist/, written whole, and releases."""

@@ -1,0 +1,1 @@
+"""``detection-pack diff``: what changes for those who import the pack."""

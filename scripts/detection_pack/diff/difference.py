@@ -1,0 +1,86 @@
+"""What a comparison of two builds says: the rules that change for users, why, and the version it needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from detection_pack.diff.changed_verdicts import VerdictChange
+from detection_pack.diff.versions import Bump, Version
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """A file of dist/; None where it is not there."""
+
+    path: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True)
+class ValueChange:
+    """A key of a rule or a setting of an import; None where it is not there."""
+
+    of: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True)
+class Reason:
+    bump: Bump
+    why: str
+
+
+@dataclass(frozen=True)
+class RuleChange:
+    """``kind`` is "added", "removed" or "changed". ``other_files`` are those that are no query,
+    and the places of the rule in files that hold every rule."""
+
+    name: str
+    kind: str
+    title: str
+    tiers: tuple[str, str]
+    reasons: tuple[Reason, ...]
+    queries: tuple[FileChange, ...] = ()
+    other_files: tuple[str, ...] = ()
+    about: tuple[ValueChange, ...] = ()
+    settings: tuple[ValueChange, ...] = ()
+    verdicts: tuple[VerdictChange, ...] = ()
+    notices: tuple[str, ...] = ()
+
+    @property
+    def bump(self) -> Bump:
+        return max((reason.bump for reason in self.reasons), default=Bump.NONE)
+
+
+@dataclass(frozen=True)
+class TestChange:
+    """How many cases a rule's events file gains and loses; a case with another record is one of each."""
+
+    __test__ = False
+    rule: str
+    added: int
+    removed: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """``shared`` are the changed files that hold every rule."""
+
+    base: str
+    base_version: Version
+    head_version: Version
+    rules: tuple[RuleChange, ...]
+    shared: tuple[str, ...]
+    tests: tuple[TestChange, ...]
+
+    @property
+    def bump(self) -> Bump:
+        least = Bump.PATCH if self.shared else Bump.NONE
+        return max((rule.bump for rule in self.rules), default=least)
+
+    @property
+    def required(self) -> Version:
+        """The lowest version that may ship the change."""
+        return self.base_version.raised(self.bump)

@@ -1,0 +1,121 @@
+"""The two builds that are compared: what was committed at the base, and what the sources give now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detection_pack.build.dist import MANIFEST, Built, write
+from detection_pack.build.settings import Imports
+from detection_pack.diff.revision import Revision, UnknownRevision
+from detection_pack.diff.versions import Version
+from detection_pack.model.case import Case, events_file, kind_of, load_cases
+from detection_pack.model.findings import PackError
+from detection_pack.model.pack import Pack, load_pack
+from detection_pack.model.rule import Rule
+
+#: The endings of the files that are a query and nothing else.
+QUERIES = (".kql", ".spl", ".lucene", ".esql")
+
+
+@dataclass(frozen=True)
+class Side:
+    """One build: its files, its rules as the manifest lists them and as they are loaded, their cases.
+
+    A rule of the base that today's pack refuses to load is missing in ``rules``. ``settings`` are those of
+    each rule's imports, ``parts`` what the files that hold every rule hold of it.
+    """
+
+    dist: Path
+    files: Mapping[str, bytes]
+    entries: Mapping[str, Mapping[str, Any]]
+    rules: Mapping[str, Rule]
+    cases: Mapping[str, Sequence[Case]]
+    settings: Mapping[str, Mapping[str, str]]
+    parts: Mapping[str, Mapping[str, str]]
+
+    def own(self, rule: str) -> dict[str, bytes]:
+        """The files of one rule."""
+        paths = [artefact["path"] for artefact in self.entries[rule]["artefacts"]]
+        return {path: self.files[path] for path in paths if path in self.files}
+
+    def same(self, other: Side, rule: str) -> bool:
+        """Whether users get the same of a rule from both builds."""
+        return (
+            self.about(rule) == other.about(rule)
+            and self.own(rule) == other.own(rule)
+            and self.settings[rule] == other.settings[rule]
+            and self.parts[rule] == other.parts[rule]
+        )
+
+    def queries(self, rule: str) -> dict[str, str]:
+        """Those of them that are a query."""
+        own = self.own(rule)
+        return {path: own[path].decode("utf-8", "replace") for path in sorted(own) if path.endswith(QUERIES)}
+
+    def shared(self) -> dict[str, bytes]:
+        """The files that hold every rule, without the manifest."""
+        listed = {a["path"] for entry in self.entries.values() for a in entry["artefacts"]}
+        return {path: content for path, content in self.files.items() if path not in {*listed, MANIFEST}}
+
+    def about(self, rule: str) -> dict[str, Any]:
+        """What the manifest says of a rule, without its files."""
+        return {key: value for key, value in self.entries[rule].items() if key != "artefacts"}
+
+
+def side_of(dist: Path, files: Mapping[str, bytes], rules: Sequence[Rule], root: Path | None) -> Side:
+    """The build ``files``, which stand in ``dist``, of these rules; ``root`` has their events, if given.
+
+    Raises `PackError` for files or events that are not of a pack.
+    """
+    entries = {entry["name"]: entry for entry in json.loads(files[MANIFEST])["rules"]}
+    imports = Imports(files)
+    found = {name: [*imports.schedules(name), *imports.knobs(name)] for name in entries}
+    return Side(
+        dist,
+        files,
+        entries,
+        {rule.name: rule for rule in rules if rule.name in entries},
+        {} if root is None else {rule.name: _cases(events_file(root, rule.name), rule) for rule in rules},
+        {
+            name: {f"{setting.platform}: {setting.of}: {setting.key}": setting.value for setting in settings}
+            for name, settings in found.items()
+        },
+        {name: imports.parts(name) for name in entries},
+    )
+
+
+def head_side(pack: Pack, built: Built, dist: Path) -> Side:
+    """What the working tree gives; it is written to ``dist``, for the engines."""
+    write(built, dist)
+    return side_of(dist, built.files, pack.rules, pack.root)
+
+
+def base_side(revision: Revision) -> Side:
+    """What was committed. Raises `UnknownRevision`."""
+    dist = revision.dist
+    files = {p.relative_to(dist).as_posix(): p.read_bytes() for p in sorted(dist.rglob("*")) if p.is_file()}
+    try:
+        rules: Sequence[Rule] = load_pack(revision.folder, findings=[]).rules
+    except PackError:
+        rules = ()
+    try:
+        return side_of(dist, files, rules, revision.folder)
+    except PackError as error:
+        raise UnknownRevision(revision.shown(error.findings)) from error
+
+
+def base_version(revision: Revision) -> Version:
+    """The version under which the base was built. Raises `UnknownRevision`."""
+    manifest = json.loads((revision.dist / MANIFEST).read_text(encoding="utf-8"))
+    try:
+        return Version.parse(str(manifest.get("version")), revision.dist / MANIFEST)
+    except PackError as error:
+        raise UnknownRevision(revision.shown(error.findings)) from error
+
+
+def _cases(path: Path, rule: Rule) -> list[Case]:
+    return load_cases(path, kind_of(rule)) if path.is_file() else []

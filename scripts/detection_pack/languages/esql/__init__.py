@@ -1,0 +1,1 @@
+"""ES|QL: a model that executes what the pack writes on DuckDB."""

@@ -1,0 +1,1 @@
+"""Kusto Query Language: text of a rule that no value can break out of."""

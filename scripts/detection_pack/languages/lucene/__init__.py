@@ -1,0 +1,1 @@
+"""Lucene: regular expressions as trees and text, measured before Elasticsearch measures them."""

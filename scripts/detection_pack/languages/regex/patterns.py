@@ -1,0 +1,142 @@
+r"""Regular expressions of a rule's author, held to what the dialects of all three platforms read alike.
+
+Kusto has RE2's syntax, Splunk PCRE's, and for Lucene Python's parser reads the expression (`elastic.pcre`).
+They differ in more than what one of them lacks: ``\v`` is one character or a class, ``{,5}`` a repetition or
+text, ``[[:alpha:]]`` a class or a few letters, ``(?x)`` a flag or an error, ``$`` may stand before a last
+line break or not. An expression with such a part would be another rule on each platform, or an error at run
+time.
+
+Sources: RE2's syntax page, pcre2pattern(3), Python's `re`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from sigma.types import SigmaRegularExpression, SigmaRegularExpressionFlag
+
+from detection_pack.languages.regex.backtracking import is_exponential
+
+parser: Any = __import__("re._parser", fromlist=["parse"])
+
+#: One token: an escape, the start of a group, a repetition, a bracket, or any other character.
+_TOKEN = re.compile(
+    r"\\x[0-9A-Fa-f]{2}|\\.|\(\?[a-zA-Z-]*[:)]|\(\?P<\w+>|\(\?.|\{[0-9]*,?[0-9]*\}|\[[:.=]|.", re.DOTALL
+)
+_ESCAPED_LETTERS = frozenset("dDwWsSbBAtnrf")
+_GROUP = re.compile(r"\(\?(?:[ims]*(?:-[ims]+)?[:)]|P<[A-Za-z_][A-Za-z0-9_]*>)", re.ASCII)
+_OPEN_START = re.compile(r"\{,[0-9]+\}")
+#: RE2 refuses a repetition of more, nested ones multiplied.
+_MOST_TIMES = 1000
+
+
+def tokens(source: str) -> Iterator[tuple[str, bool]]:
+    """The tokens of an expression, each with whether it stands in a character class."""
+    inside, first = False, False
+    for found in _TOKEN.finditer(source):
+        token = found[0]
+        # In a class every character but ] is for itself, whatever it would be with those after it.
+        parts = [token] if not inside or token[0] == "\\" or token in ("[:", "[.", "[=") else list(token)
+        for part in parts:
+            yield part, inside
+            if not inside:
+                inside = first = part[0] == "["
+                if inside and len(part) > 1:
+                    first = False
+            elif part == "^" and first:
+                pass
+            elif part == "]" and not first:
+                inside = False
+            else:
+                first = False
+
+
+def pattern_fault(value: SigmaRegularExpression) -> str | None:
+    """Why an expression is not one that the platforms read alike and surely finish; None if it is."""
+    source = str(value.regexp)
+    for token, in_class in tokens(source):
+        if fault := _fault(token, in_class):
+            return f'the regular expression has "{token}", {fault}; write it without that'
+    flags = re.NOFLAG
+    for flag in value.flags:
+        flags |= value.sigma_to_python_flags[flag]
+    try:
+        parsed = parser.parse(source, flags)
+        if _possessive(parsed):
+            return (
+                "the regular expression has a possessive repetition, which is not everywhere; leave out the +"
+            )
+        if _times(parsed, 1) > _MOST_TIMES:
+            return f"the regular expression repeats a part over {_MOST_TIMES:,} times; repeat it less often"
+        apart = "".join("|()" if token == "|" and not inside else token for token, inside in tokens(source))
+        if is_exponential(parser.parse(apart, flags)):
+            return (
+                "the regular expression repeats what it repeats: one text matches in so many ways that "
+                "Splunk gives up on it; write it without a repetition in a repetition"
+            )
+    except (re.error, OverflowError, RecursionError) as error:
+        return f"the regular expression cannot be read ({error}); correct it"
+    return None
+
+
+def with_exact_end(value: SigmaRegularExpression, end: str, dollar: str = "$") -> str:
+    """The expression with ``end`` in place of each ``$`` that is an anchor, ``dollar`` of each in a class.
+
+    In PCRE and Python the anchor also stands before a last line break, in RE2 it does not; and in a Splunk
+    dashboard two dollar signs would enclose a token.
+    """
+    if SigmaRegularExpressionFlag.MULTILINE in value.flags:
+        return str(value.regexp)
+    return "".join(
+        (dollar if in_class else end) if token == "$" else token
+        for token, in_class in tokens(str(value.regexp))
+    )
+
+
+def _fault(token: str, in_class: bool) -> str | None:
+    if token[0] == "\\":
+        letter = token[1:2]
+        known = len(token) == 4 or letter in _ESCAPED_LETTERS - (
+            frozenset("bBA") if in_class else frozenset()
+        )
+        punctuation = letter.isascii() and letter != "" and not letter.isalnum() and letter != "_"
+        return None if known or punctuation else "which not every platform reads alike"
+    if in_class:
+        return "a class by name, which not every platform has" if len(token) == 2 else None
+    if token.startswith("(?") and not _GROUP.fullmatch(token):
+        return "which not every platform has"
+    if _OPEN_START.fullmatch(token):
+        return "which is text on one platform and a repetition on another"
+    return None
+
+
+def _possessive(items: Any) -> bool:
+    return any(
+        str(kind) == "POSSESSIVE_REPEAT" or any(_possessive(body) for body in _bodies(str(kind), argument))
+        for kind, argument in items
+    )
+
+
+def _bodies(kind: str, argument: Any) -> list[Any]:
+    match kind:
+        case "MAX_REPEAT" | "MIN_REPEAT":
+            return [argument[2]]
+        case "SUBPATTERN":
+            return [argument[3]]
+        case "BRANCH":
+            return list(argument[1])
+    return []
+
+
+def _times(items: Any, outer: int) -> int:
+    """How often the most repeated part is written out."""
+    most = outer
+    for kind, argument in items:
+        times = 1
+        if str(kind) in ("MAX_REPEAT", "MIN_REPEAT"):
+            low, high, _ = argument
+            times = max(1, int(low) if str(high) == "MAXREPEAT" else int(high))
+        most = max([most, *(_times(body, outer * times) for body in _bodies(str(kind), argument))])
+    return most

@@ -1,0 +1,1 @@
+"""SPL: literals, and a model that executes what the pack writes on DuckDB."""

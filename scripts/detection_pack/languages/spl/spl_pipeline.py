@@ -1,0 +1,261 @@
+"""A pipeline of SPL commands as one SQL statement.
+
+Every row carries where it comes from, in columns that no command drops: the id of its event (of `tstats`, the
+ids of its group), and after `stats` its group, the start of its window (the `_time` of the group) and the
+first aggregate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lark import Token, Tree
+
+from detection_pack.languages.spl.spl_parser import UnsupportedSpl, string_value
+from detection_pack.languages.spl.spl_search import seconds
+from detection_pack.languages.spl.spl_sql import Expressions, Relation, Sql, as_bool, as_text, column, quoted
+from detection_pack.languages.spl.spl_steps import EVENT_COLUMNS, EVENTS, ORIGIN, SQL_TYPES, Steps, tree_of
+
+#: The tables of the data sets that `tstats` reads, by the name that it calls them.
+_DATA_SETS = {"Endpoint.Processes": "splunk_endpoint_processes"}
+_DATA_SET = """SELECT id AS __id, fields AS __fields, _time AS "f:_time" FROM """
+
+
+@dataclass(frozen=True)
+class Statement:
+    """The SQL of a search, its fields in order, and their types."""
+
+    sql: str
+    columns: dict[str, str]
+
+
+class Pipelines(Steps):
+    """Translates one parsed search."""
+
+    def statement(self, tree: Tree[Token]) -> Statement:
+        inner = tree.children[0]
+        assert isinstance(inner, Tree)
+        final = self.pipeline(inner)
+        fields = ", ".join([*ORIGIN, *map(column, final.columns)])
+        ordered = " ORDER BY __order" if "__order" in self.steps[-1] else ""
+        return Statement(
+            f"WITH {', '.join(self.steps)} SELECT {fields} FROM {final.name}{ordered}", dict(final.columns)
+        )
+
+    def pipeline(self, tree: Tree[Token]) -> Relation:
+        first, *commands = (c for c in tree.children if isinstance(c, Tree))
+        if tree.data == "searching":
+            relation = self.ranged(self.step(EVENTS, dict(EVENT_COLUMNS), True), first)
+        elif first.data == "tstats":
+            relation = self.tstats(first)
+        else:
+            relation = self.several(first)
+        for command in commands:
+            run: Callable[[Relation, Tree[Token]], Relation] = getattr(self, str(command.data))
+            try:
+                relation = run(relation, command)
+            except UnsupportedSpl as error:
+                if error.line:
+                    raise
+                place = self.source.line_column(command.meta.start_pos)
+                raise UnsupportedSpl(error.what, *place) from error
+        return relation
+
+    def several(self, tree: Tree[Token]) -> Relation:
+        """`union` and `multisearch`: the rows of all branches."""
+        branches = [
+            self.pipeline(inner)
+            for sub in tree.children
+            if isinstance(sub, Tree) and sub.data == "subsearch"
+            for inner in sub.children
+            if isinstance(inner, Tree)
+        ]
+        is_open = any(b.open for b in branches)
+        if tree.data == "multisearch" and not all(b.open for b in branches):
+            place = self.source.line_column(tree.meta.start_pos)
+            raise UnsupportedSpl("multisearch takes streaming commands only", *place)
+        names = dict.fromkeys(name for b in branches for name in b.columns)
+        types = {name: _common_type([b.reference(name) for b in branches]) for name in names}
+        selects = []
+        for branch in branches:
+            values = [f"{_converted(branch.reference(n), t)} AS {column(n)}" for n, t in types.items()]
+            fields = "__fields" if branch.open else "CAST(NULL AS MAP(VARCHAR, VARCHAR[])) AS __fields"
+            kept = [*ORIGIN, *([fields] if is_open else []), *values]
+            selects.append(f"SELECT {', '.join(kept)} FROM {branch.name}")
+        return self.step(" UNION ALL ".join(selects), types, is_open)
+
+    def tstats(self, tree: Tree[Token]) -> Relation:
+        """Groups of a data set. A null in a group drops the row unless `fillnull_value` replaces it; the
+        summaries of the model are complete here, so their options change nothing (Search Reference,
+        "tstats")."""
+        tokens = [c for c in tree.children if isinstance(c, Token)]
+        place = self.source.line_column(tree.meta.start_pos)
+        data_set, *names = (str(t) for t in tokens if t.type == "WORD")
+        if data_set not in _DATA_SETS:
+            raise UnsupportedSpl(f"the data set {data_set}", *place)
+        subtrees = [c for c in tree.children if isinstance(c, Tree)]
+        options = dict(_option(c) for c in subtrees if c.data == "summary_option")
+        terms = next(c for c in subtrees if c.data == "search_expr")
+        found = self.ranged(
+            self.step(f"{_DATA_SET}{_DATA_SETS[data_set]}", {"_time": "num"}, True),
+            terms,
+        )
+        fill = options.get("fillnull_value")
+        by = {n: as_text(found.reference(n)) for n in names}
+        if fill is not None:
+            by = {n: f"coalesce({text}, {quoted(fill)})" for n, text in by.items()}
+        columns = dict.fromkeys(names, "str")
+        made = {}
+        for aggregate in (c for c in subtrees if c.data == "aggregate"):
+            name, value = self.aggregate(found, aggregate)
+            made[name], columns[name] = value.text, value.type
+        values = [
+            "list(__id ORDER BY __id) AS __ids",
+            "CAST(NULL AS VARCHAR[]) AS __group",
+            "CAST(NULL AS DOUBLE) AS __window",
+            "CAST(NULL AS DOUBLE) AS __value",
+            *(f"{text} AS {column(n)}" for n, text in (by | made).items()),
+        ]
+        present = " AND ".join(f"{text} IS NOT NULL" for text in by.values())
+        source = f"FROM {found.name} WHERE {present} GROUP BY {', '.join(by.values())}"
+        return self.step(f"SELECT {', '.join(values)} {source}", columns, False)
+
+    # --- commands ------------------------------------------------------------------------------------
+
+    def where(self, relation: Relation, tree: Tree[Token]) -> Relation:
+        condition = Expressions(relation, self.source).compile(tree_of(tree.children[0]))
+        return self.filtered(relation, as_bool(condition))
+
+    def eval(self, relation: Relation, tree: Tree[Token]) -> Relation:
+        """Assignments are made from left to right, each seeing those before it (Search Reference, "eval")."""
+        for assignment in tree.children:
+            name_token, _eq, expression = tree_of(assignment).children
+            value = Expressions(relation, self.source).compile(expression)
+            if value.type == "bool":
+                raise UnsupportedSpl("eval cannot assign a truth value")
+            relation = self.assigned(relation, str(name_token).strip("'"), value)
+        return relation
+
+    def bin(self, relation: Relation, tree: Tree[Token]) -> Relation:
+        """`_time` down to the start of its span. Spans of hours start at the hour (Search Reference, "bin");
+        spans of days at midnight of the user's time zone, UTC here."""
+        name, _eq, span = (str(t) for t in tree.children)
+        if name != "_time":
+            raise UnsupportedSpl(f"bin of {name}")
+        size = seconds(span)
+        time = relation.reference("_time")
+        return self.assigned(relation, "_time", Sql(f"floor({time.text} / {size}) * {size}", "num"))
+
+    def fillnull(self, relation: Relation, tree: Tree[Token]) -> Relation:
+        _eq, value, *names = (str(t) for t in tree.children)
+        for name in names:
+            filled = Sql(
+                f"coalesce({as_text(relation.reference(name))}, {quoted(string_value(value))})", "str"
+            )
+            relation = self.assigned(relation, name, filled)
+        return relation
+
+    def stats(self, relation: Relation, tree: Tree[Token]) -> Relation:
+        """Aggregates a group; an event with a null group field is in none (Search Reference, "stats")."""
+        aggregates = [c for c in tree.children if isinstance(c, Tree)]
+        names = [str(c) for c in tree.children if isinstance(c, Token) and c.type == "NAME"]
+        keys = {n: relation.reference(n) for n in names}
+        by = {n: v.text if v.type == "num" else as_text(v) for n, v in keys.items()}
+        columns = {n: "num" if v.type == "num" else "str" for n, v in keys.items()}
+        made = {}
+        for aggregate in aggregates:
+            name, value = self.aggregate(relation, aggregate)
+            made[name], columns[name] = value.text, value.type
+        first = next(iter(made))
+        if columns[first] != "num":
+            raise UnsupportedSpl("stats counts with its first aggregate")
+        group = [by[n] if columns[n] == "str" else f"spl_text({by[n]})" for n in names if n != "_time"]
+        grouped = f"[{', '.join(group)}]" if group else "CAST([] AS VARCHAR[])"
+        window = by.get("_time", "CAST(NULL AS DOUBLE)")
+        values = [
+            "CAST([] AS VARCHAR[]) AS __ids",
+            f"{grouped} AS __group",
+            f"{window} AS __window",
+            f"CAST({made[first]} AS DOUBLE) AS __value",
+            *(f"{text} AS {column(n)}" for n, text in by.items()),
+            *(f"{text} AS {column(n)}" for n, text in made.items()),
+        ]
+        present = " AND ".join(f"{text} IS NOT NULL" for text in by.values())
+        source = f"FROM {relation.name} WHERE {present} GROUP BY {', '.join(by.values())}"
+        sql = f"SELECT {', '.join(values)} {source}"
+        return self.step(sql, columns, False)
+
+    def table(self, relation: Relation, tree: Tree[Token]) -> Relation:
+        names = list(dict.fromkeys(str(c) for c in tree.children))
+        found = {n: relation.reference(n) for n in names}
+        columns = {n: "str" if v.type == "null" else v.type for n, v in found.items()}
+        values = [f"CAST({v.text} AS {SQL_TYPES[v.type]}) AS {column(n)}" for n, v in found.items()]
+        return self.step(f"SELECT {', '.join([*ORIGIN, *values])} FROM {relation.name}", columns, False)
+
+    def sort(self, relation: Relation, tree: Tree[Token]) -> Relation:
+        """``sort 0 -field``: all rows, greatest first."""
+        value = relation.reference(str(tree.children[-1]))
+        if value.type != "num":
+            raise UnsupportedSpl("sort by a field that is not a number")
+        order = f"row_number() OVER (ORDER BY {value.text} DESC NULLS LAST) AS __order"
+        sql = f"SELECT *, {order} FROM {relation.name}"
+        return self.step(sql, dict(relation.columns), relation.open)
+
+    def rename(self, relation: Relation, tree: Tree[Token]) -> Relation:
+        """``rename prefix* AS *``: the fields of the prefix without it (Search Reference, "rename")."""
+        pattern, _as, wanted = (str(c) for c in tree.children)
+        if not pattern.endswith("*") or wanted != "*" or "*" in pattern[:-1] or relation.open:
+            raise UnsupportedSpl(f"rename {pattern} AS {wanted}")
+        names = {n: n.removeprefix(pattern[:-1]) for n in relation.columns}
+        if len(set(names.values())) != len(names):
+            raise UnsupportedSpl("rename to a field that is there")
+        values = [f"{column(old)} AS {column(new)}" for old, new in names.items()]
+        columns = {names[n]: t for n, t in relation.columns.items()}
+        return self.step(f"SELECT {', '.join([*ORIGIN, *values])} FROM {relation.name}", columns, False)
+
+    def lookup(self, relation: Relation, tree: Tree[Token]) -> Relation:
+        """``lookup table f1, f2 OUTPUT f AS g``: the first row whose fields are all equal; null where none is
+        (Search Reference, "lookup"). An empty cell of a CSV file is no value and equals nothing."""
+        names = [str(c) for c in tree.children if isinstance(c, Token) and c.type == "NAME"]
+        table, *keys, output, alias = names
+        if table not in self.lookups:
+            raise UnsupportedSpl(f"the lookup {table!r} is not defined")
+        known = self.lookups[table]
+        fold = "{}" if known.case_sensitive else "lower({})"
+        rows = [[str(n), *(row.get(k) or "" for k in (*keys, output))] for n, row in enumerate(known.rows)]
+        rows = [row for row in rows if all(row[1:-1])]
+        if not rows:
+            return self.assigned(relation, alias, Sql("NULL", "null"))
+        listed = ", ".join(f"({row[0]}, {', '.join(quoted(v) for v in row[1:])})" for row in rows)
+        columns = ", ".join(["place", *(f"k{n}" for n in range(len(keys))), "output"])
+        equal = " AND ".join(
+            f"{fold.format(f'k{n}')} = {fold.format(as_text(relation.reference(key)))}"
+            for n, key in enumerate(keys)
+        )
+        known_rows = f"(VALUES {listed}) AS t({columns})"
+        found = f"(SELECT nullif(arg_min(output, place), '') FROM {known_rows} WHERE {equal})"
+        return self.assigned(relation, alias, Sql(found, "str"))
+
+
+def _option(tree: Tree[Token]) -> tuple[str, str]:
+    name, _eq, value = (str(c) for c in tree.children)
+    return name, string_value(value) if value.startswith('"') else value
+
+
+def _common_type(values: list[Sql]) -> str:
+    types = {v.type for v in values} - {"null"}
+    if len(types) <= 1:
+        return types.pop() if types else "str"
+    return "mv" if "mv" in types else "str"
+
+
+def _converted(value: Sql, wanted: str) -> str:
+    if value.type == wanted:
+        return value.text
+    if value.type == "null":
+        return f"CAST(NULL AS {SQL_TYPES[wanted]})"
+    if wanted == "mv":
+        text = as_text(value)
+        return f"(CASE WHEN {text} IS NOT NULL THEN [{text}] END)"
+    return as_text(value)

@@ -1,0 +1,1 @@
+"""What a pack is: findings, documents with lines, rules, pipelines, log sources, events, cases."""

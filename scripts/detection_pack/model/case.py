@@ -1,0 +1,217 @@
+"""tests/events/<rule>.yml: the events that a rule must and must not match."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from detection_pack.model.documents import Document, load_documents
+from detection_pack.model.event import Event, Kind, parse_time, plain_record
+from detection_pack.model.findings import REFUSED, Finding, PackError
+from detection_pack.model.pipeline import PLATFORMS
+from detection_pack.model.rule import Rule
+
+#: The id of the findings that this module makes.
+EVENTS_FILE = "events-file"
+_FILE_KEYS = {"rule", "defaults", "match", "no_match"}
+#: The name by which a case excepts Kibana's threshold rule.
+THRESHOLD = "threshold"
+_CASE_KEYS = {"title", "record", "each", "absent", "source", "hits", "except"}
+
+
+@dataclass(frozen=True)
+class ExpectedHit:
+    """One alert that a correlation must raise: the group's values, the window's start and the count."""
+
+    group: tuple[tuple[str, str], ...]
+    window: datetime | None
+    value: float
+
+
+@dataclass(frozen=True)
+class Case:
+    """One entry of an events file: records that belong together, and whether the rule fires on them.
+
+    ``exceptions`` holds, for a platform (or "threshold", Kibana's threshold rule) that provably cannot
+    agree, whether it fires and why not as expected. ``hits`` is empty unless the entry states them.
+    """
+
+    rule: str
+    title: str
+    path: Path
+    line: int
+    matches: bool
+    events: tuple[Event, ...]
+    hits: tuple[ExpectedHit, ...] = ()
+    source: str | None = None
+    exceptions: Mapping[str, tuple[bool, str]] = field(default_factory=dict)
+
+    def expected_of(self, platform: str) -> bool:
+        """Whether the rule fires on ``platform`` (or as "threshold")."""
+        return self.exceptions[platform][0] if platform in self.exceptions else self.matches
+
+
+def kind_of(rule: Rule) -> Kind:
+    """Which raw records a rule reads."""
+    return "process" if rule.logsource.get("category") == "process_creation" else "m365"
+
+
+def events_file(root: Path, rule: str) -> Path:
+    """Where the events of a rule of the pack stand; the file need not be there."""
+    return root / "tests" / "events" / f"{rule}.yml"
+
+
+def load_cases(path: Path, kind: Kind, findings: list[Finding] | None = None) -> list[Case]:
+    """Every case of an events file, in order. Raises `PackError` with every fault.
+
+    With ``findings`` the faults are reported there and the cases that have none are returned.
+    """
+    faults: list[Finding] = []
+    document = _document(path, faults)
+    cases: list[Case] = []
+    for list_name in ("match", "no_match"):
+        if document is None:
+            break
+        try:
+            count = len(_listed(document, list_name))
+        except PackError as error:
+            faults += error.findings
+            continue
+        for index in range(count):
+            at = document.line(list_name, index)
+            try:
+                cases.append(_case(document, list_name, index, kind))
+            except PackError as error:
+                faults += error.findings
+            except (TypeError, ValueError, AttributeError, KeyError) as error:
+                what = f"is not a case ({error})"
+                faults.append(Finding(str(path), at, what, "see tests/events/ for the form of a case"))
+    faults = [replace(fault, check=EVENTS_FILE) if fault.check == REFUSED else fault for fault in faults]
+    if findings is None and faults:
+        raise PackError(faults)
+    if findings is not None:
+        findings += faults
+    return cases
+
+
+def _document(path: Path, faults: list[Finding]) -> Document | None:
+    found: list[Finding] = []
+    documents = load_documents(path, None, found)
+    faults += found
+    if not documents and found:
+        return None
+    if len(documents) != 1 or not isinstance(documents[0].data, dict):
+        what, todo = "is not an events file", 'write one mapping with "match" and "no_match"'
+        faults.append(Finding(str(path), 1, what, todo))
+        return None
+    document = documents[0]
+    try:
+        _only(document, (), document.data, _FILE_KEYS)
+    except PackError as error:
+        faults += error.findings
+    if document.data.get("rule") != path.stem:
+        what, todo = "names another rule than its file", f'write "rule: {path.stem}"'
+        faults.append(Finding(str(path), document.line("rule"), what, todo))
+    if not isinstance(document.data.get("defaults") or {}, dict):
+        what, todo = '"defaults" is not a mapping', "write field: value"
+        faults.append(Finding(str(path), document.line("defaults"), what, todo))
+        return None
+    return document
+
+
+def _listed(document: Document, name: str) -> list[Any]:
+    value = document.data.get(name) or []
+    if not isinstance(value, list):
+        raise PackError.at(
+            document.path, document.line(name), f'"{name}" is not a list', "write a list of cases"
+        )
+    return value
+
+
+def _case(document: Document, list_name: str, index: int, kind: Kind) -> Case:
+    stated = document.data[list_name][index]
+    at = document.line(list_name, index)
+    if not isinstance(stated, dict) or not isinstance(stated.get("title"), str):
+        raise PackError.at(document.path, at, "is a case without a title", 'add "title:" and "record:"')
+    _only(document, (list_name, index), stated, _CASE_KEYS)
+    rule = document.path.stem
+    label = f"{rule}-{list_name.replace('_', '-')}-{index + 1}"
+    events = tuple(
+        Event(str(record.get("Id") or f"{label}{suffix}"), kind, record)
+        for suffix, record in _records(document, list_name, index, label)
+    )
+    for event in events:
+        if event.time is None:
+            wanted = "CreationTime" if kind == "m365" else "UtcTime"
+            raise PackError.at(document.path, at, f"has a record without a readable {wanted}", "add it")
+    return Case(
+        rule=rule,
+        title=stated["title"],
+        path=document.path,
+        line=at,
+        matches=list_name == "match",
+        events=events,
+        hits=tuple(_hits(document, list_name, index)),
+        source=stated.get("source"),
+        exceptions=_exceptions(document, list_name, index),
+    )
+
+
+def _records(
+    document: Document, list_name: str, index: int, label: str
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    stated = document.data[list_name][index]
+    at = document.line(list_name, index)
+    base = {**(document.data.get("defaults") or {})}
+    for name in stated.get("absent") or ():
+        base.pop(name, None)
+    own = stated.get("record") or {}
+    overrides = stated.get("each") or [{}]
+    if not isinstance(own, dict) or not isinstance(overrides, list):
+        raise PackError.at(document.path, at, "has a record that is not a mapping", "write field: value")
+    for number, override in enumerate(overrides, start=1):
+        if not isinstance(override, dict):
+            raise PackError.at(document.path, at, '"each" holds no mappings', "write a list of field: value")
+        record = plain_record({**base, **own, **override})
+        suffix = f"-{number}" if len(overrides) > 1 else ""
+        yield suffix, record if "Id" in record else {**record, "Id": f"{label}{suffix}"}
+
+
+def _hits(document: Document, list_name: str, index: int) -> Iterator[ExpectedHit]:
+    stated = document.data[list_name][index]
+    for number, hit in enumerate(stated.get("hits") or ()):
+        at = document.line(list_name, index, "hits", number)
+        if not isinstance(hit, dict) or set(hit) != {"group", "window", "value"}:
+            raise PackError.at(document.path, at, "is not a hit", 'write "group", "window" and "value"')
+        group = tuple((str(k), str(v)) for k, v in hit["group"].items())
+        yield ExpectedHit(group, parse_time(hit["window"]), float(hit["value"]))
+
+
+def _exceptions(document: Document, list_name: str, index: int) -> dict[str, tuple[bool, str]]:
+    stated = dict(document.data[list_name][index].get("except") or {})
+    if not stated:
+        return {}
+    why = stated.pop("why", None)
+    at = document.line(list_name, index, "except")
+    known = {*PLATFORMS, THRESHOLD}
+    if not why or not set(stated) <= known or not set(stated.values()) <= {"match", "no_match"}:
+        raise PackError.at(
+            document.path,
+            at,
+            "is not an exception with a reason",
+            f'write "platform: no_match" ({", ".join(sorted(known))}) and "why:"',
+        )
+    return {platform: (verdict == "match", str(why)) for platform, verdict in stated.items()}
+
+
+def _only(document: Document, at: tuple[str | int, ...], mapping: dict[str, Any], known: set[str]) -> None:
+    todo = f"use {', '.join(sorted(known))}"
+    unknown = [key for key in mapping if key not in known]
+    if unknown:
+        raise PackError(
+            Finding(str(document.path), document.line(*at, key), f'"{key}" is unknown here', todo)
+            for key in unknown
+        )

@@ -1,0 +1,76 @@
+"""The pack: its rules and pipelines, loaded and checked."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from detection_pack.model.findings import Finding, PackError
+from detection_pack.model.pipeline import Pipeline, load_pipelines
+from detection_pack.model.rule import Rule
+from detection_pack.model.rule_reader import load_rule, rule_files
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Everything that a build needs. ``root`` is the folder that holds sigma/, pipelines/ and tests/.
+
+    ``pipelines`` are those of the platforms and whatever else stands in pipelines/, by file stem.
+    """
+
+    root: Path
+    version: str
+    rules: tuple[Rule, ...]
+    pipelines: Mapping[str, Pipeline] = field(repr=False)
+
+    def rule(self, name: str) -> Rule:
+        return next(rule for rule in self.rules if rule.name == name)
+
+
+def load_pack(root: Path, rules_dir: Path | None = None, findings: list[Finding] | None = None) -> Pack:
+    """Load ``root`` (or, for its pipelines, ``root`` and the rules of ``rules_dir``).
+
+    With ``findings`` a faulty rule is reported there and left out; without, every fault is raised
+    together as one `PackError`.
+    """
+    collected: list[Finding] = [] if findings is None else findings
+    rules: list[Rule] = []
+    seen: dict[str, Path] = {}
+    for path, tier in rule_files(root, rules_dir):
+        try:
+            rule = load_rule(path, tier, named_by_stem=rules_dir is not None)
+            if rule.name in seen:
+                raise name_taken(path, rule.main.line("name"), rule.name, seen[rule.name])
+            seen[rule.name] = path
+            rules.append(rule)
+        except PackError as error:
+            collected.extend(error.findings)
+    try:
+        pipelines = load_pipelines(root)
+    except PackError as error:
+        raise PackError([*collected, *error.findings]) from error
+    if not rules and not collected:
+        raise no_rule(rules_dir or root / "sigma")
+    if collected and findings is None:
+        raise PackError(collected)
+    return Pack(root, pack_version(root), tuple(sorted(rules, key=lambda r: r.name)), pipelines)
+
+
+def no_rule(where: Path) -> PackError:
+    return PackError.at(where, 1, "holds no rule", "name a folder with Sigma rules")
+
+
+def name_taken(path: Path | str, line: int, name: str, other: Path | str) -> PackError:
+    what = f'the name "{name}" is taken by {other}'
+    return PackError.at(path, line, what, "give each rule a name of its own")
+
+
+def pack_version(root: Path) -> str:
+    """The pack's version: that of pyproject.toml."""
+    path = root / "pyproject.toml"
+    try:
+        return str(tomllib.loads(path.read_text(encoding="utf-8"))["project"]["version"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PackError.at(path, 1, "states no version", 'write "version" under [project]') from error

@@ -1,0 +1,1 @@
+"""docs/rules/: a page for each rule."""

@@ -1,0 +1,301 @@
+"""docs/rules/: a page for each rule, made from the rule, its build and its events, and an index of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from detection_pack.build.dist import MANIFEST, Built
+from detection_pack.build.folders import Folder
+from detection_pack.build.settings import Imports, Setting
+from detection_pack.languages.markdown import address, code, fence, link, paragraphs, strong, table, text
+from detection_pack.model.attack import techniques
+from detection_pack.model.case import THRESHOLD, Case, events_file, kind_of, load_cases
+from detection_pack.model.pack import Pack
+from detection_pack.model.pipeline import PLATFORMS, Pipeline
+from detection_pack.model.rule import TIERS, Rule
+from detection_pack.platforms.fields import PlatformField, detection_fields, platform_fields
+
+FOLDER = "docs/rules"
+INDEX = "README.md"
+#: What the index says of itself; a folder whose index does not is somebody else's.
+SIGNATURE = "<!-- Made by detection-pack build: do not edit. -->"
+
+TITLES = {"sentinel": "Microsoft Sentinel", "splunk": "Splunk", "elastic": "Elastic"}
+_JUDGED = {**TITLES, THRESHOLD: "Kibana's threshold rule"}
+#: A rule's queries on each platform: the ending of the file, what to call it, the language of the fence.
+QUERIES = {
+    "sentinel": ((".kql", "KQL", "kusto"),),
+    "splunk": (
+        (".spl", "SPL", "spl"),
+        (".tstats.spl", "SPL on the accelerated data model", "spl"),
+        (".raw.spl", "SPL on the events' own fields", "spl"),
+    ),
+    "elastic": ((".lucene", "Lucene", "lucene"), (".esql", "ES|QL", "esql")),
+}
+_TIER_ABOUT = {
+    "core": "the branches of the reference query",
+    "extended": "what the reference query misses",
+    "hunting": "queries of lower confidence, to hunt with",
+}
+_COUNTED = {
+    "value_count": "different values of {field}",
+    "value_sum": "the sum of {field}",
+    "value_avg": "the average of {field}",
+    "value_median": "the median of {field}",
+    "value_percentile": "a percentile of {field}",
+}
+_OPERATORS = {"gte": "at least", "gt": "more than", "lte": "at most", "lt": "less than", "eq": "exactly"}
+#: The settings of an import that say when it runs.
+_SCHEDULE = ("queryFrequency", "queryPeriod", "cron_schedule", "dispatch.earliest_time", "interval", "from")
+_VERDICTS = {True: "match", False: "no match"}
+_SENTENCE = re.compile(r".+?[.!?](?=\s|$)", re.DOTALL)
+
+
+def folder(pack: Pack, built: Built) -> Folder:
+    """The pages of the pack's own build, as a folder to be written or checked. Raises `PackError` for an
+    events file that is no such file; a rule without one has a page that says so."""
+    cases = {}
+    for rule in pack.rules:
+        path = events_file(pack.root, rule.name)
+        cases[rule.name] = load_cases(path, kind_of(rule)) if path.is_file() else []
+    prefix = f"{FOLDER}/"
+    files = {path.removeprefix(prefix): page for path, page in pages(pack, built, cases).items()}
+    return Folder(pack.root / FOLDER, files, INDEX, SIGNATURE)
+
+
+def pages(pack: Pack, built: Built, cases: Mapping[str, Sequence[Case]]) -> dict[str, bytes]:
+    """Every page by its path from the pack's root. A rule that the build refused has none."""
+    refused = {finding.path for finding in built.refused}
+    rules = [rule for rule in pack.rules if str(rule.path) not in refused]
+    imports = Imports(built.files)
+    made = {f"{FOLDER}/{INDEX}": index(rules, cases).encode()}
+    for rule in rules:
+        page = _page(rule, pack.pipelines, imports, cases.get(rule.name, ()))
+        made[f"{FOLDER}/{rule.name}.md"] = page.encode()
+    return made
+
+
+def index(rules: Sequence[Rule], cases: Mapping[str, Sequence[Case]]) -> str:
+    """All rules, by tier."""
+    parts = ["# Rules", SIGNATURE]
+    for tier in (*TIERS, "other"):
+        listed = [rule for rule in rules if rule.tier == tier]
+        if not listed:
+            continue
+        about = _TIER_ABOUT.get(tier)
+        parts.append(f"## {tier.capitalize()}" + (f": {about}" if about else ""))
+        header = ("rule", "level", "technique", "what", "data", "tests")
+        parts.append(table(header, (_index_row(rule, cases.get(rule.name, ())) for rule in listed)))
+    return "\n\n".join(parts) + "\n"
+
+
+def _index_row(rule: Rule, cases: Sequence[Case]) -> tuple[str, ...]:
+    described = str(rule.main.data.get("description") or "").strip()
+    sentence = _SENTENCE.match(described)
+    about = text(sentence[0] if sentence else described)
+    return (
+        link(code(rule.name), f"{rule.name}.md"),
+        text(rule.level),
+        ", ".join(_technique(key) for key in rule.techniques),
+        strong(rule.title) + (f": {about}" if about else ""),
+        ", ".join(map(code, _listed(rule, "required_tables"))) or text(_source(rule)),
+        str(len(cases)),
+    )
+
+
+def _page(rule: Rule, pipelines: Mapping[str, Pipeline], imports: Imports, cases: Sequence[Case]) -> str:
+    parts = [
+        f"# {text(rule.title)}",
+        SIGNATURE,
+        _summary(rule),
+        "## What it finds, and why it matters",
+        *paragraphs(rule.main.data.get("description") or "The rule does not say."),
+        *_correlation(rule),
+        "## Data",
+        _data(rule),
+        "## Fields",
+        *_fields(rule, pipelines),
+        "## Queries",
+        *_queries(rule, imports.files),
+        "## Knobs",
+        *_knobs(rule, imports),
+        "## False positives",
+        _bullets(map(text, _listed(rule, "falsepositives"))) or "The rule names none.",
+        "## Tests",
+        *_tests(rule, cases),
+        "## Files",
+        *_files(rule, imports.files),
+        "## References",
+        _bullets(map(address, _listed(rule, "references"))) or "The rule names none.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _summary(rule: Rule) -> str:
+    data = rule.main.data
+    about = [
+        ("rule", link(code(rule.name), f"../../sigma/{rule.tier}/{rule.name}.yml")),
+        ("id", code(rule.id)),
+        ("tier", text(rule.tier)),
+        ("level", text(rule.level)),
+        ("confidence", text(data.get("confidence") or "not stated")),
+        ("status", text(data.get("status") or "not stated")),
+        ("ATT&CK", ", ".join(_technique(key, named=True) for key in rule.techniques) or "none"),
+        ("author", text(data.get("author") or "not stated")),
+    ]
+    return table(("", ""), about)
+
+
+def _technique(key: str, named: bool = False) -> str:
+    known = techniques().get(key)
+    if known is None:
+        return text(key)
+    return link(f"{key} {text(known.name)}" if named else key, known.reference)
+
+
+def _correlation(rule: Rule) -> Iterator[str]:
+    """What a correlation counts, and the rules that it counts by."""
+    if (correlation := rule.correlation) is None:
+        return
+    field = code(correlation.value_field) if correlation.value_field else ""
+    counted = _COUNTED.get(correlation.type, "events").format(field=field)
+    operator = _OPERATORS.get(correlation.operator, correlation.operator)
+    groups = ", ".join(map(code, correlation.group_by)) or "nothing: all events together"
+    yield (
+        f"It counts {counted} in clock windows of {code(correlation.timespan)}, grouped by {groups}, "
+        f"and alerts on {operator} {correlation.threshold:g}."
+    )
+    for document in rule.documents:
+        if document is not rule.main:
+            title = strong(f"Counted: {document.data.get('title', 'the base rule')}.")
+            yield " ".join([title, *paragraphs(document.data.get("description") or "")])
+
+
+def _data(rule: Rule) -> str:
+    lines = [f"Log source: {text(_source(rule))}."]
+    if tables := _listed(rule, "required_tables"):
+        lines.append(f"Tables in Microsoft Sentinel: {', '.join(map(code, tables))}.")
+    lines += [text(source) for source in _listed(rule, "data_sources")]
+    return _bullets(lines)
+
+
+def _source(rule: Rule) -> str:
+    return ", ".join(f"{key} {value}" for key, value in rule.logsource.items())
+
+
+def _fields(rule: Rule, pipelines: Mapping[str, Pipeline]) -> Iterator[str]:
+    read, view = detection_fields(rule), rule.alert.fields
+    every = tuple(dict.fromkeys((*read, *view)))
+    named = {platform: platform_fields(rule, pipelines[platform], every) for platform in PLATFORMS}
+    rows = [
+        (
+            code(field),
+            " and ".join(use for use, fields in (("detection", read), ("alert", view)) if field in fields),
+            *(_named(named[platform][field]) for platform in PLATFORMS),
+        )
+        for field in every
+    ]
+    yield table(("field", "for", *(TITLES[platform] for platform in PLATFORMS)), rows)
+    yield "Each platform's name stands in its pipeline; a query may read further fields, to make these whole."
+    yield "What an alert shows, on every platform:"
+    alert = rule.alert
+    detail = "".join(code(part) if is_field else _within(part) for is_field, part in alert.detail_parts())
+    shown = [
+        ("`UserId`", code(alert.user) if alert.user else "empty"),
+        ("`ClientIP`", code(alert.source) if alert.source else "empty"),
+        ("`ClientAgent`", code(alert.agent) if alert.agent else "empty"),
+        ("`DetectionType`", text(alert.type)),
+        ("`DetectionDetail`", detail),
+        ("`ExtraInfo`", code(alert.extra) if alert.extra else "empty"),
+    ]
+    yield table(("column", "holds"), shown)
+
+
+def _within(part: str) -> str:
+    """A piece of a line as `text`, with the blanks that part it from its neighbours."""
+    return " " * part[:1].isspace() + text(part) + " " * (part[-1:].isspace() and bool(part.strip()))
+
+
+def _named(fields: Sequence[PlatformField]) -> str:
+    return ", ".join(
+        code(field.name) + (f" (a file name: {code(field.file_name)})" if field.file_name else "")
+        for field in fields
+    )
+
+
+def _queries(rule: Rule, files: Mapping[str, bytes]) -> Iterator[str]:
+    for platform in PLATFORMS:
+        yield f"### {TITLES[platform]}"
+        for ending, language, fenced in QUERIES[platform]:
+            path = f"{platform}/queries/{rule.name}{ending}"
+            if path in files:
+                yield f"{text(language)}, {_dist(path)}:"
+                yield fence(files[path].decode("utf-8"), fenced)
+
+
+def _knobs(rule: Rule, imports: Imports) -> Iterator[str]:
+    found = [*imports.knobs(rule.name), *imports.schedules(rule.name)]
+    shown = [s for s in found if s.platform == "sentinel" and s.of.endswith(".kql")]
+    shown += [s for s in found if s.of.endswith("macros.conf") and s.key.startswith(f"{rule.name}_")]
+    timed = [s for s in found if s.key in _SCHEDULE]
+    yield "What a site tunes, as shipped:"
+    yield table(("platform", "where", "knob", "as shipped"), map(_setting_row, [*shown, *timed]))
+
+
+def _setting_row(setting: Setting) -> tuple[str, ...]:
+    where = {
+        "sentinel": "query" if setting.of.endswith(".kql") else "analytics rule",
+        "splunk": "macro" if setting.of.endswith(".conf") else f"alert {code(setting.of)}",
+        "elastic": f"{setting.of} rule",
+    }[setting.platform]
+    return TITLES[setting.platform], where, code(setting.key), code(setting.value)
+
+
+def _tests(rule: Rule, cases: Sequence[Case]) -> Iterator[str]:
+    if not cases:
+        yield "None yet: the rule has no events file."
+        return
+    events = link(f"`tests/events/{rule.name}.yml`", f"../../tests/events/{rule.name}.yml")
+    counts = [sum(case.matches is side for case in cases) for side in (True, False)]
+    yield f"{counts[0]} cases must match and {counts[1]} must not, on all three platforms ({events})."
+    for side, heading in ((True, "### Must match"), (False, "### Must not match")):
+        yield heading
+        rows = [
+            (text(case.title), str(len(case.events)), _exceptions(case))
+            for case in cases
+            if case.matches is side
+        ]
+        yield table(("case", "records", "exceptions"), rows) if rows else "None."
+
+
+def _exceptions(case: Case) -> str:
+    return "; ".join(
+        f"{_JUDGED[platform]}: {_VERDICTS[matches]}, because {text(why)}"
+        for platform, (matches, why) in case.exceptions.items()
+    )
+
+
+def _files(rule: Rule, files: Mapping[str, bytes]) -> Iterator[str]:
+    listed = json.loads(files[MANIFEST])
+    own = [a["path"] for entry in listed["rules"] if entry["name"] == rule.name for a in entry["artefacts"]]
+    yield _bullets(map(_dist, own))
+    yield "All rules together:"
+    yield _bullets(_dist(artefact["path"]) for artefact in listed["artefacts"])
+    guides = (link(TITLES[p], f"../import/{p}.md") for p in PLATFORMS)
+    yield f"How to import: {', '.join(guides)}."
+
+
+def _dist(path: str) -> str:
+    return link(f"`dist/{path}`", f"../../dist/{path}")
+
+
+def _listed(rule: Rule, key: str) -> list[Any]:
+    value = rule.main.data.get(key)
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
