@@ -7,7 +7,7 @@ Files are written to memory where the system has a folder for that: how long a d
 small files differs several times over between runs.
 
 - the pack: a whole build of it against three calls of `sigma convert`;
-- each platform: a folder of rules (scripts/corpus.py, those that both sides convert) built for it alone
+- each platform: a folder of rules (tests/support/corpus.py, those that both sides convert) built for it alone
   against one `sigma convert`; ours writes a file or more for each rule and everything that imports, stock
   prints its queries;
 - all platforms at once on two processes, against the quickest of the three stock calls;
@@ -30,11 +30,14 @@ from typing import Any
 from sigma.collection import SigmaCollection
 from sigma.plugins import InstalledSigmaPlugins
 
-import corpus
 from detection_pack.build.dist import make_folder
 from detection_pack.model.pipeline import load_pipelines
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from support import corpus  # noqa: E402
+
 TARGETS = {"sentinel": "kusto", "splunk": "splunk", "elastic": "lucene"}
 
 MEMORY = Path("/dev/shm")

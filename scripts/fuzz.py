@@ -21,8 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
 
-from fuzzing import campaign, targets  # noqa: E402
-from fuzzing.sandbox import LIMIT, Sandbox  # noqa: E402
+from support.fuzzing import campaign, targets  # noqa: E402
+from support.fuzzing.sandbox import LIMIT, Sandbox  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -94,7 +94,7 @@ def run(app: App, rules: Sequence[RuleEntry], events: Sequence[Event], clock: Cl
             try:
                 rows = workspace.search(settings["search"], macros, clock.now, window, app.lookups)
             except UnsupportedSpl as error:
-                todo = "change the rule, or teach platforms/splunk/engine.py this SPL"
+                todo = "change the rule, or teach languages/spl this SPL"
                 raise PackError.at(
                     f"{app.path}/{stanza}", 1, f"unsupported SPL: {error.what}", todo
                 ) from error

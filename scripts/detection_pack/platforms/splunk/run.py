@@ -147,7 +147,7 @@ def _rows(workspace: Workspace, path: Path, macros: Mapping[str, str], clock: Cl
     try:
         return workspace.search(built_text(path), macros, clock.now)
     except UnsupportedSpl as error:
-        todo = "change the rule, or teach platforms/splunk/engine.py this SPL"
+        todo = "change the rule, or teach languages/spl this SPL"
         raise PackError.at(path, error.line or 1, f"unsupported SPL: {error.what}", todo) from error
 
 

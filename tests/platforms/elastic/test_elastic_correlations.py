@@ -1,0 +1,150 @@
+"""The trap: a correlation that converts and counts something else. Types beyond the bulk rule are executed,
+what cannot be said exactly is refused, and a threshold base query is never narrower than the rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detection_pack.model.event import Event
+from detection_pack.model.findings import PackError
+from detection_pack.platforms.elastic.backend import ElasticQuery, queries
+from detection_pack.platforms.elastic.store import Store
+from support.elastic_rules import AUDIT, pipeline, rule_of
+
+
+def base(name: str, detection: dict[str, Any]) -> dict[str, Any]:
+    stated = detection if "condition" in detection else {"selection": detection, "condition": "selection"}
+    return {"title": name, "name": name, "logsource": AUDIT, "detection": stated}
+
+
+def correlated(kind: str, condition: dict[str, Any] | None = None, **more: Any) -> ElasticQuery:
+    """A correlation of the rules a (Operation A) and, for temporal, b (Operation B), by UserId."""
+    correlation: dict[str, Any] = {"type": kind, "rules": ["a"], "group-by": ["UserId"], "timespan": "1h"}
+    if condition is not None:
+        correlation["condition"] = condition
+    documents = [base("a", {"Operation": "A"}), base("b", {"Operation": "B"})]
+    if kind.startswith("temporal"):
+        correlation["rules"] = ["a", "b"]
+    title = {"title": "T", "correlation": {**correlation, **more}}
+    used = documents if kind.startswith("temporal") else documents[:1]
+    return queries(rule_of(*used, title), pipeline())
+
+
+RECORDS = [
+    {
+        "Operation": operation,
+        "UserId": user,
+        "OperationCount": count,
+        "CreationTime": f"2026-01-01T12:0{n}:00",
+    }
+    for n, (operation, user, count) in enumerate(
+        [("a", "u", 5), ("A", "U", 7), ("b", "u", 1), ("b", "v", 9), ("b", "V", 1), ("c", "w", 1)]
+    )
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "condition", "column", "expected"),
+    [
+        ("event_count", {"gte": 2}, "event_count", [("u", 2)]),
+        ("event_count", {"gt": 2}, "event_count", []),
+        ("value_count", {"field": "OperationCount", "gte": 2}, "value_count", [("u", 2)]),
+        ("value_sum", {"field": "OperationCount", "gte": 12}, "value_sum", [("u", 12)]),
+        ("value_avg", {"field": "OperationCount", "lt": 7}, "value_avg", [("u", 6.0)]),
+        ("temporal", None, "rule_count", [("u", 2)]),
+    ],
+)
+def test_types(
+    kind: str, condition: dict[str, Any] | None, column: str, expected: list[tuple[str, float]]
+) -> None:
+    query = correlated(kind, condition)
+    assert query.esql is not None
+    with Store([Event(str(n), "m365", record) for n, record in enumerate(RECORDS)]) as store:
+        assert [(row["user.id"], row[column]) for row in store.esql(query.esql)] == expected
+
+
+def test_threshold_parameters() -> None:
+    events = correlated("event_count", {"gt": 2}).threshold
+    assert events is not None
+    assert events["threshold"] == {"field": ["user.id"], "value": 3, "cardinality": []}
+    assert (events["from"], events["interval"]) == ("now-3900s", "5m")
+    assert correlated("event_count", {"lte": 2}).threshold is None
+    assert correlated("value_sum", {"field": "OperationCount", "gte": 1}).threshold is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "condition", "more"),
+    [
+        ("temporal_ordered", None, {}),
+        ("value_sum", {"field": "UserKey", "gte": 1}, {}),
+        ("event_count", {"gte": 1}, {"timespan": "1M"}),
+        ("event_count", {"gte": 1}, {"group-by": ["Nobody"]}),
+    ],
+)
+def test_refused(kind: str, condition: dict[str, Any] | None, more: dict[str, Any]) -> None:
+    with pytest.raises(PackError):
+        correlated(kind, condition, **more)
+
+
+ATOMS = ("own", "x", "y")
+CONDITIONS = st.recursive(
+    st.sampled_from(ATOMS),
+    lambda inner: st.one_of(
+        inner.map("not ({})".format),
+        st.tuples(inner, inner).map("({0[0]}) and ({0[1]})".format),
+        st.tuples(inner, inner).map("({0[0]}) or ({0[1]})".format),
+    ),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(CONDITIONS)
+def test_a_threshold_base_query_is_never_narrower(condition: str) -> None:
+    """Against the ES|QL of the same rule, event by event: absent and equal and different fields."""
+    detection = {
+        "own": {"UserId|fieldref": "UserKey"},
+        "x": {"Operation": "x"},
+        "y": {"Workload": "y"},
+        "condition": f"({condition}) or (x and y)",
+    }
+    correlation = {
+        "type": "event_count",
+        "rules": ["a"],
+        "group-by": ["Id"],
+        "timespan": "1h",
+        "condition": {"gte": 1},
+    }
+    query = queries(rule_of(base("a", detection), {"title": "T", "correlation": correlation}), pipeline())
+    values = (None, "x", "X")
+    records = [
+        {
+            "Id": f"{n}",
+            "CreationTime": "2026-01-01T12:00:00",
+            "UserId": user,
+            "UserKey": key,
+            "Operation": o,
+            "Workload": w,
+        }
+        for n, (user, key, o, w) in enumerate(
+            (user, key, o, w) for user in values for key in values for o in ("x", "z") for w in ("y", None)
+        )
+    ]
+    with Store([Event(record["Id"] or "", "m365", record) for record in records]) as store:
+        assert query.esql is not None
+        exact = {row["event.id"] for row in store.esql(query.esql)}
+        wanted = {str(r["Id"]) for r in records if _holds(f"({condition}) or (x and y)", r)}
+        assert exact == wanted
+        if query.lucene is not None:
+            assert exact <= store.lucene(query.lucene)
+
+
+def _holds(condition: str, record: dict[str, Any]) -> bool:
+    user, key = record["UserId"], record["UserKey"]
+    own = user is not None and key is not None and user.lower() == key.lower()
+    facts = {"own": own, "x": record["Operation"] == "x", "y": record["Workload"] == "y"}
+    return bool(eval(condition, {}, facts))

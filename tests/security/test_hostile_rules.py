@@ -1,0 +1,413 @@
+"""The trap: a rule that is more than a rule.
+
+A quote that ends its literal, a title that closes a stanza, a name that leaves its folder, a value that takes
+an hour. Every file of tests/hostile, and what is too large or too odd to be committed, is either refused with
+one line or built; what is built is executed on every platform, out of the query files and out of what is
+imported, and matches its own literal value and nothing else. Nothing is written outside the output folder.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conftest import DIST, ROOT
+from detection_pack.build.dist import rule_entries
+from detection_pack.cli import main
+from detection_pack.languages.conf import read_conf
+from detection_pack.languages.spl.spl_parser import macros_of
+from detection_pack.model import limits
+from detection_pack.model.documents import MAX_BYTES
+from detection_pack.model.event import Clock, Event, Hit, parse_time
+from detection_pack.model.limits import MAX_VALUES
+from detection_pack.model.pipeline import PLATFORMS
+from detection_pack.platforms.elastic.conditions import IGNORE_ABOVE
+from detection_pack.platforms.sentinel.arm import unescaped
+from detection_pack.platforms.sentinel.tables import DEFENDER, SENTINEL, columns, table_names
+from detection_pack.replay.verdict import ENGINES, IMPORTS
+from judges import kql_judge, lucene_judge, require
+from platforms.splunk.test_splunk_app import packed, splunk_reads
+from support.artefact_texts import kql_lets, spl_commands, spl_skeleton, strings_of
+from support.hostile_rules import FOLDER, GENERATED, NAMES, PLAIN, TIME, expectations, listed, rule_paths
+
+ONE_LINE = re.compile(r"\S.*:\d+: .+; .+")
+SECONDS = 5
+CONVERTED = [name for name, about in expectations().items() if about.refused is None]
+
+
+def everything_below(folder: Path, out: Path) -> dict[str, object]:
+    """Every file, link, pipe and folder but those of the build, with its content."""
+    found: dict[str, object] = {}
+    for path in folder.rglob("*"):
+        if path == out or out in path.parents:
+            continue
+        plain = path.is_file() and not path.is_symlink()
+        found[str(path)] = path.read_bytes() if plain else path.lstat().st_mode
+    return found
+
+
+def built(folder: Path, capsys: pytest.CaptureFixture[str], *more: str) -> tuple[int, list[str]]:
+    """Build ``folder/rules`` into ``folder/out``: the exit code and the lines of the errors.
+
+    Whatever the rules are, it takes no longer than it may, writes nothing elsewhere and says only lines that
+    can be printed.
+    """
+    out = folder / "out"
+    before = everything_below(folder, out)
+    start, cpu = time.monotonic(), time.process_time()
+    code = main(["--root", str(ROOT), "build", "--rules", str(folder / "rules"), "--out", str(out), *more])
+    # On a busy machine a second of work takes several; what waits for ever works for none.
+    assert time.process_time() - cpu < SECONDS and time.monotonic() - start < 10 * SECONDS
+    assert everything_below(folder, out) == before
+    said = capsys.readouterr().err
+    assert said == "" or said.endswith("\n")
+    lines = said.split("\n")[:-1]
+    assert all(line.isprintable() and ONE_LINE.fullmatch(line) for line in lines), lines
+    assert code == (1 if lines else 0)
+    assert out.exists() == (code == 0 or bool(more))
+    return code, lines
+
+
+def test_there_are_enough_and_each_is_judged() -> None:
+    stems = {path.stem for path in rule_paths()}
+    assert stems == set(expectations())
+    assert len(stems) >= 60
+    assert len(CONVERTED) >= 60 and len(stems) - len(CONVERTED) >= 60
+    assert all(path.read_text(encoding="utf-8").startswith("# ") for path in rule_paths())
+    assert all(a.match and a.no_match for name in CONVERTED for a in [expectations()[name]])
+
+
+@pytest.mark.parametrize("path", rule_paths(), ids=lambda path: path.stem)
+def test_refused_with_one_line_or_built(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / path.name).write_bytes(path.read_bytes())
+    code, lines = built(tmp_path, capsys)
+    refused = expectations()[path.stem].refused
+    assert code == (0 if refused is None else 1), lines
+    if refused is not None:
+        assert any(refused in line for line in lines), lines
+        assert all(line.startswith(f"{tmp_path}/rules/{path.name}:") for line in lines)
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_too_large_or_too_odd(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make, refused = GENERATED[name]
+    (tmp_path / "rules").mkdir()
+    make(tmp_path / "rules" / "odd.yml")
+    code, lines = built(tmp_path, capsys)
+    if refused is None:
+        assert code == 0, lines
+    else:
+        [line] = lines
+        assert refused in line and "SECRET" not in line
+    # A link is refused, and not followed, when others are built.
+    (tmp_path / "rules" / "plain.yml").write_text(PLAIN, encoding="utf-8")
+    built(tmp_path, capsys, "--keep-going")
+    assert not any(b"SECRET" in p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file())
+
+
+def test_the_largest_rules_that_are_allowed_are_built_in_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As many values as fit: by their number, and by the 10,000 characters of a Sentinel query."""
+    largest = {
+        "repeated": ("OriginalFileName", MAX_VALUES, "a"),
+        "equal": ("OriginalFileName", 720, "a{}"),
+        "contained": ("CommandLine|contains", 650, "-v{}"),
+        "pieces": ("OriginalFileName|contains", 175, "v{}"),
+        "expressions": ("CommandLine|re", 115, "a{}[0-9]+b"),
+        "wildcards": ("CommandLine", 100, "*a{}*b*c*d*"),
+    }
+    for name, (item, count, value) in largest.items():
+        folder = tmp_path / name
+        (folder / "rules").mkdir(parents=True)
+        text = listed([f"'{value.format(i)}'" for i in range(count)], item)
+        (folder / "rules" / f"{name}.yml").write_text(text, encoding="utf-8")
+        assert built(folder, capsys) == (0, [])
+
+
+@pytest.mark.parametrize("stem", NAMES)
+def test_file_names(stem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / f"{stem}.yml").write_text(PLAIN, encoding="utf-8")
+    assert built(tmp_path, capsys) == (0, [])
+    assert [entry.name for entry in rule_entries(tmp_path / "out")] == [NAMES[stem]]
+    (tmp_path / "rules" / f"{stem}.yml").write_text("title: [", encoding="utf-8")
+    code, lines = built(tmp_path, capsys, "--keep-going") if (tmp_path / "out").exists() else (1, [])
+    assert code == 1 and len(lines) == 1
+
+
+def test_names_that_would_meet_in_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Windows and macOS hold Probe.yml and probe.yml for one file."""
+    (tmp_path / "rules" / "deep").mkdir(parents=True)
+    for name in ("Probe.yml", "probe.yml", "pro be.yml", "pro-be.yml", "deep/probe.yaml"):
+        (tmp_path / "rules" / name).write_text(PLAIN, encoding="utf-8")
+    _, lines = built(tmp_path, capsys)
+    assert len(lines) == 3 and all("is taken by" in line for line in lines)
+
+
+def test_one_id_for_two_rules(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In forms that only Python takes for the same."""
+    (tmp_path / "rules").mkdir()
+    for name, identifier in (
+        ("first", "0e9d8c7b-1234-4abc-8def-0123456789ab"),
+        ("second", "{URN:UUID:0E9D8C7B12344ABC8DEF0123456789AB}".lower()),
+    ):
+        text = PLAIN.replace("title:", f'id: "{identifier}"\ntitle:')
+        (tmp_path / "rules" / f"{name}.yml").write_text(text, encoding="utf-8")
+    _, lines = built(tmp_path, capsys)
+    assert len(lines) == 1 and "the id is that of the rule" in lines[0]
+
+
+@pytest.mark.parametrize("inner", ["rules", "out", "same"])
+def test_rules_and_output_are_apart(inner: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A build replaces its output whole: rules in there would be gone, and output in there read as rules."""
+    rules = tmp_path / ("out/rules" if inner == "rules" else "rules")
+    out = {"rules": tmp_path / "out", "out": rules / "out", "same": rules}[inner]
+    rules.mkdir(parents=True)
+    (rules / "plain.yml").write_text(PLAIN, encoding="utf-8")
+    before = everything_below(tmp_path, Path("/nowhere"))
+    with pytest.raises(SystemExit) as stopped:
+        main(["--root", str(ROOT), "build", "--rules", str(rules), "--out", str(out)])
+    assert stopped.value.code == 2
+    assert ONE_LINE.fullmatch(capsys.readouterr().err.rstrip("\n"))
+    assert everything_below(tmp_path, Path("/nowhere")) == before
+
+
+def test_output_through_a_link_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "plain.yml").write_text(PLAIN, encoding="utf-8")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SystemExit) as stopped:
+        main(["--root", str(ROOT), "build", "--rules", f"{tmp_path}/rules", "--out", f"{tmp_path}/out"])
+    assert stopped.value.code == 2 and "is not a folder" in capsys.readouterr().err
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+# --- what was built ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One build of all the files; those that are refused are left out of it."""
+    out = tmp_path_factory.mktemp("hostile") / "out"
+    command = ["--root", str(ROOT), "build", "--rules", str(FOLDER), "--out", str(out), "--keep-going"]
+    assert main(command) == 1
+    assert [entry.name for entry in rule_entries(out)] == CONVERTED
+    return out
+
+
+@pytest.fixture(scope="module")
+def hits(dist: Path) -> dict[str, list[Hit]]:
+    """What every artefact finds among the events of all rules together, by rule."""
+    events = [e for case in cases().values() for e in case]
+    moment = parse_time(TIME)
+    assert moment is not None
+    clock = Clock(moment + timedelta(seconds=1), "1d")
+    entries = rule_entries(dist)
+    found: dict[str, list[Hit]] = {entry.name: [] for entry in entries}
+    for platform in PLATFORMS:
+        for run in (ENGINES[platform], IMPORTS[platform]):
+            for hit in run(dist, entries, events, clock):
+                found[hit.rule].append(hit)
+    return found
+
+
+def cases() -> dict[str, tuple[Event, ...]]:
+    return {case: events for n in CONVERTED for case, events in expectations()[n].events(n).items()}
+
+
+def alerted(hits: Sequence[Hit], own: Mapping[str, tuple[Event, ...]]) -> dict[str, set[str]]:
+    """The cases that each artefact alerts on: one of its events, or its group."""
+    found: dict[str, set[str]] = {hit.artefact: set() for hit in hits}
+    for hit in hits:
+        groups = {value for _, value in hit.group or ()}
+        found[hit.artefact] |= {
+            case
+            for case, events in own.items()
+            if any(event.id in hit.events for event in events)
+            or (groups & {str(event.record["UserKey"]) for event in events if hit.group})
+        }
+    return found
+
+
+@pytest.mark.parametrize("name", CONVERTED)
+def test_it_matches_its_own_value_and_nothing_else(name: str, hits: dict[str, list[Hit]]) -> None:
+    expected = expectations()[name]
+    own = expected.events(name)
+    found = alerted(hits[name], own)
+    if expected.correlation:
+        found = {a: cases for a, cases in found.items() if not a.endswith(".threshold.json")}
+        assert any(a.endswith(".spl") for a in found) and any(a.endswith(".esql") for a in found)
+    else:
+        endings = {artefact.split("#")[0].rsplit(".", 1)[-1] for artefact in found}
+        assert endings >= {"kql", "spl", "lucene", "yaml", "json", "ndjson"}, endings
+    wanted = {case for case in own if case.startswith(f"{name}:+")}
+    assert {a: cases for a, cases in found.items() if cases != wanted} == {}
+    # And of the events that belong to other rules, all artefacts find the same ones.
+    assert expected.correlation or len({hit.events for hit in hits[name]}) == 1
+
+
+def texts(dist: Path, pattern: str) -> dict[str, str]:
+    found = {p.relative_to(dist).as_posix(): p.read_bytes().decode() for p in sorted(dist.glob(pattern))}
+    assert len(found) >= 60 or "azuredeploy" in pattern
+    return found
+
+
+def kql_queries(dist: Path) -> dict[str, str]:
+    """Every KQL query for Sentinel: the files, and those inside what is imported."""
+    analytics = {p: yaml.safe_load(t)["query"] for p, t in texts(dist, "sentinel/analytics/*.yaml").items()}
+    deployed = {
+        f"{path} {resource['properties']['displayName']}": unescaped(resource["properties"])["query"]
+        for path, text in texts(dist, "sentinel/azuredeploy*.json").items()
+        for resource in json.loads(text)["resources"]
+    }
+    return texts(dist, "sentinel/queries/*.kql") | analytics | deployed
+
+
+def test_kql_is_one_query_with_its_knobs_and_microsoft_finds_nothing(dist: Path) -> None:
+    require(kql_judge.available())
+    for schema, queries in (
+        (SENTINEL, kql_queries(dist)),
+        (DEFENDER, texts(dist, "defender/*.kql")),
+    ):
+        tables = {name: columns(name, schema) for name in table_names(schema)}
+        knob = r"LookbackPeriod|QueryFrequency|SettleTime|\w+(?:Window|Threshold|Events|AlertedBefore)"
+        for name, analysis in kql_judge.analyze(tables, queries).items():
+            assert analysis.diagnostics == (), f"{name}: {analysis.diagnostics[0]}"
+            shown = [column.name for column in analysis.columns]
+            assert {"UserId", "ClientIP", "ClientAgent", "DetectionType", "DetectionDetail"} < set(shown)
+            lets, statements = kql_lets(queries[name])
+            assert statements == len(lets) + 1, name
+            assert all(re.fullmatch(knob, let) for let in lets), name
+
+
+def test_lucene_parses_every_query(dist: Path) -> None:
+    require(lucene_judge.available())
+    verdicts = lucene_judge.parse(texts(dist, "elastic/queries/*.lucene"))
+    assert {name: fault for name, fault in verdicts.items() if fault} == {}
+
+
+def test_spl_has_only_the_commands_and_macros_of_the_pack(dist: Path) -> None:
+    macros = macros_of((dist / "splunk" / "macros.conf").read_text(encoding="utf-8"))
+    assert len(macros) == len({*macros}) and all(re.fullmatch(r"\w+", name) for name in macros)
+    for name, text in texts(dist, "splunk/queries/*.spl").items():
+        assert all(c.isprintable() or c == "\n" for c in text) and "$" not in text, name
+        skeleton = spl_skeleton(text)
+        assert set(re.findall(r"`([^`]*)`", skeleton)) <= macros.keys(), name
+        assert text.count("`") == skeleton.count("`"), name
+        assert not set("[]{}#;'") & set(skeleton), name
+        allowed = {"eval", "where", "table", "stats", "bin", "tstats", "rename"}
+        assert {c for c in spl_commands(text) if c[0] != "`"} <= allowed, name
+
+
+def test_the_app_holds_its_own_files_stanzas_and_keys(dist: Path) -> None:
+    [path] = (dist / "splunk").glob("*.tgz")
+    [shipped] = (DIST / "splunk").glob("*.tgz")
+    files, known = packed(path), packed(shipped)
+    assert files.keys() == known.keys()
+    searches = {Path(name).name.removesuffix(".spl") for name in texts(dist, "splunk/queries/*.spl")}
+    keys = set().union(*(s.keys() for s in read_conf(known["default/savedsearches.conf"]).values()))
+    for read in (read_conf, splunk_reads):
+        found = read(files["default/savedsearches.conf"])
+        assert set(found) == searches
+        for name, settings in found.items():
+            assert settings.keys() == keys, name
+            assert settings["search"] == (dist / f"splunk/queries/{name}.spl").read_text().rstrip("\n")
+            assert (settings["disabled"], settings["enableSched"]) == ("1", "1")
+            actions = "\n".join(v for k, v in settings.items() if k.startswith("action."))
+            tokens = set(re.findall(r"\$([^$\s]+)\$", actions))
+            assert tokens <= {"UserId", "ClientIP", "DetectionDetail"}, name
+            assert actions.count("$") <= 10 + 2 * actions.count("$ "), name
+            for key in ("action.correlationsearch.annotations", "action.risk.param._risk"):
+                json.loads(settings[key])
+        assert set(read(files["default/macros.conf"])) == set(macros_of(files["default/macros.conf"]))
+        assert read(files["default/app.conf"]).keys() == read(known["default/app.conf"]).keys()
+    json.loads(files["app.manifest"])
+
+
+def titles(dist: Path) -> dict[str, str]:
+    return {r["name"]: r["title"] for r in json.loads((dist / "manifest.json").read_text())["rules"]}
+
+
+def test_arm_evaluates_two_strings_a_rule_and_no_more(dist: Path) -> None:
+    shown = []
+    workspace = r"(?:resourceId\([^()]*\(?[^()]*\)?[^()]*\)|parameters\('workspace'\))"
+    identity = rf"\[concat\({workspace},'/[\w./]*/[0-9a-f-]{{36}}'\)\]"
+    for text in texts(dist, "sentinel/azuredeploy*.json").values():
+        document = json.loads(text)
+        assert document.keys() == {"$schema", "contentVersion", "parameters", "resources"}
+        for resource in document["resources"]:
+            evaluated = [s for s in strings_of(resource) if s[:1] == "[" and s[-1:] == "]" and s[:2] != "[["]
+            assert evaluated == [resource["id"], resource["name"]]
+            assert all(re.fullmatch(identity, expression) for expression in evaluated), evaluated
+            shown.append(unescaped(resource["properties"])["displayName"])
+    assert sorted(shown) == sorted(titles(dist).values())
+
+
+def test_analytics_rules_say_what_the_rule_says(dist: Path) -> None:
+    [known, *_] = (yaml.safe_load(p.read_text()) for p in sorted(DIST.glob("sentinel/analytics/*.yaml")))
+    for path, text in texts(dist, "sentinel/analytics/*.yaml").items():
+        [document] = yaml.safe_load_all(text)
+        assert {*document, "entityMappings"} == known.keys(), path
+        assert document["name"] == titles(dist)[Path(path).stem]
+        assert document["kind"] == "Scheduled"
+        formats = document["alertDetailsOverride"].values()
+        assert {n for f in formats for n in re.findall(r"\{\{(.*?)\}\}", f)} <= {"UserId", "DetectionDetail"}
+        assert all(f.count("{{") <= 1 for f in formats), path
+
+
+def test_kibana_rules_are_a_line_each_and_their_guides_run_nothing(dist: Path) -> None:
+    lines = (dist / "elastic" / "rules.ndjson").read_bytes().split(b"\n")
+    assert lines.pop() == b""
+    *rules, summary = map(json.loads, lines)
+    assert summary["exported_rules_count"] == len(rules)
+    assert len({rule["rule_id"] for rule in rules}) == len(rules)
+    assert {tag for r in rules for tag in r["tags"] if tag.startswith("Sigma rule: ")} == {
+        f"Sigma rule: {name}" for name in titles(dist)
+    }
+    for rule in rules:
+        shown = [rule["name"], rule["description"], rule["note"], rule["setup"], *rule["tags"]]
+        assert all(c.isprintable() or c == "\n" for text in shown for c in text)
+        assert rule["actions"] == [] and rule["enabled"] is False
+        for guide in (rule["note"], rule["setup"]):
+            assert not re.search(r"\{\{|!\{|<|\]\(|javascript:(?!alert)", guide), rule["name"]
+        assert all(re.match(r"https?://", url) for url in rule["references"])
+
+
+def test_the_manifest_names_files_of_the_build_alone(dist: Path) -> None:
+    manifest = json.loads((dist / "manifest.json").read_text(encoding="utf-8"))
+    listed = [a["path"] for r in manifest["rules"] for a in r["artefacts"]]
+    listed += [a["path"] for a in manifest["artefacts"]]
+    assert sorted(listed) == sorted(
+        p.relative_to(dist).as_posix() for p in dist.rglob("*") if p.is_file() and p.name != "manifest.json"
+    )
+    assert all(re.fullmatch(r"[a-z0-9_./-]+", path) and ".." not in path for path in listed)
+    for rule in manifest["rules"]:
+        assert re.fullmatch(r"[0-9a-f-]{36}|", rule["id"]), rule["id"]
+
+
+def test_the_documented_limits_are_those_of_the_code() -> None:
+    text = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
+    table = [line for line in text.splitlines() if line.startswith("| ")]
+    for number in (
+        limits.MAX_RULE_BYTES,
+        MAX_BYTES,
+        limits.MAX_VALUES,
+        limits.MAX_VALUE_LENGTH,
+        limits.MAX_WILDCARDS,
+        limits.MAX_CONDITION_LENGTH,
+        limits.MAX_COUNT,
+        IGNORE_ABOVE,
+    ):
+        assert any(f"{number:,}" in line for line in table), number
