@@ -11,7 +11,7 @@ small files differs several times over between runs.
   against one `sigma convert`; ours writes a file or more for each rule and everything that imports, stock
   prints its queries;
 - all platforms at once on two processes, against the quickest of the three stock calls;
-- how the time grows with the rules, and what a second build of an unchanged folder takes.
+- how the time grows with the rules.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def folder_ratios(folder: Path, count: int, runs: int, jobs: int) -> bool:
 
 
 def growth(files: Sequence[Path], jobs: int) -> None:
-    """How the time of a build grows, and what a build takes where nothing or one rule has changed."""
+    """How the time of a build grows with the rules."""
     with scratch_folder() as scratch:
         base = Path(scratch)
         for share in (4, 2, 1):
@@ -146,12 +146,6 @@ def growth(files: Sequence[Path], jobs: int) -> None:
             taken = ours("--rules", str(part), "--jobs", str(jobs))
             count = len(files) // share
             print(f"{count} rules, all platforms: {taken:.2f} s, {taken / count * 1000:.2f} ms a rule")
-        again = ["--rules", str(base / "part1"), "--jobs", str(jobs), "--out", str(base / "out")]
-        ours(*again)
-        print(f"the same folder again, unchanged: {statistics.median(ours(*again) for _ in range(3)):.2f} s")
-        with (base / "part1" / files[0].name).open("a", encoding="utf-8") as file:
-            file.write("# changed\n")
-        print(f"and with one rule changed: {ours(*again):.2f} s")
 
 
 def main() -> int:

@@ -19,7 +19,7 @@ from detection_pack.build.folders import Folder
 from detection_pack.model.event import Hit
 from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.pack import load_pack, pack_version
-from detection_pack.model.pipeline import PLATFORMS
+from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.rule import TIERS
 from detection_pack.pages import rule_pages
 
@@ -138,7 +138,6 @@ def _build(arguments: argparse.Namespace) -> int:
             arguments.keep_going,
             [p for p in PLATFORMS if p in (arguments.platform or PLATFORMS)],
             arguments.jobs or outcomes.processors(),
-            None if arguments.check else out,
         )
     else:
         pack = load_pack(root, findings=faults if arguments.keep_going else None)

@@ -31,9 +31,9 @@ from detection_pack.model.findings import Finding
 from detection_pack.model.pack import Pack, load_pack
 from detection_pack.model.rule import Rule
 from detection_pack.platforms.elastic.store import Store
-from detection_pack.platforms.sentinel import run as sentinel
+from detection_pack.platforms.kusto import run as sentinel
+from detection_pack.platforms.kusto.tables import DEFENDER, SENTINEL, columns, table_names
 from detection_pack.platforms.sentinel.arm import unescaped
-from detection_pack.platforms.sentinel.tables import DEFENDER, SENTINEL, columns, table_names
 from detection_pack.platforms.splunk import run as splunk
 from judges import kql_judge, lucene_judge, require
 from support import corpus
@@ -133,7 +133,7 @@ def test_microsofts_parser_has_nothing_to_say(community: tuple[Pack, Built]) -> 
     assert complaints(detections, DEFENDER) == {}
 
 
-def complaints(queries: Mapping[str, str], schema: Path) -> dict[str, list[str]]:
+def complaints(queries: Mapping[str, str], schema: str) -> dict[str, list[str]]:
     tables = {name: columns(name, schema) for name in table_names(schema)}
     analysed = kql_judge.analyze(tables, queries)
     return {
@@ -219,12 +219,11 @@ def test_the_events_tell_the_rules_apart(made: dict[str, list[Event]], meant: di
 
 @pytest.mark.parametrize("schema", [SENTINEL, DEFENDER], ids=["sentinel", "defender"])
 def test_kql_finds_what_sigma_means(
-    schema: Path, community: tuple[Pack, Built], made: dict[str, list[Event]], meant: dict[str, set[str]]
+    schema: str, community: tuple[Pack, Built], made: dict[str, list[Event]], meant: dict[str, set[str]]
 ) -> None:
     workspace = sentinel.Workspace([e for events in made.values() for e in events], schema=schema)
-    folder = "sentinel/queries" if schema == SENTINEL else "defender"
     for name in made if schema == SENTINEL else list(made)[::3]:
-        path = f"{folder}/{name}.kql"
+        path = f"{schema}/queries/{name}.kql"
         text = community[1].files[path].decode()
         (hit,) = sentinel.verdicts(workspace, text, RuleEntry(name), Clock(NOW), path)
         assert differences(hit.events, meant[name]) == {}, path

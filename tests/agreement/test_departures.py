@@ -16,7 +16,7 @@ from conftest import DIST, ROOT
 from detection_pack.build.dist import rule_entries
 from detection_pack.model.event import Clock, Event, Hit
 from detection_pack.platforms.elastic import run as elastic
-from detection_pack.replay.verdict import ENGINES, SOUND_ONLY
+from support.engines import ENGINES, SOUND_ONLY
 
 CLOCK = Clock(datetime(2026, 3, 10, 13, 0, tzinfo=UTC))
 BULK, EWS, ADMIN = "bulk_cross_mailbox_access", "suspicious_ews_client", "exchange_admin_cmdlet"

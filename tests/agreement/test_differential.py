@@ -16,10 +16,10 @@ from conftest import DIST, REFERENCE
 from detection_pack.build.dist import rule_entries
 from detection_pack.model.event import Clock, Event, Hit
 from detection_pack.platforms.elastic import run as elastic
-from detection_pack.platforms.sentinel.run import Workspace
-from detection_pack.replay.verdict import ENGINES, SOUND_ONLY
+from detection_pack.platforms.kusto.run import Workspace
 from support import generator
 from support import reference_model as model
+from support.engines import ENGINES, SOUND_ONLY
 
 COUNT = int(os.environ.get("DIFFERENTIAL_EVENTS", "20000"))
 SEED = int(os.environ.get("DIFFERENTIAL_SEED", "20261123"))

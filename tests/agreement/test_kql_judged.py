@@ -14,8 +14,8 @@ import pytest
 
 from conftest import DIST, REFERENCE
 from detection_pack.model.rule_reader import load_rule
-from detection_pack.platforms.sentinel.query import query_of
-from detection_pack.platforms.sentinel.tables import columns, table_names
+from detection_pack.platforms.kusto.query import query_of
+from detection_pack.platforms.kusto.tables import columns, table_names
 from judges import kql_judge, require
 from platforms.sentinel.test_sentinel_backend import CASES, PIPELINE, rule_of
 from platforms.sentinel.test_sentinel_correlations import CORRELATIONS, correlation_file

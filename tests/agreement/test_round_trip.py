@@ -25,9 +25,9 @@ from detection_pack.build.dist import make, rule_entries, write
 from detection_pack.model.event import Clock, Event, Hit, parse_time
 from detection_pack.model.findings import PackError
 from detection_pack.model.pack import Pack
-from detection_pack.model.pipeline import PLATFORMS
+from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.rule_reader import load_rule
-from detection_pack.replay.verdict import ENGINES
+from support.engines import ENGINES
 
 TIME = "2026-03-10T12:00:00"
 PROBES = 300

@@ -26,7 +26,7 @@ from detection_pack.model.pack import Pack
 from detection_pack.model.rule import Rule
 from detection_pack.model.rule_reader import load_rule
 from detection_pack.platforms.elastic.store import Store
-from detection_pack.platforms.sentinel import run as sentinel
+from detection_pack.platforms.kusto import run as sentinel
 from detection_pack.platforms.splunk import run as splunk
 
 Record = dict[str, Any]

@@ -19,15 +19,14 @@ from detection_pack.build.dist import rule_entries
 from detection_pack.model.event import Event, Hit
 from detection_pack.model.pack import Pack
 from detection_pack.model.rule import AlertView
-from detection_pack.platforms.sentinel import run as sentinel
-from detection_pack.platforms.sentinel.artefacts import union
-from detection_pack.platforms.sentinel.query import SentinelQuery
-from detection_pack.platforms.splunk import run as splunk
-from detection_pack.replay.verdict import ENGINES, all_cases, clock_for
+from detection_pack.platforms.kusto.query import SentinelQuery
+from detection_pack.platforms.sentinel.platform import union
+from detection_pack.replay.verdict import all_cases, clock_for
+from support.engines import ENGINES, kql_union, spl_union
 
 UNIONS: dict[str, Callable[..., Sequence[Mapping[str, Any]]]] = {
-    "sentinel": sentinel.run_union,
-    "splunk": splunk.run_union,
+    "sentinel": kql_union,
+    "splunk": spl_union,
 }
 TIME = {"sentinel": "TimeGenerated", "splunk": "_time", "elastic": "time"}
 

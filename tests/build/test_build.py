@@ -22,7 +22,7 @@ from detection_pack.build import dist as build
 from detection_pack.cli import main
 from detection_pack.model.findings import PackError
 from detection_pack.model.pack import Pack, load_pack
-from detection_pack.model.pipeline import PLATFORMS
+from detection_pack.model.platform_names import PLATFORMS
 from support.checkout import copy_of_the_sources, snapshot
 
 PAGES = ROOT / "docs" / "rules"

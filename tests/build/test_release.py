@@ -14,7 +14,7 @@ from detection_pack.build import dist as build
 from detection_pack.build.release import release
 from detection_pack.cli import main
 from detection_pack.model.pack import Pack
-from detection_pack.model.pipeline import PLATFORMS
+from detection_pack.model.platform_names import PLATFORMS
 
 
 def test_archives_hold_the_build_and_the_guide(pack: Pack) -> None:

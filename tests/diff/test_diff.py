@@ -207,7 +207,7 @@ def test_rules_removed_added_and_moved(root: Path, run: Any) -> None:
     assert reasons(rules[renamed]) == {("minor", "added to the core tier")}
     assert reasons(rules[BULK]) == {("major", "moves from the core tier to the extended tier")}
     assert ("major", "moves from the core tier to the hunting tier") in reasons(rules[CLIENT])
-    assert ("major", f"defender/{CLIENT}.kql is removed") in reasons(rules[CLIENT])
+    assert ("major", f"defender/queries/{CLIENT}.kql is removed") in reasons(rules[CLIENT])
     for name, missing in ((CMDLET, "after"), (renamed, "before")):
         assert len(rules[name]["queries"]) == 4
         assert all(q[missing] is None and len(q["path"]) for q in rules[name]["queries"])
@@ -288,7 +288,7 @@ def test_narrowed_on_every_platform_though_its_event_is_dropped(root: Path, run:
     artefacts = {artefact for v in rule["verdicts"] for artefact in v["artefacts"]}
     for path in (
         f"sentinel/queries/{CLIENT}.kql",
-        f"defender/{CLIENT}.kql",
+        f"defender/queries/{CLIENT}.kql",
         f"sentinel/analytics/{CLIENT}.yaml",
     ):
         assert path in artefacts

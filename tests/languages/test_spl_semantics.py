@@ -12,7 +12,7 @@ import pytest
 
 from detection_pack.languages.spl.spl_parser import UnsupportedSpl
 from detection_pack.model.event import Clock, Event
-from detection_pack.platforms.splunk.run import execute
+from support.engines import execute
 
 NOW = Clock(datetime(2024, 2, 1, 18, 0, tzinfo=UTC))
 

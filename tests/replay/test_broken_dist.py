@@ -17,7 +17,7 @@ from detection_pack.cli import main
     [
         "sentinel/queries/exchange_admin_cmdlet.kql",
         "sentinel/analytics/exchange_admin_cmdlet.yaml",
-        "sentinel/azuredeploy.json",
+        "sentinel/azuredeploy/Office365.json",
         "splunk/queries/exchange_admin_cmdlet.spl",
         "splunk/macros.conf",
         "elastic/queries/exchange_admin_cmdlet.lucene",

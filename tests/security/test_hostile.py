@@ -20,7 +20,7 @@ from detection_pack.model.event import Clock, Event, RuleEntry, parse_time
 from detection_pack.model.findings import PackError
 from detection_pack.model.pack import Pack
 from detection_pack.model.rule_reader import load_rule
-from detection_pack.replay.verdict import ENGINES
+from support.engines import ENGINES
 
 ONE_LINE = re.compile(r"^\S.*:\d+: .+; .+$")
 HEAD = "title: Probe\nlogsource: {product: m365}\n"

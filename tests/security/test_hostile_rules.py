@@ -27,14 +27,14 @@ from detection_pack.model import limits
 from detection_pack.model.documents import MAX_BYTES
 from detection_pack.model.event import Clock, Event, Hit, parse_time
 from detection_pack.model.limits import MAX_VALUES
-from detection_pack.model.pipeline import PLATFORMS
+from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.platforms.elastic.conditions import IGNORE_ABOVE
+from detection_pack.platforms.kusto.tables import DEFENDER, SENTINEL, columns, table_names
 from detection_pack.platforms.sentinel.arm import unescaped
-from detection_pack.platforms.sentinel.tables import DEFENDER, SENTINEL, columns, table_names
-from detection_pack.replay.verdict import ENGINES, IMPORTS
 from judges import kql_judge, lucene_judge, require
 from platforms.splunk.test_splunk_app import packed, splunk_reads
 from support.artefact_texts import kql_lets, spl_commands, spl_skeleton, strings_of
+from support.engines import ENGINES, IMPORTS
 from support.hostile_rules import FOLDER, GENERATED, NAMES, PLAIN, TIME, expectations, listed, rule_paths
 
 ONE_LINE = re.compile(r"\S.*:\d+: .+; .+")
@@ -269,7 +269,7 @@ def kql_queries(dist: Path) -> dict[str, str]:
     analytics = {p: yaml.safe_load(t)["query"] for p, t in texts(dist, "sentinel/analytics/*.yaml").items()}
     deployed = {
         f"{path} {resource['properties']['displayName']}": unescaped(resource["properties"])["query"]
-        for path, text in texts(dist, "sentinel/azuredeploy*.json").items()
+        for path, text in texts(dist, "sentinel/azuredeploy/*.json").items()
         for resource in json.loads(text)["resources"]
     }
     return texts(dist, "sentinel/queries/*.kql") | analytics | deployed
@@ -279,7 +279,7 @@ def test_kql_is_one_query_with_its_knobs_and_microsoft_finds_nothing(dist: Path)
     require(kql_judge.available())
     for schema, queries in (
         (SENTINEL, kql_queries(dist)),
-        (DEFENDER, texts(dist, "defender/*.kql")),
+        (DEFENDER, texts(dist, "defender/queries/*.kql")),
     ):
         tables = {name: columns(name, schema) for name in table_names(schema)}
         knob = r"LookbackPeriod|QueryFrequency|SettleTime|\w+(?:Window|Threshold|Events|AlertedBefore)"
@@ -344,7 +344,7 @@ def test_arm_evaluates_two_strings_a_rule_and_no_more(dist: Path) -> None:
     shown = []
     workspace = r"(?:resourceId\([^()]*\(?[^()]*\)?[^()]*\)|parameters\('workspace'\))"
     identity = rf"\[concat\({workspace},'/[\w./]*/[0-9a-f-]{{36}}'\)\]"
-    for text in texts(dist, "sentinel/azuredeploy*.json").values():
+    for text in texts(dist, "sentinel/azuredeploy/*.json").values():
         document = json.loads(text)
         assert document.keys() == {"$schema", "contentVersion", "parameters", "resources"}
         for resource in document["resources"]:

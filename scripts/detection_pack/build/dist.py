@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detection_pack.build import state
 from detection_pack.build.folders import Folder, replace_folders, stale_files
-from detection_pack.build.outcomes import PARTS, Outcome, Setting, outcome, outcomes_of_files
+from detection_pack.build.outcomes import Outcome, Setting, outcome, outcomes_of_files
 from detection_pack.model.event import RuleEntry
 from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.pack import Pack, name_taken, no_rule, pack_version
-from detection_pack.model.pipeline import PLATFORMS, load_pipelines
+from detection_pack.model.pipeline import load_pipelines
+from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.rule_reader import rule_files
-from detection_pack.platforms.conversion import Artefact, Part
-from detection_pack.platforms.elastic import artefacts as elastic
-from detection_pack.platforms.sentinel import artefacts as sentinel
-from detection_pack.platforms.splunk import artefacts as splunk
+from detection_pack.platforms.conversion import Artefact
+from detection_pack.platforms.platform import platform
 
-Assemble = Callable[[Sequence[Part], str], list[Artefact]]
-ASSEMBLIES: Mapping[str, Assemble] = {
-    "sentinel": sentinel.assembled,
-    "splunk": splunk.assembled,
-    "elastic": elastic.assembled,
-}
 MANIFEST = "manifest.json"
 #: What a manifest says of itself; a folder with another manifest.json is somebody else's.
 GENERATOR = "T1114.002 detection pack"
@@ -43,8 +35,8 @@ class Built:
 
 
 def make(pack: Pack, keep_going: bool = False) -> Built:
-    """All files of dist/, in memory. A refused rule raises `PackError`, or with ``keep_going`` is left out
-    on every platform (an artefact that only two platforms have would not be the same rule everywhere)."""
+    """All files of dist/, in memory. A rule that a platform cannot say raises `PackError`, or with
+    ``keep_going`` is left out on that platform; the manifest then says why."""
     setting = Setting(pack.pipelines, pack.version)
     return _built([outcome(rule, setting) for rule in pack.rules], setting, keep_going)
 
@@ -55,40 +47,36 @@ def make_folder(
     keep_going: bool = False,
     platforms: Sequence[str] = PLATFORMS,
     jobs: int = 1,
-    before: Path | None = None,
 ) -> Built:
-    """The same for a folder of anybody's rules, with the pipelines of ``root``, on ``jobs`` processes.
-
-    ``before`` is the folder of an earlier build: a rule that has not changed since is taken from there, by
-    the state that each build leaves among its files.
-    """
+    """The same for a folder of anybody's rules, with the pipelines of ``root``, on ``jobs`` processes."""
     files = rule_files(root, rules_dir)
     if not files:
         raise no_rule(rules_dir)
     setting = Setting(load_pipelines(root), pack_version(root), tuple(platforms))
-    kept = state.Kept(rules_dir, state.key(root, setting), before)
-    known = {path: found for path, _ in files if (found := kept.outcome(path)) is not None}
-    changed = [(path, tier) for path, tier in files if path not in known]
-    made = outcomes_of_files(changed, setting, jobs)
-    known |= {path: found for (path, _), found in zip(changed, made, strict=True)}
-    every = {path: known[path] for path, _ in files}
-    return _built(list(every.values()), setting, keep_going, Artefact(state.FILE, kept.text(every)))
+    return _built(list(outcomes_of_files(files, setting, jobs)), setting, keep_going)
 
 
-def _built(found: Sequence[Outcome], setting: Setting, keep_going: bool, *more: Artefact) -> Built:
-    refused = [finding for one in found for finding in one.refused]
-    fine, taken = _distinct([one for one in found if not one.refused])
+def _built(found: Sequence[Outcome], setting: Setting, keep_going: bool) -> Built:
+    refused = [finding for one in found for finding in one.findings]
+    fine, taken = _distinct([one for one in found if one.parts])
     refused = list(dict.fromkeys([*refused, *taken]))
     if refused and not keep_going:
         raise PackError(refused)
-    made = list(more)
-    for platform in setting.platforms:
-        parts = [one.parts[platform] for one in fine]
+    made: list[Artefact] = []
+    for name in setting.platforms:
+        parts = [one.parts[name] for one in fine if name in one.parts]
         made += [artefact for part in parts for artefact in part.artefacts]
-        made += ASSEMBLIES[platform](parts, setting.version)
+        made += platform(name).assembled(parts, setting.version)
     files = {artefact.path: artefact.content for artefact in made}
-    files[MANIFEST] = _json(manifest(setting.version, [one.entry for one in fine], made))
+    files[MANIFEST] = _json(manifest(setting.version, [_entry(one) for one in fine], made))
     return Built(files, tuple(refused), len(fine))
+
+
+def _entry(one: Outcome) -> dict[str, Any]:
+    """The rule's entry of the manifest, with the platforms that have none of its artefacts and the reason."""
+    if not one.refused:
+        return dict(one.entry)
+    return {**one.entry, "absent": {name: [f.what for f in said] for name, said in one.refused.items()}}
 
 
 def _distinct(found: Sequence[Outcome]) -> tuple[list[Outcome], list[Finding]]:
@@ -109,13 +97,6 @@ def _distinct(found: Sequence[Outcome]) -> tuple[list[Outcome], list[Finding]]:
         else:
             fine.append(one)
     return fine, refused
-
-
-def of_platform(pack: Pack, platform: str) -> list[Artefact]:
-    """What one platform makes of the pack. Raises `PackError` for a rule that it refuses."""
-    parts = [PARTS[platform](rule, pack.pipelines, pack.version) for rule in pack.rules]
-    own = [artefact for part in parts for artefact in part.artefacts]
-    return own + ASSEMBLIES[platform](parts, pack.version)
 
 
 def manifest(
@@ -148,6 +129,7 @@ def rule_entries(dist: Path) -> list[RuleEntry]:
             rule["name"],
             tuple(rule.get("correlation", {}).get("group_by", ())),
             rule.get("correlation", {}).get("window_seconds"),
+            tuple(artefact["path"] for artefact in rule["artefacts"]),
         )
         for rule in _manifest(dist)["rules"]
     ]
@@ -167,11 +149,9 @@ def _manifest(dist: Path) -> dict[str, Any]:
     return listed
 
 
-def manifest_paths(dist: Path, rule: str) -> tuple[list[str], list[str]]:
-    """The artefacts of one rule, and those that hold every rule, as dist/manifest.json lists them."""
-    listed = _manifest(dist)
-    own = [a["path"] for r in listed["rules"] if r["name"] == rule for a in r["artefacts"]]
-    return own, [a["path"] for a in listed["artefacts"]]
+def shared_artefacts(dist: Path) -> list[str]:
+    """The artefacts that hold every rule, as dist/manifest.json lists them."""
+    return [artefact["path"] for artefact in _manifest(dist)["artefacts"]]
 
 
 def overlap(rules: Path, out: Path) -> bool:

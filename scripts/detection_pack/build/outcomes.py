@@ -6,28 +6,21 @@ import gc
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from detection_pack.model.findings import Finding, PackError
-from detection_pack.model.pipeline import PLATFORMS, Pipeline
+from detection_pack.model.pipeline import Pipeline
+from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.rule import Rule
 from detection_pack.model.rule_reader import load_rule
 from detection_pack.platforms.conversion import Part
-from detection_pack.platforms.elastic import artefacts as elastic
-from detection_pack.platforms.sentinel import artefacts as sentinel
-from detection_pack.platforms.splunk import artefacts as splunk
+from detection_pack.platforms.platform import platform
 
-MakePart = Callable[[Rule, Mapping[str, Pipeline], str], Part]
-PARTS: Mapping[str, MakePart] = {
-    "sentinel": sentinel.part,
-    "splunk": splunk.part,
-    "elastic": elastic.part,
-}
 #: Fewer rules than this for each process are not worth the process.
 LEAST_FOR_A_PROCESS = 16
 #: Rules after which dead ones are looked for.
@@ -46,34 +39,36 @@ class Setting:
 @dataclass(frozen=True)
 class Outcome:
     """One rule file after conversion. ``entry`` is its entry of the manifest, without its artefacts, and
-    ``lines`` are those of its id and name. A rule that one platform refuses has no parts at all."""
+    ``lines`` are those of its id and name. ``refused`` holds what each platform that cannot say the rule has
+    against it, by the platform's id, and ``unread`` why the file is no rule at all."""
 
     path: str
-    name: str
-    entry: Mapping[str, Any]
-    lines: Mapping[str, int]
-    parts: Mapping[str, Part]
-    refused: tuple[Finding, ...] = ()
+    name: str = ""
+    entry: Mapping[str, Any] = field(default_factory=dict)
+    lines: Mapping[str, int] = field(default_factory=dict)
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    refused: Mapping[str, tuple[Finding, ...]] = field(default_factory=dict)
+    unread: tuple[Finding, ...] = ()
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Everything against it, once each."""
+        said = (finding for findings in self.refused.values() for finding in findings)
+        return tuple(dict.fromkeys([*self.unread, *said]))
 
 
 def outcome(rule: Rule, setting: Setting) -> Outcome:
     """The rule on every platform of the setting."""
     parts: dict[str, Part] = {}
-    refused: list[Finding] = []
-    for platform in setting.platforms:
+    refused: dict[str, tuple[Finding, ...]] = {}
+    for name in setting.platforms:
         try:
-            parts[platform] = PARTS[platform](rule, setting.pipelines, setting.version)
+            parts[name] = platform(name).part(rule, setting.pipelines, setting.version)
         except PackError as error:
-            refused += error.findings
+            refused[name] = error.findings
     lines = {key: rule.main.line(key) for key in ("id", "name")}
-    return Outcome(
-        str(rule.path),
-        rule.name,
-        {} if refused else manifest_entry(rule),
-        lines,
-        {} if refused else parts,
-        tuple(dict.fromkeys(refused)),
-    )
+    entry = manifest_entry(rule) if parts else {}
+    return Outcome(str(rule.path), rule.name, entry, lines, parts, refused)
 
 
 def manifest_entry(rule: Rule) -> dict[str, Any]:
@@ -150,6 +145,6 @@ def _converted(files: Sequence[tuple[Path, str]], setting: Setting) -> Iterator[
             try:
                 yield outcome(load_rule(path, tier, named_by_stem=True), setting)
             except PackError as error:
-                yield Outcome(str(path), "", {}, {}, {}, error.findings)
+                yield Outcome(str(path), unread=error.findings)
             if number % COLLECT_AFTER == 0:
                 gc.collect()

@@ -12,12 +12,10 @@ from detection_pack.build.dist import MANIFEST, Built
 from detection_pack.build.folders import Folder, replace_folders
 from detection_pack.model.findings import PackError
 from detection_pack.model.pack import Pack
-from detection_pack.model.pipeline import PLATFORMS
+from detection_pack.model.platform_names import PLATFORMS
 
 NAME = "remote-email-collection"
 CHECKSUMS = "SHA256SUMS"
-#: Which folders of dist/ a platform's users take: Defender XDR's queries go with Sentinel's.
-FOLDERS: Mapping[str, tuple[str, ...]] = {"sentinel": ("sentinel", "defender")}
 #: What every archive holds besides, from the pack's folder.
 COMMON = ("LICENSE", "LICENSE-RULES", "CHANGELOG.md", "docs/departures.md")
 #: The earliest time that a zip can hold: archives must not depend on when they are made.
@@ -28,8 +26,7 @@ def release(pack: Pack, built: Built) -> dict[str, bytes]:
     """Every file of the release by name: the archives, the changelog and their checksums."""
     files = {"CHANGELOG.md": _source(pack.root, "CHANGELOG.md")}
     for platform in PLATFORMS:
-        folders = FOLDERS.get(platform, (platform,))
-        members = {path: content for path, content in built.files.items() if path.split("/")[0] in folders}
+        members = {path: content for path, content in built.files.items() if path.startswith(f"{platform}/")}
         members[MANIFEST] = built.files[MANIFEST]
         for name in (*COMMON, f"docs/import/{platform}.md"):
             members[name.rpartition("/")[2]] = _source(pack.root, name)

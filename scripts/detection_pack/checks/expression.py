@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,9 @@ from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.pack import Pack
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.rule import Rule
-from detection_pack.platforms.elastic.backend import queries as elastic
-from detection_pack.platforms.sentinel.artefacts import DEFENDER
-from detection_pack.platforms.sentinel.defender import defender_query
-from detection_pack.platforms.sentinel.query import query_of
-from detection_pack.platforms.splunk.query import queries as splunk
+from detection_pack.platforms.platform import platforms
 
 Converter = Callable[[Rule, Pipeline], object]
-#: What turns a rule into a platform's query, by the name of the pipeline.
-CONVERTERS: Mapping[str, tuple[str, Converter]] = {
-    "sentinel": ("Sentinel", query_of),
-    DEFENDER: ("Defender XDR", defender_query),
-    "splunk": ("Splunk", splunk),
-    "elastic": ("Elastic", elastic),
-}
 _Items = Sequence[tuple[Leaf, Sequence[int]]]
 _TODO = "write it in another way, or split the rule"
 
@@ -101,10 +90,11 @@ def _refused_values(
     """
     found: dict[Keys, dict[str, list[str]]] = {}
     listed = list(leaves(document))
-    for name, (shown, convert) in CONVERTERS.items():
-        if (pipeline := subject.pipelines.get(name)) is None:
+    for platform in platforms():
+        if (pipeline := subject.pipelines.get(platform.id)) is None:
             continue
-        probe = _Probe(rule, document, convert, pipeline)
+        shown = platform.title.removeprefix("Microsoft ")
+        probe = _Probe(rule, document, platform.convert, pipeline)
         if whole and probe.refused(rule) is None:
             continue  # it is another platform, or no value, that keeps the rule from being built
         fine = {leaf.keys: probe.complaint([(leaf, leaf.indexes)]) is None for leaf in listed}

@@ -26,7 +26,8 @@ from detection_pack.model.case import kind_of
 from detection_pack.model.documents import Document, Key
 from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.pack import Pack, pack_version
-from detection_pack.model.pipeline import PLATFORMS, Pipeline, load_pipeline
+from detection_pack.model.pipeline import Pipeline, load_pipeline
+from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.rule import TIERS, Rule
 from detection_pack.model.rule_reader import ALERT, KNOB, rule_files
 

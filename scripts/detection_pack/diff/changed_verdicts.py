@@ -11,7 +11,7 @@ from detection_pack.build.dist import rule_entries
 from detection_pack.model.case import Case
 from detection_pack.model.event import Hit, RuleEntry
 from detection_pack.model.findings import PackError
-from detection_pack.model.pipeline import PLATFORMS
+from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.replay.verdict import execute
 
 

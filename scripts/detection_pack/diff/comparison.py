@@ -36,7 +36,7 @@ from detection_pack.diff.versions import Bump, Version
 from detection_pack.model.documents import Document
 from detection_pack.model.findings import PackError
 from detection_pack.model.pack import Pack, load_pack
-from detection_pack.model.pipeline import PLATFORMS
+from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.rule import Rule
 
 #: What a rule finds is said under these keys; every other key says something about it.

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from detection_pack.build.dist import MANIFEST, Built, write
-from detection_pack.build.settings import Imports
 from detection_pack.diff.revision import Revision, UnknownRevision
 from detection_pack.diff.versions import Version
 from detection_pack.model.case import Case, events_file, kind_of, load_cases
 from detection_pack.model.findings import PackError
 from detection_pack.model.pack import Pack, load_pack
 from detection_pack.model.rule import Rule
+from detection_pack.platforms.platform import platforms
 
 #: The endings of the files that are a query and nothing else.
 QUERIES = (".kql", ".spl", ".lucene", ".esql")
@@ -72,8 +72,11 @@ def side_of(dist: Path, files: Mapping[str, bytes], rules: Sequence[Rule], root:
     Raises `PackError` for files or events that are not of a pack.
     """
     entries = {entry["name"]: entry for entry in json.loads(files[MANIFEST])["rules"]}
-    imports = Imports(files)
-    found = {name: [*imports.schedules(name), *imports.knobs(name)] for name in entries}
+    imports = [platform.imports(files) for platform in platforms()]
+    found = {
+        name: [s for one in imports for s in (*one.schedules(name), *one.parameters(name))]
+        for name in entries
+    }
     return Side(
         dist,
         files,
@@ -84,7 +87,7 @@ def side_of(dist: Path, files: Mapping[str, bytes], rules: Sequence[Rule], root:
             name: {f"{setting.platform}: {setting.of}: {setting.key}": setting.value for setting in settings}
             for name, settings in found.items()
         },
-        {name: imports.parts(name) for name in entries},
+        {name: {k: v for one in imports for k, v in one.parts(name).items()} for name in entries},
     )
 
 

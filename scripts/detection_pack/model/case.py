@@ -11,7 +11,7 @@ from typing import Any
 from detection_pack.model.documents import Document, load_documents
 from detection_pack.model.event import Event, Kind, parse_time, plain_record
 from detection_pack.model.findings import REFUSED, Finding, PackError
-from detection_pack.model.pipeline import PLATFORMS
+from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.rule import Rule
 
 #: The id of the findings that this module makes.

@@ -152,9 +152,10 @@ class RuleEntry:
     """What an engine must know of a rule besides its artefacts; read from dist/manifest.json.
 
     ``group_by`` holds a correlation's canonical group fields and ``window`` its length in seconds; a plain
-    rule has neither.
+    rule has neither. ``artefacts`` are the rule's own files, relative to dist/.
     """
 
     name: str
     group_by: tuple[str, ...] = ()
     window: int | None = None
+    artefacts: tuple[str, ...] = ()

@@ -21,10 +21,9 @@ from detection_pack.model import pipeline_document
 from detection_pack.model.documents import Document, load_documents, read_text
 from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.pipeline_shapes import check_shapes
+from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.rule import Rule
 from detection_pack.model.source_mapping import SourceMapping, source_mapping
-
-PLATFORMS = ("sentinel", "splunk", "elastic")
 
 
 @dataclass(frozen=True)

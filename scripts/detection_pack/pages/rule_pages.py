@@ -9,32 +9,20 @@ from typing import Any
 
 from detection_pack.build.dist import MANIFEST, Built
 from detection_pack.build.folders import Folder
-from detection_pack.build.settings import Imports, Setting
 from detection_pack.languages.markdown import address, code, fence, link, paragraphs, strong, table, text
 from detection_pack.model.attack import techniques
 from detection_pack.model.case import THRESHOLD, Case, events_file, kind_of, load_cases
 from detection_pack.model.pack import Pack
-from detection_pack.model.pipeline import PLATFORMS, Pipeline
+from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.rule import TIERS, Rule
 from detection_pack.platforms.fields import PlatformField, detection_fields, platform_fields
+from detection_pack.platforms.platform import ImportFiles, Setting, platform, platforms
 
 FOLDER = "docs/rules"
 INDEX = "README.md"
 #: What the index says of itself; a folder whose index does not is somebody else's.
 SIGNATURE = "<!-- Made by detection-pack build: do not edit. -->"
 
-TITLES = {"sentinel": "Microsoft Sentinel", "splunk": "Splunk", "elastic": "Elastic"}
-_JUDGED = {**TITLES, THRESHOLD: "Kibana's threshold rule"}
-#: A rule's queries on each platform: the ending of the file, what to call it, the language of the fence.
-QUERIES = {
-    "sentinel": ((".kql", "KQL", "kusto"),),
-    "splunk": (
-        (".spl", "SPL", "spl"),
-        (".tstats.spl", "SPL on the accelerated data model", "spl"),
-        (".raw.spl", "SPL on the events' own fields", "spl"),
-    ),
-    "elastic": ((".lucene", "Lucene", "lucene"), (".esql", "ES|QL", "esql")),
-}
 _TIER_ABOUT = {
     "core": "the branches of the reference query",
     "extended": "what the reference query misses",
@@ -68,12 +56,12 @@ def folder(pack: Pack, built: Built) -> Folder:
 
 def pages(pack: Pack, built: Built, cases: Mapping[str, Sequence[Case]]) -> dict[str, bytes]:
     """Every page by its path from the pack's root. A rule that the build refused has none."""
-    refused = {finding.path for finding in built.refused}
-    rules = [rule for rule in pack.rules if str(rule.path) not in refused]
-    imports = Imports(built.files)
+    entries = {entry["name"]: entry for entry in json.loads(built.files[MANIFEST])["rules"]}
+    rules = [rule for rule in pack.rules if rule.name in entries]
+    imports = [here.imports(built.files) for here in platforms()]
     made = {f"{FOLDER}/{INDEX}": index(rules, cases).encode()}
     for rule in rules:
-        page = _page(rule, pack.pipelines, imports, cases.get(rule.name, ()))
+        page = _page(rule, pack.pipelines, built.files, entries[rule.name], imports, cases.get(rule.name, ()))
         made[f"{FOLDER}/{rule.name}.md"] = page.encode()
     return made
 
@@ -106,7 +94,15 @@ def _index_row(rule: Rule, cases: Sequence[Case]) -> tuple[str, ...]:
     )
 
 
-def _page(rule: Rule, pipelines: Mapping[str, Pipeline], imports: Imports, cases: Sequence[Case]) -> str:
+def _page(
+    rule: Rule,
+    pipelines: Mapping[str, Pipeline],
+    files: Mapping[str, bytes],
+    entry: Mapping[str, Any],
+    imports: Sequence[ImportFiles],
+    cases: Sequence[Case],
+) -> str:
+    absent: Mapping[str, Sequence[str]] = entry.get("absent", {})
     parts = [
         f"# {text(rule.title)}",
         SIGNATURE,
@@ -117,17 +113,17 @@ def _page(rule: Rule, pipelines: Mapping[str, Pipeline], imports: Imports, cases
         "## Data",
         _data(rule),
         "## Fields",
-        *_fields(rule, pipelines),
+        *_fields(rule, pipelines, absent),
         "## Queries",
-        *_queries(rule, imports.files),
-        "## Knobs",
-        *_knobs(rule, imports),
+        *_queries(rule, files, absent),
+        "## Parameters",
+        *_parameters(rule, imports),
         "## False positives",
         _bullets(map(text, _listed(rule, "falsepositives"))) or "The rule names none.",
         "## Tests",
         *_tests(rule, cases),
         "## Files",
-        *_files(rule, imports.files),
+        *_files(rule, files),
         "## References",
         _bullets(map(address, _listed(rule, "references"))) or "The rule names none.",
     ]
@@ -186,19 +182,22 @@ def _source(rule: Rule) -> str:
     return ", ".join(f"{key} {value}" for key, value in rule.logsource.items())
 
 
-def _fields(rule: Rule, pipelines: Mapping[str, Pipeline]) -> Iterator[str]:
+def _fields(
+    rule: Rule, pipelines: Mapping[str, Pipeline], absent: Mapping[str, Sequence[str]]
+) -> Iterator[str]:
     read, view = detection_fields(rule), rule.alert.fields
     every = tuple(dict.fromkeys((*read, *view)))
-    named = {platform: platform_fields(rule, pipelines[platform], every) for platform in PLATFORMS}
+    shown_on = [here for here in platforms() if here.id not in absent]
+    named = {here.id: platform_fields(rule, pipelines[here.id], every) for here in shown_on}
     rows = [
         (
             code(field),
             " and ".join(use for use, fields in (("detection", read), ("alert", view)) if field in fields),
-            *(_named(named[platform][field]) for platform in PLATFORMS),
+            *(_named(named[here.id][field]) for here in shown_on),
         )
         for field in every
     ]
-    yield table(("field", "for", *(TITLES[platform] for platform in PLATFORMS)), rows)
+    yield table(("field", "for", *(here.title for here in shown_on)), rows)
     yield "Each platform's name stands in its pipeline; a query may read further fields, to make these whole."
     yield "What an alert shows, on every platform:"
     alert = rule.alert
@@ -226,32 +225,30 @@ def _named(fields: Sequence[PlatformField]) -> str:
     )
 
 
-def _queries(rule: Rule, files: Mapping[str, bytes]) -> Iterator[str]:
-    for platform in PLATFORMS:
-        yield f"### {TITLES[platform]}"
-        for ending, language, fenced in QUERIES[platform]:
-            path = f"{platform}/queries/{rule.name}{ending}"
-            if path in files:
-                yield f"{text(language)}, {_dist(path)}:"
-                yield fence(files[path].decode("utf-8"), fenced)
+def _queries(rule: Rule, files: Mapping[str, bytes], absent: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    for here in platforms():
+        yield f"### {here.title}"
+        if here.id in absent:
+            yield "The rule cannot be said here:"
+            yield _bullets(map(text, absent[here.id]))
+        for form in here.forms:
+            path = f"{here.id}/queries/{rule.name}{form.ending}"
+            if path in files and form.exact:
+                yield f"{text(form.language)}, {_dist(path)}:"
+                yield fence(files[path].decode("utf-8"), form.fence)
 
 
-def _knobs(rule: Rule, imports: Imports) -> Iterator[str]:
-    found = [*imports.knobs(rule.name), *imports.schedules(rule.name)]
-    shown = [s for s in found if s.platform == "sentinel" and s.of.endswith(".kql")]
-    shown += [s for s in found if s.of.endswith("macros.conf") and s.key.startswith(f"{rule.name}_")]
-    timed = [s for s in found if s.key in _SCHEDULE]
+def _parameters(rule: Rule, imports: Sequence[ImportFiles]) -> Iterator[str]:
+    own = [s for one in imports for s in one.parameters(rule.name)]
+    # A parameter that rules share belongs to none of them; the guide of the platform explains it.
+    shown = [s for s in own if rule.name in s.of or s.key.startswith(f"{rule.name}_")]
+    timed = [s for one in imports for s in one.schedules(rule.name) if s.key in _SCHEDULE]
     yield "What a site tunes, as shipped:"
-    yield table(("platform", "where", "knob", "as shipped"), map(_setting_row, [*shown, *timed]))
+    yield table(("platform", "where", "parameter", "as shipped"), map(_setting_row, [*shown, *timed]))
 
 
 def _setting_row(setting: Setting) -> tuple[str, ...]:
-    where = {
-        "sentinel": "query" if setting.of.endswith(".kql") else "analytics rule",
-        "splunk": "macro" if setting.of.endswith(".conf") else f"alert {code(setting.of)}",
-        "elastic": f"{setting.of} rule",
-    }[setting.platform]
-    return TITLES[setting.platform], where, code(setting.key), code(setting.value)
+    return platform(setting.platform).title, setting.where, code(setting.key), code(setting.value)
 
 
 def _tests(rule: Rule, cases: Sequence[Case]) -> Iterator[str]:
@@ -260,7 +257,7 @@ def _tests(rule: Rule, cases: Sequence[Case]) -> Iterator[str]:
         return
     events = link(f"`tests/events/{rule.name}.yml`", f"../../tests/events/{rule.name}.yml")
     counts = [sum(case.matches is side for case in cases) for side in (True, False)]
-    yield f"{counts[0]} cases must match and {counts[1]} must not, on all three platforms ({events})."
+    yield f"{counts[0]} cases must match and {counts[1]} must not, on every platform ({events})."
     for side, heading in ((True, "### Must match"), (False, "### Must not match")):
         yield heading
         rows = [
@@ -273,9 +270,13 @@ def _tests(rule: Rule, cases: Sequence[Case]) -> Iterator[str]:
 
 def _exceptions(case: Case) -> str:
     return "; ".join(
-        f"{_JUDGED[platform]}: {_VERDICTS[matches]}, because {text(why)}"
-        for platform, (matches, why) in case.exceptions.items()
+        f"{_judged(name)}: {_VERDICTS[matches]}, because {text(why)}"
+        for name, (matches, why) in case.exceptions.items()
     )
+
+
+def _judged(name: str) -> str:
+    return "Kibana's threshold rule" if name == THRESHOLD else platform(name).title
 
 
 def _files(rule: Rule, files: Mapping[str, bytes]) -> Iterator[str]:
@@ -284,7 +285,7 @@ def _files(rule: Rule, files: Mapping[str, bytes]) -> Iterator[str]:
     yield _bullets(map(_dist, own))
     yield "All rules together:"
     yield _bullets(_dist(artefact["path"]) for artefact in listed["artefacts"])
-    guides = (link(TITLES[p], f"../import/{p}.md") for p in PLATFORMS)
+    guides = (link(here.title, f"../import/{here.id}.md") for here in platforms())
     yield f"How to import: {', '.join(guides)}."
 
 

@@ -1,7 +1,7 @@
-"""The three platforms, one folder each and all of the same shape.
+"""The platforms, one folder each and all of the same shape; the folders that hold a ``platform.py`` are the list.
 
-``backend.py`` turns a rule into queries, ``ingest.sql`` says what the platform's connector makes of a raw
-record, ``engine.py`` executes what stands in dist/, ``artefacts.py`` writes it there. A platform never
-imports another; what they share is here: `conversion` (a rule through a pipeline), `terms` (whole-term
-matching) and `rows` (raw records into DuckDB).
+``platform.py`` is what the rest of the product asks, ``backend.py`` turns a rule into queries, ``imports.py``
+writes what a team imports and reads it back, ``run.py`` executes what stands in dist/. A platform never imports
+another; what they share is here: `platform` (what each must say), `conversion` (a rule through a pipeline),
+`terms` (whole-term matching), `rows` (raw records into DuckDB), and `kusto`, which Microsoft's two share.
 """

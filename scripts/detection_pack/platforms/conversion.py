@@ -59,8 +59,8 @@ class Artefact:
 class Part:
     """What one rule gives to dist/ on one platform.
 
-    ``artefacts`` are files of its own. ``shared`` is what the files of all rules take of it: JSON values, so
-    that a part can be kept for the next build. ``claims`` are identifiers that it alone may have there.
+    ``artefacts`` are files of its own. ``shared`` is what the files of all rules take of it. ``claims``
+    are identifiers that it alone may have there.
     """
 
     rule: str

@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from detection_pack.build.dist import manifest_paths, rule_entries
+from detection_pack.build.dist import rule_entries, shared_artefacts
 from detection_pack.model.case import THRESHOLD, Case, events_file, kind_of, load_cases
 from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.findings import Finding, PackError, printable
-from detection_pack.model.pipeline import PLATFORMS
+from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.rule import Rule
-from detection_pack.platforms.elastic import run as elastic
-from detection_pack.platforms.elastic.rules_engine import run_rules
-from detection_pack.platforms.sentinel import run as sentinel
-from detection_pack.platforms.sentinel.imports_engine import run_imports
-from detection_pack.platforms.splunk import run as splunk
-from detection_pack.platforms.splunk.app_engine import run_app
-
-Runner = Callable[[Path, Sequence[RuleEntry], Sequence[Event], Clock], list[Hit]]
-#: The queries as files, and the same rules out of what a team imports.
-ENGINES: dict[str, Runner] = {"sentinel": sentinel.run, "splunk": splunk.run, "elastic": elastic.run}
-IMPORTS: dict[str, Runner] = {"sentinel": run_imports, "splunk": run_app, "elastic": run_rules}
-
-#: dist/ folders that belong to a platform besides its own, and the artefacts that hold every rule.
-_FOLDERS = {"defender": "sentinel"}
-_SHARED = ("azuredeploy.json", ".tgz", "rules.ndjson")
-#: A rule's own query on each platform; its hits are what replay reports of a log.
-_OWN_QUERY = (".kql", ".spl", ".lucene", ".esql")
-
-#: Artefacts that may alert more often than the rule, never less: Kibana's threshold rule.
-SOUND_ONLY = ".threshold.json"
-
+from detection_pack.platforms.platform import Platform, platform
 
 _TODO = "correct the rule or the case"
 
@@ -83,7 +63,11 @@ def replay(
     """
     entries = selected(rule_entries(dist), rules)
     clock = clock_for(events)
-    return [hit for platform in platforms for hit in ENGINES[platform](dist, entries, events, clock)]
+    return [
+        hit
+        for found in map(platform, platforms)
+        for hit in found.run(dist, [entry for entry in entries if found.own(entry)], events, clock)
+    ]
 
 
 def clock_for(events: Sequence[Event]) -> Clock:
@@ -119,9 +103,12 @@ def execute(
             )
         events = [event for case in listed for event in case.events]
         clock = clock_for(events)
-        for platform in platforms:
-            runners = (ENGINES[platform], IMPORTS[platform])
-            found[name, platform] = [h for run in runners for h in run(dist, [entries[name]], events, clock)]
+        for here in map(platform, platforms):
+            if here.own(entries[name]):
+                runners = (here.run, here.run_imports)
+                found[name, here.id] = [
+                    h for run in runners for h in run(dist, [entries[name]], events, clock)
+                ]
     return found
 
 
@@ -131,45 +118,34 @@ def judge(
     """Compare executed hits with the cases. Every artefact that was executed gets a verdict."""
     entries = {entry.name: entry for entry in rule_entries(dist)}
     verdicts = []
-    for (name, platform), hits in executed.items():
+    for (name, here), hits in executed.items():
         entry = entries[name]
-        for artefact in _judged(dist, entry, platform, hits):
+        for artefact in _judged(dist, entry, platform(here), hits):
             own = [hit for hit in hits if hit.artefact == artefact]
-            verdicts.append(_verdict(platform, entry, artefact, cases[name], own))
+            verdicts.append(_verdict(platform(here), entry, artefact, cases[name], own))
     return verdicts
 
 
-def _judged(dist: Path, entry: RuleEntry, platform: str, hits: Sequence[Hit]) -> list[str]:
+def _judged(dist: Path, entry: RuleEntry, here: Platform, hits: Sequence[Hit]) -> list[str]:
     """What was executed of a rule on a platform, and what the manifest says must have been.
 
     A hit out of an artefact that holds every rule names the artefact, then its place in it.
     """
-    own, shared = manifest_paths(dist, entry.name)
-    mine = [p for p in own if _FOLDERS.get(p.split("/")[0], p.split("/")[0]) == platform]
-    # A view is no query, and the base query of a threshold rule runs as a part of that.
-    left_out = (".view.json", ".lucene") if entry.window is not None else (".view.json",)
+    own = here.own(entry)
     executed = dict.fromkeys(hit.artefact for hit in hits)
-    # The template holds the analytics rules; a rule of the hunting tier is none.
-    analytics = any(path.startswith("sentinel/analytics/") for path in own)
-    silent = [
-        path
-        for path in shared
-        if (analytics or not path.endswith("azuredeploy.json"))
-        and path.startswith(f"{platform}/")
-        and path.endswith(_SHARED)
-        and not any(artefact.startswith(path) for artefact in executed)
-    ]
-    mine = [path for path in mine if not path.endswith(left_out)]
-    return list(dict.fromkeys([*mine, *executed, *silent]))
+    shared = [path for path in shared_artefacts(dist) if path.startswith(f"{here.id}/")]
+    wanted = here.must_run(entry, own, shared)
+    silent = [p for p in wanted if p in own or not any(artefact.startswith(p) for artefact in executed)]
+    return list(dict.fromkeys([*(p for p in own if p in wanted), *executed, *silent]))
 
 
 def _verdict(
-    platform: str, entry: RuleEntry, artefact: str, cases: Sequence[Case], hits: Sequence[Hit]
+    here: Platform, entry: RuleEntry, artefact: str, cases: Sequence[Case], hits: Sequence[Hit]
 ) -> Verdict:
-    sound_only = artefact.endswith(SOUND_ONLY)
+    sound_only = not here.is_exact(artefact)
     faults = []
     right = {True: 0, False: 0}
-    judged_as = THRESHOLD if sound_only else platform
+    judged_as = THRESHOLD if sound_only else here.id
     for case in cases:
         expected = case.expected_of(judged_as)
         fault = (
@@ -183,7 +159,7 @@ def _verdict(
             faults.append((case, fault))
     must_match = sum(case.expected_of(judged_as) for case in cases)
     return Verdict(
-        platform,
+        here.id,
         entry.name,
         artefact,
         right[True],
@@ -245,7 +221,9 @@ def table(verdicts: Sequence[Verdict]) -> str:
 
 def _cell(verdicts: Sequence[Verdict]) -> str:
     """The verdicts of one rule on one platform; the exact artefacts' worst figures."""
-    exact_ones = [v for v in verdicts if not v.artefact.endswith(SOUND_ONLY)] or list(verdicts)
+    if not verdicts:
+        return "not built"
+    exact_ones = [v for v in verdicts if platform(v.platform).is_exact(v.artefact)] or list(verdicts)
     shown = min(exact_ones, key=lambda v: v.matched + v.silent)
     mark = "WRONG" if any(v.wrong for v in verdicts) else "ok"
     counts = f"{shown.matched}/{shown.must_match} match, {shown.silent}/{shown.must_not} silent"
@@ -254,11 +232,11 @@ def _cell(verdicts: Sequence[Verdict]) -> str:
 
 def exact(hits: Sequence[Hit]) -> list[Hit]:
     """The hits of each rule's own query, one artefact a platform, without the empty ones."""
-    own = {f"/queries/{hit.rule}{ending}" for hit in hits for ending in _OWN_QUERY}
     found = [
         hit
         for hit in hits
-        if (hit.events or hit.group is not None) and hit.artefact[hit.artefact.find("/") :] in own
+        if (hit.events or hit.group is not None)
+        and platform(hit.platform).is_own_query(hit.artefact, hit.rule)
     ]
     return sorted(found, key=lambda h: (PLATFORMS.index(h.platform), h.rule, str(h.window), h.group or ()))
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from detection_pack.build.dist import of_platform
 from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.pack import Pack
 from detection_pack.platforms.elastic.run import run
 from detection_pack.platforms.elastic.store import ingested
+from support.engines import of_platform
 
 BULK = RuleEntry("bulk_cross_mailbox_access", ("UserId", "ClientIP"), 3600)
 NOW = Clock(datetime(2026, 1, 2, tzinfo=UTC))

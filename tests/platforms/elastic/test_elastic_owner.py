@@ -19,7 +19,8 @@ from detection_pack.model.event import Event, Hit
 from detection_pack.platforms.elastic.rules_engine import run_rules
 from detection_pack.platforms.elastic.run import run
 from detection_pack.platforms.elastic.store import Store, ingested
-from detection_pack.replay.verdict import SOUND_ONLY, clock_for, judge
+from detection_pack.replay.verdict import clock_for, judge
+from support.engines import SOUND_ONLY
 
 BULK = "bulk_cross_mailbox_access"
 

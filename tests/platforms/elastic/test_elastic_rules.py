@@ -34,8 +34,9 @@ from detection_pack.platforms.elastic.rules import PATH, ndjson, rules_of
 from detection_pack.platforms.elastic.rules import line as line_of
 from detection_pack.platforms.elastic.rules_engine import Arrival, load_rules, name_of, run_rules, scheduled
 from detection_pack.platforms.elastic.schedule import span
-from detection_pack.replay.verdict import SOUND_ONLY, all_cases, clock_for, judge
+from detection_pack.replay.verdict import all_cases, clock_for, judge
 from support.elastic_rules import AUDIT, rule_of
+from support.engines import SOUND_ONLY
 
 SCHEMA = json.loads((ROOT / "tests" / "data" / "kibana_rule_schema.json").read_text(encoding="utf-8"))
 RULES = load_rules(DIST)

@@ -31,7 +31,10 @@ from detection_pack.model.pack import Pack, pack_version
 from detection_pack.model.pipeline import load_pipeline
 from detection_pack.model.rule import Rule
 from detection_pack.model.rule_reader import load_rule
-from detection_pack.platforms.sentinel import run as engine
+from detection_pack.platforms.defender.backend import defender_query
+from detection_pack.platforms.kusto import run as engine
+from detection_pack.platforms.kusto.run import Workspace, verdicts
+from detection_pack.platforms.kusto.tables import DEFENDER, columns, table_names
 from detection_pack.platforms.sentinel.analytics import (
     PLACEHOLDER,
     ScheduledRule,
@@ -39,11 +42,8 @@ from detection_pack.platforms.sentinel.analytics import (
     scheduled_rule,
 )
 from detection_pack.platforms.sentinel.arm import escaped, iso_duration, resource, templates, unescaped
-from detection_pack.platforms.sentinel.defender import defender_query
-from detection_pack.platforms.sentinel.imports_engine import analytics_rule, deployed_rules, run_imports
-from detection_pack.platforms.sentinel.run import Workspace, verdicts
+from detection_pack.platforms.sentinel.imports import analytics_rule, deployed_rules, run_imports
 from detection_pack.platforms.sentinel.schedule import SETTLE
-from detection_pack.platforms.sentinel.tables import DEFENDER, columns, table_names
 from detection_pack.replay.verdict import all_cases, clock_for
 from judges import kql_judge, require
 from platforms.sentinel.test_sentinel_backend import CASES, PIPELINE, rule_of
@@ -82,8 +82,9 @@ def test_imports_reach_the_verdicts_of_the_plain_query(name: str, pack: Pack) ->
     plain = engine.run(DIST, entries, events, clock)
     assert any(hit.events or hit.group for hit in plain)
     hits = run_imports(DIST, entries, events, clock)
-    files = (f"defender/{name}.kql", f"sentinel/analytics/{name}.yaml", "sentinel/azuredeploy.json")
-    assert sorted({hit.artefact for hit in hits}) == sorted(files)
+    files = sorted({hit.artefact for hit in hits})
+    assert files[0] == f"sentinel/analytics/{name}.yaml" and len(files) == 2
+    assert files[1] in {f"sentinel/azuredeploy/{c}.json" for c in ("Office365", "MicrosoftThreatProtection")}
     for file in files:
         assert facts([hit for hit in hits if hit.artefact == file]) == facts(plain), file
 
@@ -111,7 +112,7 @@ def test_custom_detections_link_to_one_event(pack: Pack) -> None:
         cases = all_cases(ROOT, [pack.rule(name)])[name]
         events = {event.id: event for case in cases for event in case.events}
         workspace = Workspace(list(events.values()), schema=DEFENDER)
-        text = (DIST / "defender" / f"{name}.kql").read_text(encoding="utf-8")
+        text = (DIST / "defender" / "queries" / f"{name}.kql").read_text(encoding="utf-8")
         rows = workspace.query(text, clock_for(list(events.values())))
         assert rows
         for row in rows:
@@ -367,7 +368,7 @@ def test_text_of_a_rule_stays_text(tmp_path: Path, text: str) -> None:
     document = yaml.safe_load(analytics_yaml(made))
     assert (document["name"], document["query"]) == (made.title, made.query)
     assert document["description"].strip() == text.strip()
-    [template] = templates([resource(made)], "1.0.0")
+    [template] = templates([("Office365", resource(made))], "1.0.0").values()
     [deployed] = json.loads(template)["resources"]
     properties = deployed["properties"]
     assert not [s for s in strings(properties) if re.fullmatch(r"\[(?!\[).*\]", s, re.DOTALL)]
@@ -395,9 +396,9 @@ def test_escaping_loses_nothing(text: str) -> None:
 
 
 def test_only_the_names_of_a_resource_are_expressions() -> None:
-    template = json.loads((DIST / "sentinel" / "azuredeploy.json").read_text(encoding="utf-8"))
-    assert list(template["parameters"]) == ["workspace"]
-    for deployed in template["resources"]:
+    found = [json.loads(p.read_text(encoding="utf-8")) for p in DIST.glob("sentinel/azuredeploy/*.json")]
+    assert len(found) > 1 and all(list(template["parameters"]) == ["workspace"] for template in found)
+    for deployed in (deployed for template in found for deployed in template["resources"]):
         unescaped(deployed["properties"])
         others = {key: value for key, value in deployed.items() if key not in ("id", "name", "properties")}
         assert not [s for s in strings(others) if s.startswith("[")]
@@ -417,8 +418,14 @@ def test_durations(seconds: int, text: str) -> None:
 
 def test_fifty_rules_a_template(tmp_path: Path) -> None:
     made = scheduled(other_rule(tmp_path))
-    sizes = [len(json.loads(text)["resources"]) for text in templates([resource(made)] * 101, "1.0.0")]
-    assert sizes == [50, 50, 1]
+    pairs = [("Office365", resource(made))] * 101 + [("", resource(made))]
+    sizes = {path: len(json.loads(text)["resources"]) for path, text in templates(pairs, "1.0.0").items()}
+    assert sizes == {
+        "sentinel/azuredeploy/other.json": 1,
+        "sentinel/azuredeploy/Office365.json": 50,
+        "sentinel/azuredeploy/Office365-2.json": 50,
+        "sentinel/azuredeploy/Office365-3.json": 1,
+    }
 
 
 def test_rule_without_an_id_gets_the_same_one_each_time(tmp_path: Path) -> None:
@@ -483,7 +490,7 @@ def test_every_imported_query_is_without_a_diagnostic(tmp_path: Path) -> None:
 
 def test_every_custom_detection_is_without_a_diagnostic(tmp_path: Path) -> None:
     require(kql_judge.available())
-    shipped = {p.stem: p.read_text(encoding="utf-8") for p in sorted(DIST.glob("defender/*.kql"))}
+    shipped = {p.stem: p.read_text(encoding="utf-8") for p in sorted(DIST.glob("defender/queries/*.kql"))}
     assert set(shipped) >= set(NAMES)
     queries = dict(shipped)
     for title, selection, condition, _, _ in CASES:

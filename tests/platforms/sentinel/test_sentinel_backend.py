@@ -20,8 +20,8 @@ from detection_pack.model.findings import PackError
 from detection_pack.model.pipeline import Pipeline, load_pipeline
 from detection_pack.model.rule import Rule
 from detection_pack.model.rule_reader import load_rule
-from detection_pack.platforms.sentinel.query import query_of
-from detection_pack.platforms.sentinel.run import Workspace, verdicts
+from detection_pack.platforms.kusto.query import query_of
+from detection_pack.platforms.kusto.run import Workspace, verdicts
 
 NOW = Clock(datetime(2026, 3, 10, 13, 0, tzinfo=UTC))
 PIPELINE: Pipeline = load_pipeline("sentinel", ROOT / "pipelines" / "sentinel.yml")

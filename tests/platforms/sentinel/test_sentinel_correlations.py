@@ -14,8 +14,8 @@ import pytest
 
 from detection_pack.model.event import Clock, Event
 from detection_pack.model.rule_reader import load_rule
-from detection_pack.platforms.sentinel.query import query_of
-from detection_pack.platforms.sentinel.run import Workspace
+from detection_pack.platforms.kusto.query import query_of
+from detection_pack.platforms.kusto.run import Workspace
 from platforms.sentinel.test_sentinel_backend import PIPELINE
 
 NOW = Clock(datetime(2026, 3, 10, 16, 0, tzinfo=UTC))

@@ -26,7 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import DIST, ROOT
-from detection_pack.build.dist import of_platform, rule_entries
+from detection_pack.build.dist import rule_entries
 from detection_pack.languages.conf import Stanzas, conf_text, one_line, read_conf
 from detection_pack.languages.spl.spl_parser import UnsupportedSpl, macros_of
 from detection_pack.languages.spl.spl_steps import Lookup
@@ -50,9 +50,10 @@ from detection_pack.platforms.splunk.app_engine import App, open_app, run, run_a
 from detection_pack.platforms.splunk.archive import tgz
 from detection_pack.platforms.splunk.artefacts import macros_conf
 from detection_pack.platforms.splunk.query import EXCLUSIONS, SplunkQuery, queries
-from detection_pack.platforms.splunk.run import Row, Workspace, execute
+from detection_pack.platforms.splunk.run import Row, Workspace
 from detection_pack.replay.verdict import all_cases, clock_for
 from judges import require
+from support.engines import execute, of_platform
 
 NOW = Clock(datetime(2024, 2, 1, 18, 0, tzinfo=UTC))
 PROCESS = {"product": "windows", "category": "process_creation"}

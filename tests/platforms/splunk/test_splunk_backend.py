@@ -19,7 +19,6 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from conftest import ROOT
-from detection_pack.build.dist import of_platform
 from detection_pack.languages.spl.spl_parser import macros_of
 from detection_pack.model.event import Clock, Event, RuleEntry
 from detection_pack.model.findings import PackError
@@ -29,7 +28,8 @@ from detection_pack.model.rule import Rule
 from detection_pack.model.rule_reader import load_rule
 from detection_pack.platforms.splunk.artefacts import macros_conf
 from detection_pack.platforms.splunk.query import COLUMNS, SplunkQuery, queries
-from detection_pack.platforms.splunk.run import Row, execute, run, run_union
+from detection_pack.platforms.splunk.run import Row, run
+from support.engines import execute, of_platform, spl_union
 from support.reference_model import contains_whole_term
 
 NOW = Clock(datetime(2024, 2, 1, 18, 0, tzinfo=UTC))
@@ -634,11 +634,11 @@ def test_the_files_are_the_same_twice_and_the_union_is_the_sum_of_its_rules(
     }
     (counted,) = (h for h in hits if h.group is not None)
     assert counted.as_json()["group"] == {"UserId": "eve@x.com", "ClientIP": "1.2.3.4"}
-    rows = run_union(tmp_path, events, NOW)
+    rows = spl_union(tmp_path, events, NOW)
     assert rows[0]["_time"] == datetime(2024, 2, 1, 13, 30, tzinfo=UTC)
     assert sorted(map(str, rows)) == sorted(str(row) for h in hits for row in h.rows)
     short = Clock(NOW.now, "1h")
-    assert run_union(tmp_path, events, short) == []
+    assert spl_union(tmp_path, events, short) == []
     assert all(h.events == frozenset() for h in run(tmp_path, entries, [], short))
     (tmp_path / "splunk/queries/suspicious_ews_client.spl").write_text("*\n| transaction UserId\n")
     with pytest.raises(PackError, match=r"suspicious_ews_client\.spl:2: unsupported SPL: 'transaction'"):

@@ -18,7 +18,7 @@ import yaml
 
 from detection_pack.model.case import load_cases
 from detection_pack.model.event import Event
-from detection_pack.model.pipeline import PLATFORMS
+from detection_pack.model.platform_names import PLATFORMS
 from support.fuzzing.mutation import as_json
 
 ROOT = Path(__file__).resolve().parents[3]

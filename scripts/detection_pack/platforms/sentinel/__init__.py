@@ -1,0 +1,1 @@
+"""Microsoft Sentinel: KQL, scheduled analytics rules, ARM templates."""

@@ -21,8 +21,8 @@ from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.rule import Rule
 from detection_pack.platforms.conversion import Converted
-from detection_pack.platforms.sentinel.backend import SentinelBackend
-from detection_pack.platforms.sentinel.query import alert_view, conversion_of, timespan
+from detection_pack.platforms.kusto.backend import SentinelBackend
+from detection_pack.platforms.kusto.query import alert_view, conversion_of, timespan
 from detection_pack.platforms.sentinel.schedule import AnalyticsBackend, schedule_of, scheduled
 
 #: Table -> what delivers it: connectorId, data type.

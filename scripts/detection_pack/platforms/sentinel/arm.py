@@ -15,12 +15,24 @@ SCHEMA = "https://schema.management.azure.com/schemas/2019-04-01/deploymentTempl
 API_VERSION = "2025-07-01-preview"
 #: The portal imports up to 50 rules from one file.
 RULES_A_FILE = 50
+#: Where the templates are, relative to dist/, and the name of the one for rules that no connector serves.
+TEMPLATES, NO_CONNECTOR = "sentinel/azuredeploy", "other"
 
 
-def templates(resources: Sequence[str], version: str) -> list[str]:
-    """The templates that hold these resources (`resource`): one, or one for each 50."""
-    starts = range(0, len(resources), RULES_A_FILE)
-    return [_template(resources[start : start + RULES_A_FILE], version) for start in starts]
+def templates(resources: Sequence[tuple[str, str]], version: str) -> dict[str, str]:
+    """``{path: template}`` for ``(connector, resource)`` pairs: a template a connector, or one for each 50.
+
+    A rule on a table that a workspace does not have yet fails the whole deployment, so rules of one
+    connector do not hang on those of another.
+    """
+    found: dict[str, str] = {}
+    for connector in sorted({name for name, _ in resources}):
+        own = [text for name, text in resources if name == connector]
+        for number, start in enumerate(range(0, len(own), RULES_A_FILE), start=1):
+            suffix = f"-{number}" if number > 1 else ""
+            path = f"{TEMPLATES}/{connector or NO_CONNECTOR}{suffix}.json"
+            found[path] = _template(own[start : start + RULES_A_FILE], version)
+    return found
 
 
 def _template(resources: Sequence[str], version: str) -> str:

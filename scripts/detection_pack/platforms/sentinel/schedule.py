@@ -29,9 +29,9 @@ from sigma.rule import SigmaRule
 
 from detection_pack.model.findings import PackError
 from detection_pack.model.rule import Rule
-from detection_pack.platforms.sentinel.backend import SentinelBackend
-from detection_pack.platforms.sentinel.correlations import WINDOW_START
-from detection_pack.platforms.sentinel.query import LOOKBACK, timespan
+from detection_pack.platforms.kusto.backend import SentinelBackend
+from detection_pack.platforms.kusto.correlations import WINDOW_START
+from detection_pack.platforms.kusto.query import LOOKBACK, timespan
 
 #: How often a rule runs, and how long a row may take from its ingestion time until a query sees it. Seconds.
 FREQUENCY, SETTLE = 3600, 300

@@ -1,0 +1,1 @@
+"""Splunk: SPL, and the app that schedules it."""

@@ -24,7 +24,6 @@ from detection_pack.platforms.built_file import built_text
 from detection_pack.platforms.rows import load_raw
 
 PLATFORM = "splunk"
-UNION = f"{PLATFORM}/remote_email_collection.spl"
 MACROS = f"{PLATFORM}/macros.conf"
 
 HERE = Path(__file__).parent
@@ -110,7 +109,7 @@ def run(dist: Path, rules: Sequence[RuleEntry], events: Sequence[Event], clock: 
     file cannot be read or holds SPL that this engine does not support.
     """
     workspace = Workspace(events)
-    macros = _macros(dist, clock)
+    macros = macros_in(dist, clock)
     hits: list[Hit] = []
     for rule in rules:
         artefact = f"{PLATFORM}/queries/{rule.name}.spl"
@@ -129,18 +128,6 @@ def hits_of(rule: RuleEntry, artefact: str, rows: Sequence[Row]) -> list[Hit]:
         return [_correlated(rule, artefact, row) for row in rows]
     seen = frozenset(event for row in rows for event in row.events)
     return [Hit(PLATFORM, rule.name, artefact, seen, rows=tuple(row.values for row in rows))]
-
-
-def run_union(dist: Path, events: Sequence[Event], clock: Clock) -> list[Mapping[str, Any]]:
-    """The rows of ``splunk/remote_email_collection.spl``, as it stands. Raises `PackError`."""
-    return [row.values for row in _rows(Workspace(events), dist / UNION, _macros(dist, clock), clock)]
-
-
-def execute(
-    spl: str, events: Sequence[Event], clock: Clock, macros: Mapping[str, str] | None = None
-) -> list[Row]:
-    """Run any supported SPL search on events; ``macros`` maps a macro's name to its definition."""
-    return Workspace(events).search(spl, macros or {}, clock.now)
 
 
 def _rows(workspace: Workspace, path: Path, macros: Mapping[str, str], clock: Clock) -> list[Row]:
@@ -164,7 +151,8 @@ def _correlated(rule: RuleEntry, artefact: str, row: Row) -> Hit:
     )
 
 
-def _macros(dist: Path, clock: Clock) -> dict[str, str]:
+def macros_in(dist: Path, clock: Clock) -> dict[str, str]:
+    """The macros of a build, by name; the clock's look-back stands in for theirs."""
     macros = macros_of(built_text(dist / MACROS))
     if clock.lookback is not None:
         macros |= {name: f"-{clock.lookback}" for name in macros if name.endswith("_lookback")}

@@ -30,8 +30,8 @@ from sigma.types import (
 from detection_pack.languages.kql.kql_literals import kql_string, kql_verbatim
 from detection_pack.languages.regex.patterns import with_exact_end
 from detection_pack.model.refused_value import RefusedValue
-from detection_pack.platforms.sentinel.correlations import KustoCorrelations
-from detection_pack.platforms.sentinel.tables import columns
+from detection_pack.platforms.kusto.correlations import KustoCorrelations
+from detection_pack.platforms.kusto.tables import columns
 from detection_pack.platforms.terms import whole_term
 
 Any_ = SpecialChars.WILDCARD_MULTI

@@ -17,9 +17,9 @@ from sigma.rule import SigmaRule
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.refused_value import RefusedValue
 from detection_pack.model.rule import Rule
-from detection_pack.platforms.sentinel.backend import SentinelBackend
-from detection_pack.platforms.sentinel.query import alert_view, conversion_of
-from detection_pack.platforms.sentinel.tables import DEFENDER, columns
+from detection_pack.platforms.kusto.backend import SentinelBackend
+from detection_pack.platforms.kusto.query import alert_view, conversion_of
+from detection_pack.platforms.kusto.tables import DEFENDER, columns
 
 TIME = "Timestamp"
 

@@ -11,20 +11,20 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-#: The folders of the two schemas.
-SENTINEL = Path(__file__).parent / "tables"
-DEFENDER = SENTINEL / "defender"
+#: The schemas: a platform's id, which is the folder of its tables.
+SENTINEL, DEFENDER = "sentinel", "defender"
+_FOLDER = Path(__file__).parent / "tables"
 
 
 @cache
-def columns(table: str, schema: Path = SENTINEL) -> Mapping[str, str]:
+def columns(table: str, schema: str = SENTINEL) -> Mapping[str, str]:
     """``{column: Kusto type}`` of a table, in the reference's order; KeyError for a table without one."""
-    path = schema / f"{table}.csv"
+    path = _FOLDER / schema / f"{table}.csv"
     if not table.isidentifier() or not path.is_file():
         raise KeyError(table)
     with path.open(encoding="utf-8", newline="") as file:
         return {row["column"]: row["type"] for row in csv.DictReader(file)}
 
 
-def table_names(schema: Path = SENTINEL) -> tuple[str, ...]:
-    return tuple(sorted(path.stem for path in schema.glob("*.csv")))
+def table_names(schema: str = SENTINEL) -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in (_FOLDER / schema).glob("*.csv")))

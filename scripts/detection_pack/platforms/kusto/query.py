@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from detection_pack.languages.kql.kql_literals import kql_comment, kql_string
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.rule import Rule
 from detection_pack.platforms.conversion import Converted, convert
-from detection_pack.platforms.sentinel.backend import SentinelBackend
-from detection_pack.platforms.sentinel.correlations import EXTRA, FIRST_SEEN, VALUE
-from detection_pack.platforms.sentinel.tables import SENTINEL, columns
+from detection_pack.platforms.kusto.backend import SentinelBackend
+from detection_pack.platforms.kusto.correlations import EXTRA, FIRST_SEEN, VALUE
+from detection_pack.platforms.kusto.tables import SENTINEL, columns
 
 LOOKBACK = "LookbackPeriod"
+_LET = re.compile(r"^let (\w+) = (.+);$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def conversion_of(
 def alert_view(
     rule: Rule,
     converted: Converted,
-    schema: Path = SENTINEL,
+    schema: str = SENTINEL,
     leading: Sequence[str] | None = None,
     further: Sequence[str] = (),
 ) -> list[str]:
@@ -141,3 +142,8 @@ def timespan(seconds: int) -> str:
         if seconds % size == 0:
             return f"{seconds // size}{unit}"
     return f"{seconds}s"
+
+
+def parameters(text: str) -> list[tuple[str, str]]:
+    """``(name, value)`` of each ``let`` line of a query: what a site may change in it."""
+    return _LET.findall(text)

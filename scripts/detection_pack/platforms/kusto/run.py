@@ -15,11 +15,10 @@ from duckdb_kql.errors import KqlError
 from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.findings import PackError
 from detection_pack.platforms.built_file import built_text
+from detection_pack.platforms.kusto.correlations import VALUE, WINDOW_START
+from detection_pack.platforms.kusto.tables import DEFENDER, SENTINEL, columns, table_names
 from detection_pack.platforms.rows import insert_rows, load_raw
-from detection_pack.platforms.sentinel.correlations import VALUE, WINDOW_START
-from detection_pack.platforms.sentinel.tables import DEFENDER, SENTINEL, columns, table_names
 
-PLATFORM = "sentinel"
 _HERE = Path(__file__).parent
 _TYPES = {
     "string": "VARCHAR DEFAULT ''",
@@ -48,7 +47,7 @@ class Workspace:
         self,
         events: Sequence[Event],
         ingested: Mapping[str, datetime] | None = None,
-        schema: Path = SENTINEL,
+        schema: str = SENTINEL,
     ) -> None:
         self.connection = duckdb_kql.connect()
         self.schema = schema
@@ -112,15 +111,20 @@ def _with_ingestion_column(text: str) -> str:
     return _INGESTION_TIME.sub(lambda m: "_IngestionTime" if m[1] is None else m[0], text)
 
 
-def run(dist: Path, rules: Sequence[RuleEntry], events: Sequence[Event], clock: Clock) -> list[Hit]:
-    """Execute ``sentinel/queries/<name>.kql`` for each rule. One hit a plain rule (with no event where none
+def run(
+    dist: Path,
+    rules: Sequence[RuleEntry],
+    events: Sequence[Event],
+    clock: Clock,
+    schema: str = SENTINEL,
+) -> list[Hit]:
+    """Execute ``<schema>/queries/<name>.kql`` for each rule. One hit a plain rule (with no event where none
     matched), one a group and window for a correlation."""
-    workspace = Workspace(events)
+    workspace = Workspace(events, schema=schema)
     hits: list[Hit] = []
     for rule in rules:
-        path = dist / PLATFORM / "queries" / f"{rule.name}.kql"
-        text = built_text(path)
-        hits += verdicts(workspace, text, rule, clock, f"{PLATFORM}/queries/{rule.name}.kql")
+        artefact = f"{schema}/queries/{rule.name}.kql"
+        hits += verdicts(workspace, built_text(dist / artefact), rule, clock, artefact)
     return hits
 
 
@@ -140,8 +144,10 @@ def verdicts(workspace: Workspace, text: str, rule: RuleEntry, clock: Clock, art
         raise PackError.at(artefact, 1, what, "leave the rule out of this replay") from error
     if rule.window is None:
         seen = tuple({k: v for k, v in row.items() if k != "_EventId"} for row in rows)
-        return [Hit(PLATFORM, rule.name, artefact, frozenset(row["_EventId"] for row in rows), rows=seen)]
-    return [_correlated(rule, artefact, row) for row in rows]
+        return [
+            Hit(workspace.schema, rule.name, artefact, frozenset(row["_EventId"] for row in rows), rows=seen)
+        ]
+    return [_correlated(workspace.schema, rule, artefact, row) for row in rows]
 
 
 def _group_columns(text: str) -> list[str]:
@@ -150,15 +156,10 @@ def _group_columns(text: str) -> list[str]:
     return [part.split(" = ")[0] for part in found[-1].split(", ")] if found and found[-1] else []
 
 
-def run_union(dist: Path, events: Sequence[Event], clock: Clock) -> list[dict[str, Any]]:
-    """The rows of ``sentinel/remote_email_collection.kql``, as it stands."""
-    return Workspace(events).query(built_text(dist / PLATFORM / "remote_email_collection.kql"), clock)
-
-
-def _correlated(rule: RuleEntry, artefact: str, row: Mapping[str, Any]) -> Hit:
+def _correlated(platform: str, rule: RuleEntry, artefact: str, row: Mapping[str, Any]) -> Hit:
     shown = {k: v for k, v in row.items() if k not in (WINDOW_START, VALUE) and not k.startswith("_Group")}
     group = tuple((field, str(row[f"_Group{i}"])) for i, field in enumerate(rule.group_by))
     window = row[WINDOW_START].replace(tzinfo=UTC)
     return Hit(
-        PLATFORM, rule.name, artefact, group=group, window=window, value=float(row[VALUE]), rows=(shown,)
+        platform, rule.name, artefact, group=group, window=window, value=float(row[VALUE]), rows=(shown,)
     )

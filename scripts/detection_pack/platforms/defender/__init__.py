@@ -1,0 +1,1 @@
+"""Microsoft Defender XDR: KQL for custom detections."""

@@ -1,0 +1,1 @@
+"""What Microsoft's two platforms share: Sigma to KQL, and KQL on DuckDB. It is no platform of its own."""

@@ -1,0 +1,102 @@
+"""Microsoft Sentinel: the files of dist/sentinel/, and what runs them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from detection_pack.languages.kql.kql_literals import kql_comment
+from detection_pack.model.event import Clock, Event, Hit, RuleEntry
+from detection_pack.model.pipeline import Pipeline
+from detection_pack.model.rule import Rule
+from detection_pack.platforms.conversion import Artefact, Part
+from detection_pack.platforms.kusto.backend import SentinelBackend
+from detection_pack.platforms.kusto.query import LOOKBACK, SentinelQuery, conversion_of, query_from, query_of
+from detection_pack.platforms.kusto.tables import table_names
+from detection_pack.platforms.platform import ImportFiles, Platform, QueryForm
+from detection_pack.platforms.sentinel import imports
+from detection_pack.platforms.sentinel.analytics import analytics_yaml, scheduled_rule
+from detection_pack.platforms.sentinel.arm import resource, templates
+
+
+class Sentinel(Platform):
+    id = "sentinel"
+    title = "Microsoft Sentinel"
+    forms = (QueryForm(".kql", "KQL", "kusto"),)
+    #: The core tier as one query.
+    union = f"{id}/remote_email_collection.kql"
+
+    def convert(self, rule: Rule, pipeline: Pipeline) -> SentinelQuery:
+        return query_of(rule, pipeline)
+
+    def part(self, rule: Rule, pipelines: Mapping[str, Pipeline], version: str) -> Part:
+        """``queries/<name>.kql`` and, but for hunting, ``analytics/<name>.yaml`` and the rule's resource of
+        a template."""
+        pipeline = pipelines[self.id]
+        converted, lets = conversion_of(rule, pipeline, SentinelBackend)
+        query = query_from(rule, converted, lets)
+        files = [Artefact(f"{self.id}/queries/{rule.name}.kql", query.text().encode(), rule.name)]
+        shared: dict[str, Any] = {"query": dataclasses.asdict(query)}
+        claims: tuple[str, ...] = ()
+        if rule.tier != "hunting":
+            alerting = scheduled_rule(rule, pipeline, version, converted)
+            path = f"{imports.ANALYTICS}{rule.name}.yaml"
+            files.append(Artefact(path, analytics_yaml(alerting).encode(), rule.name))
+            connector = alerting.connectors[0][0] if alerting.connectors else ""
+            shared["resource"] = (connector, resource(alerting))
+            claims = (alerting.id,)
+        return Part(rule.name, rule.tier, tuple(files), shared, claims)
+
+    def assembled(self, parts: Sequence[Part], version: str) -> list[Artefact]:
+        """A template a connector, and the union of the core tier."""
+        resources = [one.shared["resource"] for one in parts if "resource" in one.shared]
+        made = [Artefact(path, text.encode()) for path, text in templates(resources, version).items()]
+        core = [SentinelQuery(**one.shared["query"]) for one in parts if one.tier == "core"]
+        return [*made, Artefact(self.union, union(core).encode())] if core else made
+
+    def run(self, dist: Path, rules: Sequence[RuleEntry], events: Sequence[Event], clock: Clock) -> list[Hit]:
+        from detection_pack.platforms.kusto.run import run
+
+        return run(dist, rules, events, clock, self.id)
+
+    def run_imports(
+        self, dist: Path, rules: Sequence[RuleEntry], events: Sequence[Event], clock: Clock
+    ) -> list[Hit]:
+        return imports.run_imports(dist, rules, events, clock)
+
+    def imports(self, files: Mapping[str, bytes]) -> ImportFiles:
+        return imports.SentinelImports(files)
+
+    def must_run(self, rule: RuleEntry, own: Sequence[str], shared: Sequence[str]) -> list[str]:
+        """The templates hold the analytics rules, each rule in one of them; a rule of the hunting tier has
+        none. That the right one holds it shows when it is run."""
+        return [*super().must_run(rule, own, shared), *(p for p in own if p.startswith(imports.ANALYTICS))]
+
+
+def union(queries: Sequence[SentinelQuery]) -> str:
+    """All rules in one query, newest first, with one look-back for all and each rule's own parameters."""
+    lookbacks = list(dict.fromkeys(query.lookback for query in queries))
+    shared = len(lookbacks) == 1
+    lines = [kql_comment("T1114.002 Remote Email Collection: every core rule, newest first")]
+    if shared:
+        lines.append(f"let {LOOKBACK} = {lookbacks[0]};")
+    lines += [knob for query in queries for knob in query.knobs]
+    branches: dict[str, SentinelQuery] = {}
+    for query in queries:
+        # A branch named as a table would read itself, and two names may differ in their underscores alone.
+        name = query.identifier + ("Rule" if query.identifier in table_names() else "")
+        branches[name if name not in branches else f"{name}_{len(branches)}"] = query
+    for name, query in branches.items():
+        body = query.body
+        if not shared:
+            lines.append(f"let {name}Lookback = {query.lookback};")
+            # The time range stands before whatever a rule says.
+            body = body.replace(f"ago({LOOKBACK})", f"ago({name}Lookback)", 1)
+        lines += [kql_comment(query.title), f"let {name} = {body};"]
+    lines += [f"union {', '.join(branches)}", "| sort by TimeGenerated desc"]
+    return "\n".join(lines) + "\n"
+
+
+PLATFORM = Sentinel()

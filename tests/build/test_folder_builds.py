@@ -1,0 +1,98 @@
+"""The trap: a fast build that is not the same build.
+
+Several processes change how long it takes and nothing else: the bytes, the findings and their order are those
+of one process. And what stands in the folder that a build replaces changes nothing at all.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+from detection_pack.build import dist as build
+from detection_pack.build import outcomes
+from detection_pack.cli import main
+from detection_pack.model.findings import PackError
+from detection_pack.model.platform_names import PLATFORMS
+from support import corpus
+from support.checkout import snapshot
+
+RULE = """title: Somebody Asks Who They Are
+id: 3b0c1f6e-2f0a-4a7e-9d60-58d5c2b1a901
+logsource: {product: windows, category: process_creation}
+detection:
+  selection: {CommandLine|contains: whoami}
+  condition: selection
+"""
+
+
+@pytest.fixture(scope="module")
+def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty rules, most of them fine, one with the id of another and some that are refused."""
+    folder = tmp_path_factory.mktemp("rules")
+    corpus.write(folder, count=60, seed=7)
+    added = {
+        "broken.yml": "title: [",
+        "an_id.yml": RULE,
+        "same_id.yml": RULE,
+        "unknown_field.yml": RULE.replace("CommandLine", "ComandLine"),
+    }
+    for name, text in added.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(rules: Path) -> build.Built:
+    return build.make_folder(ROOT, rules, keep_going=True)
+
+
+def test_several_processes_make_the_same(rules: Path, whole: build.Built) -> None:
+    assert build.make_folder(ROOT, rules, keep_going=True, jobs=3) == whole
+    assert whole.rules > 30 and any("same_id.yml" in finding.path for finding in whole.refused)
+
+
+def test_one_refusal_ends_a_build_that_does_not_keep_going(rules: Path, whole: build.Built) -> None:
+    with pytest.raises(PackError) as refusal:
+        build.make_folder(ROOT, rules, jobs=2)
+    assert refusal.value.findings == whole.refused
+
+
+def test_a_build_takes_nothing_from_the_folder_that_it_replaces(
+    rules: Path, whole: build.Built, tmp_path: Path
+) -> None:
+    """A tampered query would survive a build that trusts what it finds."""
+    out = tmp_path / "out"
+    command = ["--root", str(ROOT), "build", "--rules", str(rules), "--out", str(out), "--keep-going"]
+    assert main(command) == 1
+    assert snapshot(out) == whole.files
+    for query in out.rglob("*.kql"):
+        query.write_text("print 'tampered'\n", encoding="utf-8")
+    (out / ".build-state.json").write_text("{}", encoding="utf-8")
+    assert main(command) == 1
+    assert snapshot(out) == whole.files
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_one_platform_alone(platform: str, rules: Path, whole: build.Built, tmp_path: Path) -> None:
+    built = build.make_folder(ROOT, rules, keep_going=True, platforms=[platform])
+    assert built.rules >= whole.rules
+    folders = {path.split("/")[0] for path in built.files if "/" in path}
+    assert folders == {platform}
+
+
+def test_the_number_of_processes_is_a_small_number(capsys: pytest.CaptureFixture[str]) -> None:
+    for text in ("0", "-1", "257", "x", "²"):
+        with pytest.raises(SystemExit) as stopped:
+            main(["--root", str(ROOT), "build", "--jobs", text])
+        assert stopped.value.code == 2
+    assert 1 <= outcomes.processors() <= (os.cpu_count() or 1)
+
+
+def test_a_platform_is_chosen_for_rules_of_ones_own_only(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--root", str(ROOT), "build", "--platform", "elastic"])
+    assert stopped.value.code == 2 and "goes with --rules" in capsys.readouterr().err

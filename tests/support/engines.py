@@ -1,0 +1,50 @@
+"""How tests run what is built: by platform, the queries as files and what is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from detection_pack.model.event import Clock, Event, Hit, RuleEntry
+from detection_pack.model.pack import Pack
+from detection_pack.platforms.conversion import Artefact
+from detection_pack.platforms.kusto import run as kusto
+from detection_pack.platforms.platform import platform, platforms
+from detection_pack.platforms.splunk import run as splunk
+
+Runner = Callable[[Path, Sequence[RuleEntry], Sequence[Event], Clock], list[Hit]]
+ENGINES: dict[str, Runner] = {here.id: here.run for here in platforms()}
+IMPORTS: dict[str, Runner] = {here.id: here.run_imports for here in platforms()}
+UNION_KQL, UNION_SPL = "remote_email_collection.kql", "remote_email_collection.spl"
+#: The artefact that may alert more often than the rule, never less: Kibana's threshold rule.
+SOUND_ONLY = ".threshold.json"
+
+
+def of_platform(pack: Pack, name: str) -> list[Artefact]:
+    """What one platform makes of the pack. Raises `PackError` for a rule that it refuses."""
+    here = platform(name)
+    parts = [here.part(rule, pack.pipelines, pack.version) for rule in pack.rules]
+    own = [artefact for part in parts for artefact in part.artefacts]
+    return own + here.assembled(parts, pack.version)
+
+
+def kql_union(dist: Path, events: Sequence[Event], clock: Clock) -> list[dict[str, Any]]:
+    """The rows of the union of KQL queries, as it stands."""
+    return kusto.Workspace(events).query((dist / "sentinel" / UNION_KQL).read_text("utf-8"), clock)
+
+
+def spl_union(dist: Path, events: Sequence[Event], clock: Clock) -> list[Mapping[str, Any]]:
+    """The rows of the union of SPL searches, as it stands."""
+    macros = splunk.macros_in(dist, clock)
+    found = splunk.Workspace(events).search(
+        (dist / "splunk" / UNION_SPL).read_text("utf-8"), macros, clock.now
+    )
+    return [row.values for row in found]
+
+
+def execute(
+    spl: str, events: Sequence[Event], clock: Clock, macros: Mapping[str, str] | None = None
+) -> list[splunk.Row]:
+    """Run any supported SPL search on events; ``macros`` maps a macro's name to its definition."""
+    return splunk.Workspace(events).search(spl, macros or {}, clock.now)
