@@ -23,7 +23,7 @@ from markdown_it import MarkdownIt
 from detection_pack.cli import main
 from detection_pack.diff import comparison
 from detection_pack.diff.changed_verdicts import VerdictChange
-from detection_pack.diff.versions import Bump, Version
+from detection_pack.diff.versions import Bump, raised, version_of
 from support.checkout import copy_of_the_sources, snapshot
 
 CLIENT, CMDLET, BULK = "suspicious_ews_client", "exchange_admin_cmdlet", "bulk_cross_mailbox_access"
@@ -479,15 +479,15 @@ def test_a_stranger_cannot_write_the_report(root: Path, run: Any, monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    ("bump", "raised"),
+    ("bump", "after"),
     [(Bump.NONE, "1.2.3"), (Bump.PATCH, "1.2.4"), (Bump.MINOR, "1.3.0"), (Bump.MAJOR, "2.0.0")],
 )
-def test_raised_versions(bump: Bump, raised: str) -> None:
-    assert str(Version.parse("1.2.3", "x").raised(bump)) == raised
-    assert Version.parse("1.10.0", "x") > Version.parse("1.9.9", "x")
+def test_raised_versions(bump: Bump, after: str) -> None:
+    assert str(raised(version_of("1.2.3", "x"), bump)) == after
+    assert version_of("1.10.0", "x") > version_of("1.9.9", "x")
 
 
-@pytest.mark.parametrize("text", ["1.0", "1.0.0rc1", "v1.0.0", "1.0.0\n", "-1.0.0", "1.0.9999999", ""])
+@pytest.mark.parametrize("text", ["1.0", "1.0.0rc1", "v1.0.0", "1.0.0\n", "-1.0.0", "01.0.0", ""])
 def test_other_versions_are_refused(root: Path, run: Any, text: str) -> None:
     edit(root / "pyproject.toml", 'version = "1.0.0"', f"version = {json.dumps(text)}")
     code, out, err = run(root, "HEAD")

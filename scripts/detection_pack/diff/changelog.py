@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from semver import Version
+
 from detection_pack.diff.difference import Report
-from detection_pack.diff.versions import Version
 from detection_pack.languages.markdown import code, text
 from detection_pack.model.findings import Finding
 

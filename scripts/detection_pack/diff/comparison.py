@@ -32,16 +32,16 @@ from detection_pack.diff.changed_verdicts import NotExecutable, VerdictChange, c
 from detection_pack.diff.difference import FileChange, Reason, Report, RuleChange, TestChange, ValueChange
 from detection_pack.diff.revision import check_out
 from detection_pack.diff.sides import QUERIES, Side, base_side, base_version, head_side, side_of
-from detection_pack.diff.versions import Bump, Version
+from detection_pack.diff.versions import Bump, version_of
 from detection_pack.model.documents import Document
 from detection_pack.model.findings import PackError
 from detection_pack.model.pack import Pack, load_pack
 from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.rule import Rule
+from detection_pack.model.timespan import Timespan
 
 #: What a rule finds is said under these keys; every other key says something about it.
 _MEANING = ("detection", "correlation", "logsource", "whole_terms", "name")
-_UNITS = {"m": 60, "h": 3600, "d": 86400}
 
 
 def compare(root: Path, name: str) -> Report:
@@ -50,7 +50,7 @@ def compare(root: Path, name: str) -> Report:
     Raises `UnknownRevision` for a revision that cannot be compared with, `PackError` for faults of the head.
     """
     head = load_pack(root)
-    head_version = Version.parse(head.version, root / "pyproject.toml")
+    head_version = version_of(head.version, root / "pyproject.toml")
     with tempfile.TemporaryDirectory(prefix="detection-pack-") as folder:
         revision = check_out(root, name, Path(folder) / "base")
         version, before = base_version(revision), base_side(revision)
@@ -228,8 +228,8 @@ def _about_reasons(about: Iterable[ValueChange], was: Rule | None, now: Rule) ->
             reasons.append(Reason(Bump.MINOR, why))
         elif change.of == "alert":
             reasons.append(Reason(Bump.MINOR, "the columns of its alerts change"))
-    if was is not None and _seconds(was.lookback) != _seconds(now.lookback):
-        shorter = _seconds(now.lookback) < _seconds(was.lookback)
+    if was is not None and Timespan.parse(was.lookback) != Timespan.parse(now.lookback):
+        shorter = Timespan.parse(now.lookback) < Timespan.parse(was.lookback)
         why = f"look-back {was.lookback} to {now.lookback}"
         reasons.append(Reason(Bump.MAJOR if shorter else Bump.MINOR, why))
     return reasons
@@ -275,7 +275,3 @@ def _values(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[ValueChange
 
 def _shown(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _seconds(lookback: str) -> int:
-    return int(lookback[:-1]) * _UNITS[lookback[-1]]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from semver import Version
+
 from detection_pack.diff.changed_verdicts import VerdictChange
-from detection_pack.diff.versions import Bump, Version
+from detection_pack.diff.versions import Bump, raised
 
 
 @dataclass(frozen=True)
@@ -83,4 +85,4 @@ class Report:
     @property
     def required(self) -> Version:
         """The lowest version that may ship the change."""
-        return self.base_version.raised(self.bump)
+        return raised(self.base_version, self.bump)

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from semver import Version
+
 from detection_pack.build.dist import MANIFEST, Built, write
 from detection_pack.diff.revision import Revision, UnknownRevision
-from detection_pack.diff.versions import Version
+from detection_pack.diff.versions import version_of
 from detection_pack.model.case import Case, events_file, kind_of, load_cases
 from detection_pack.model.findings import PackError
 from detection_pack.model.pack import Pack, load_pack
@@ -115,7 +117,7 @@ def base_version(revision: Revision) -> Version:
     """The version under which the base was built. Raises `UnknownRevision`."""
     manifest = json.loads((revision.dist / MANIFEST).read_text(encoding="utf-8"))
     try:
-        return Version.parse(str(manifest.get("version")), revision.dist / MANIFEST)
+        return version_of(str(manifest.get("version")), revision.dist / MANIFEST)
     except PackError as error:
         raise UnknownRevision(revision.shown(error.findings)) from error
 

@@ -1,15 +1,17 @@
-"""Semantic versions, for those who import the pack."""
+"""Which version follows a change, for those who import the pack. The versions themselves are `semver`'s."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
+from semver import Version
+
 from detection_pack.model.findings import PackError
 
-_VERSION = re.compile(r"(\d{1,6})\.(\d{1,6})\.(\d{1,6})", re.ASCII)
+#: Pre-releases and build labels are no versions of a pack.
+_PLAIN = re.compile(r"[0-9.]+")
 
 
 class Bump(IntEnum):
@@ -21,29 +23,17 @@ class Bump(IntEnum):
     MAJOR = 3
 
 
-@dataclass(frozen=True, order=True)
-class Version:
-    """``major.minor.patch``."""
+def version_of(text: str, path: Path | str) -> Version:
+    """Raises `PackError`, about ``path``, for anything but three numbers."""
+    try:
+        if not _PLAIN.fullmatch(text):
+            raise ValueError(text)
+        return Version.parse(text)
+    except ValueError as error:
+        what = f'the version "{text}" is not major.minor.patch'
+        raise PackError.at(path, 1, what, 'write three numbers, such as "1.2.0"') from error
 
-    major: int
-    minor: int
-    patch: int
 
-    @classmethod
-    def parse(cls, text: str, path: Path | str) -> Version:
-        """Raises `PackError`, about ``path``, for anything but three numbers."""
-        if (found := _VERSION.fullmatch(text)) is None:
-            what = f'the version "{text}" is not major.minor.patch'
-            raise PackError.at(path, 1, what, 'write three numbers, such as "1.2.0"')
-        return cls(*map(int, found.groups()))
-
-    def raised(self, bump: Bump) -> Version:
-        """The version after a change."""
-        if bump is Bump.MAJOR:
-            return Version(self.major + 1, 0, 0)
-        if bump is Bump.MINOR:
-            return Version(self.major, self.minor + 1, 0)
-        return Version(self.major, self.minor, self.patch + bump)
-
-    def __str__(self) -> str:
-        return f"{self.major}.{self.minor}.{self.patch}"
+def raised(version: Version, bump: Bump) -> Version:
+    """The version after a change."""
+    return version if bump is Bump.NONE else version.next_version(bump.name.lower())

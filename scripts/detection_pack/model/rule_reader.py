@@ -16,6 +16,7 @@ from detection_pack.model.limits import MAX_COUNT, MAX_RULE_BYTES, check_limits
 from detection_pack.model.placeholders import MARKER, is_blank, said_of
 from detection_pack.model.refused_forms import old_forms, refused_values
 from detection_pack.model.rule import TIERS, Rule
+from detection_pack.model.timespan import Timespan
 
 #: A rule's name becomes a file name, a macro name and a KQL identifier.
 NAME = re.compile(r"[a-z][a-z0-9_]{2,63}")
@@ -207,11 +208,7 @@ def _knob_faults(rule: Rule) -> Iterator[Finding]:
         line = main.line("correlation", "timespan")
         what, todo = f'"{correlation.timespan}" is not a timespan', 'write a number and a unit, such as "1h"'
         yield Finding(path, line, what, todo, KNOB)
-    elif usable and correlation.window > _seconds(rule.lookback):
+    elif usable and correlation.window > Timespan.parse(rule.lookback).seconds:
         line = main.line("correlation", "timespan")
         what = f"the window {correlation.timespan} is longer than the look-back {rule.lookback}"
         yield Finding(path, line, what, 'shorten it, or state a longer "lookback:"', KNOB)
-
-
-def _seconds(timespan: str) -> int:
-    return int(timespan[:-1]) * {"m": 60, "h": 3600, "d": 86400}[timespan[-1]]

@@ -14,18 +14,18 @@ from lark import Token, Tree
 
 from detection_pack.languages.spl.spl_parser import Source, UnsupportedSpl, search_value
 from detection_pack.languages.spl.spl_sql import Node, Relation, quoted
+from detection_pack.model.timespan import Timespan
 
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _TIME_TERMS = ("earliest", "latest")
 
 
 def seconds(span: str) -> int:
     """A span such as ``24h`` in seconds; ``m`` is minutes."""
-    match = re.fullmatch(r"([1-9]\d*)([smhd])", span)
-    if match is None:
-        raise UnsupportedSpl(f"the time span {span!r}")
-    return int(match[1]) * SECONDS[match[2]]
+    try:
+        return Timespan.parse(span).seconds
+    except ValueError as error:
+        raise UnsupportedSpl(f"the time span {span!r}") from error
 
 
 class SearchTerms:

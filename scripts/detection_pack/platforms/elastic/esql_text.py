@@ -9,6 +9,7 @@ from typing import Any
 
 from detection_pack.model.refused_value import RefusedValue
 from detection_pack.model.rule import Correlation, Rule
+from detection_pack.model.timespan import SECONDS, Timespan
 
 #: Result columns before the grouping fields: the time and the reference query's six others.
 COLUMNS = ("time", "UserId", "ClientIP", "ClientAgent", "DetectionType", "DetectionDetail", "ExtraInfo")
@@ -144,10 +145,11 @@ def _view(
 
 def _span(facts: Correlation) -> str:
     """Fixed lengths only: a month or a year is not one, and ES|QL starts weeks on a Monday."""
-    found = re.fullmatch(r"(\d+)([smhd])", facts.timespan)
-    if not found:
+    unit = facts.timespan[-1:]
+    if unit not in _UNITS:
         raise RefusedValue(f'a window of "{facts.timespan}" is not supported; use s, m, h or d', "timespan")
-    return f"{found[1]} {_UNITS[found[2]]}{'' if found[1] == '1' else 's'}"
+    amount = Timespan.parse(facts.timespan).seconds // SECONDS[unit]
+    return f"{amount} {_UNITS[unit]}{'' if amount == 1 else 's'}"
 
 
 def _index(state: Mapping[str, Any]) -> list[str]:

@@ -16,17 +16,16 @@ no run sees an hour whole. What each type of rule does about it:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from detection_pack.model.rule import Rule
+from detection_pack.model.timespan import Timespan
 from detection_pack.platforms.elastic.threshold import INTERVAL
 
 INGESTED = "event.ingested"
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True)
@@ -53,20 +52,15 @@ def schedule(kind: str, rule: Rule, state: Mapping[str, Any]) -> Schedule:
     window = timedelta(seconds=rule.correlation.window if rule.correlation else 0)
     if kind == "esql":
         return Schedule(interval, lookback + window + interval, by_arrival=False)
-    spread = span(stated.get("arrival_spread", "0s"))
+    spread = span(stated["arrival_spread"]) if "arrival_spread" in stated else timedelta()
     return Schedule(interval, window + interval + spread, by_arrival=True)
 
 
 def span(text: str) -> timedelta:
-    """``15m`` as a time span; the pipeline and the pack write s, m, h and d."""
-    found = re.fullmatch(r"(\d+)([smhd])", text)
-    if not found:
-        raise ValueError(f'"{text}" is not a time span')
-    return timedelta(seconds=int(found[1]) * _UNITS[found[2]])
+    """``15m`` as a time span. Raises ValueError."""
+    return timedelta(seconds=Timespan.parse(text).seconds)
 
 
 def text(value: timedelta) -> str:
     """The span in the largest of Kibana's units (s, m, h) that says it exactly."""
-    seconds = int(value.total_seconds())
-    unit = next(unit for unit in ("h", "m", "s") if seconds % _UNITS[unit] == 0)
-    return f"{seconds // _UNITS[unit]}{unit}"
+    return Timespan(int(value.total_seconds())).text("smh")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from detection_pack.languages.kql.kql_literals import kql_comment, kql_string
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.rule import Rule
+from detection_pack.model.timespan import Timespan
 from detection_pack.platforms.conversion import Converted, convert
 from detection_pack.platforms.kusto.backend import SentinelBackend
 from detection_pack.platforms.kusto.correlations import EXTRA, FIRST_SEEN, VALUE
@@ -70,7 +71,7 @@ def conversion_of(
         extra = rule.alert.extra
         mapping = pipeline.map_field(rule, extra) if extra else None
         options = {"knobs": prefix, "extra_field": mapping}
-        knobs.append(f"let {prefix}Window = {timespan(correlation.window)};")
+        knobs.append(f"let {prefix}Window = {Timespan(correlation.window).text()};")
         if correlation.type not in ("temporal_ordered",):
             knobs.append(f"let {prefix}Threshold = {correlation.threshold};")
     converted = convert(rule, pipeline, backend, **options)
@@ -134,14 +135,6 @@ def alert_view(
         f"    DetectionDetail = {text}",
         f"| project {', '.join(shown)}",
     ]
-
-
-def timespan(seconds: int) -> str:
-    """Seconds as a Kusto timespan: ``3600`` to ``1h``."""
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds % size == 0:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
 
 
 def parameters(text: str) -> list[tuple[str, str]]:

@@ -20,9 +20,10 @@ import yaml
 from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.rule import Rule
+from detection_pack.model.timespan import Timespan
 from detection_pack.platforms.conversion import Converted
 from detection_pack.platforms.kusto.backend import SentinelBackend
-from detection_pack.platforms.kusto.query import alert_view, conversion_of, timespan
+from detection_pack.platforms.kusto.query import alert_view, conversion_of
 from detection_pack.platforms.sentinel.schedule import AnalyticsBackend, schedule_of, scheduled
 
 #: Table -> what delivers it: connectorId, data type.
@@ -302,8 +303,8 @@ def analytics_yaml(rule: ScheduledRule) -> str:
         "requiredDataConnectors": [
             {"connectorId": connector, "dataTypes": [data]} for connector, data in rule.connectors
         ],
-        "queryFrequency": timespan(rule.frequency),
-        "queryPeriod": timespan(rule.period),
+        "queryFrequency": Timespan(rule.frequency).text(),
+        "queryPeriod": Timespan(rule.period).text(),
         "triggerOperator": "gt",
         "triggerThreshold": 0,
         "tactics": list(rule.tactics),

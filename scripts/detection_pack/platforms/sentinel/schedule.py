@@ -29,9 +29,10 @@ from sigma.rule import SigmaRule
 
 from detection_pack.model.findings import PackError
 from detection_pack.model.rule import Rule
+from detection_pack.model.timespan import Timespan
 from detection_pack.platforms.kusto.backend import SentinelBackend
 from detection_pack.platforms.kusto.correlations import WINDOW_START
-from detection_pack.platforms.kusto.query import LOOKBACK, timespan
+from detection_pack.platforms.kusto.query import LOOKBACK
 
 #: How often a rule runs, and how long a row may take from its ingestion time until a query sees it. Seconds.
 FREQUENCY, SETTLE = 3600, 300
@@ -52,9 +53,9 @@ class Schedule:
     def knobs(self) -> list[str]:
         """The ``let`` lines that the query needs besides the rule's own."""
         return [
-            f"let {LOOKBACK} = {timespan(self.lookback)};",
-            f"let QueryFrequency = {timespan(self.frequency)};",
-            f"let SettleTime = {timespan(SETTLE)};",
+            f"let {LOOKBACK} = {Timespan(self.lookback).text()};",
+            f"let QueryFrequency = {Timespan(self.frequency).text()};",
+            f"let SettleTime = {Timespan(SETTLE).text()};",
         ]
 
 
@@ -65,20 +66,16 @@ def schedule_of(rule: Rule) -> Schedule:
         raise PackError.at(
             rule.path, line, f'"{rule.lookback}" is not a look-back', 'write a number and d, h or m: "24h"'
         )
-    lookback = _seconds(rule.lookback)
+    lookback = Timespan.parse(rule.lookback).seconds
     window = 0
     if rule.correlation is not None:
         window = -(-rule.correlation.window // 60) * 60
         lookback = max(lookback, window)
     period = lookback + window
     if not SHORTEST <= lookback <= period <= LONGEST:
-        what = f"a query period of {timespan(period)} is not between 5 minutes and 14 days"
+        what = f"a query period of {Timespan(period).text()} is not between 5 minutes and 14 days"
         raise PackError.at(rule.path, line, what, 'change "lookback" or "timespan"')
     return Schedule(min(FREQUENCY, lookback), lookback, period)
-
-
-def _seconds(lookback: str) -> int:
-    return int(lookback[:-1]) * {"d": 86400, "h": 3600, "m": 60}[lookback[-1]]
 
 
 def scheduled(query: str) -> str:
