@@ -78,8 +78,10 @@ def _value(entry: Mapping[str, Any], origin: Any) -> Any:
             return parts
         first, second = (str(entry.get(part) or "") for part in parts)
         return _path(first, second) if how == "path" else _account(first, second)
-    names = [origin] if isinstance(origin, str) else origin
-    return next((entry[name] for name in names if entry.get(name) not in (None, "")), None)
+    if isinstance(origin, str):
+        return entry.get(origin)
+    plain = (entry.get(name) for name in origin)
+    return next((v for v in plain if v not in (None, "") and not isinstance(v, Mapping | list)), None)
 
 
 def _path(folder: str, name: str) -> str:

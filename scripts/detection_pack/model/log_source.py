@@ -13,12 +13,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from detection_pack.model.documents import load_documents, read_text
+from detection_pack.model.documents import read_text
 from detection_pack.model.export_form import ExportForm
 from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.record_time import ISO8601, RecordTime, value_at
 
-FOLDER, SOURCE_FILE = "pipelines", "source.yml"
+FOLDER, FILE = "pipelines", "source.yml"
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ class LogSource:
 
     ``logsources``: Sigma log sources; a rule belongs here whose own has all pairs of one of them.
     ``identity``: the fields that identify a raw record together. ``enumerations``: number to name.
+    ``new``: what `detection-pack new` starts from, as it stands there.
     """
 
     name: str
@@ -88,6 +89,7 @@ class LogSource:
     alert: AlertDefaults = field(default_factory=AlertDefaults, repr=False)
     known_values: KnownValues | None = field(default=None, repr=False)
     never_held: NeverHeld | None = field(default=None, repr=False)
+    new: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def identity_of(self, record: Mapping[str, Any]) -> str | None:
         """The record's identity as text, its parts divided by slashes; None where it has no part of it."""
@@ -138,12 +140,6 @@ class LogSource:
         return {}
 
     @cached_property
-    def new(self) -> Mapping[str, Any] | None:
-        """What `detection-pack new` needs of the source (new.yml beside source.yml), as it stands there."""
-        path = self.folder / "new.yml"
-        return load_documents(path)[0].data if path.exists() else None
-
-    @cached_property
     def _numbers(self) -> dict[str, dict[str, int]]:
         return {
             name: {text.lower(): number for number, text in self.enumerations[one.enumeration].items()}
@@ -187,7 +183,24 @@ def load_log_sources(root: Path) -> dict[str, LogSource]:
 
 def source_files(root: Path) -> list[Path]:
     """Every source.yml of ``root``, by the names of their folders."""
-    return sorted((root / FOLDER).glob(f"*/{SOURCE_FILE}"))
+    return sorted((root / FOLDER).glob(f"*/{FILE}"))
+
+
+def tables_of(sources: Iterable[LogSource], platform: str) -> dict[str, dict[str, str]]:
+    """``{table: {column: type}}`` of a platform, of all sources. Raises `PackError` for a column of two
+    types."""
+    found: dict[str, dict[str, str]] = {}
+    for source in sources:
+        for table, columns in source.tables(platform).items():
+            known = found.setdefault(table, {})
+            for name, kind in columns.items():
+                if (other := known.setdefault(name, kind)) != kind:
+                    path, what = (
+                        source.folder / f"{platform}.csv",
+                        f'"{name}" of "{table}" is {other} elsewhere',
+                    )
+                    raise PackError.at(path, 1, what, "give a column of a table one type")
+    return found
 
 
 def source_of(

@@ -15,7 +15,7 @@ from detection_pack.model.documents import Document, Key, load_documents, read_t
 from detection_pack.model.export_form import COMBINED, ExportForm
 from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.log_source import (
-    SOURCE_FILE,
+    FILE,
     AlertDefaults,
     KnownValues,
     LogSource,
@@ -28,7 +28,7 @@ from detection_pack.model.record_time import RecordTime, format_fault
 CHECK = "log-source"
 _NAME = re.compile(r"[a-z][a-z0-9_]{1,63}")
 _PLAIN_FILE = re.compile(r"[A-Za-z0-9_]+\.csv")
-_KEYS = ("title", "logsources", "records", "fields", "enumerations", "exports", "alert", "checks")
+_KEYS = ("title", "logsources", "records", "fields", "enumerations", "exports", "alert", "checks", "new")
 _TYPES = ("string", "integer", "number", "boolean", "datetime", "ip", "list", "object")
 _EXPORT_KEYS = ("title", "csv", "inside", "flatten", "recognise", "identity", "fields", "keep")
 _FIELD_KEYS = ("type", "enumeration", "meaning")
@@ -66,7 +66,7 @@ def rivals(sources: Iterable[LogSource]) -> list[Finding]:
         for pairs in source.logsources:
             other = seen.setdefault(frozenset(pairs.items()), source.name)
             if other != source.name:
-                path = source.folder / SOURCE_FILE
+                path = source.folder / FILE
                 line = load_documents(path)[0].line("logsources")
                 what = f"serves a Sigma log source that {other} serves, too"
                 found.append(Finding(str(path), line, what, "give each its own pairs", CHECK))
@@ -100,6 +100,7 @@ class _Reader:
             self.never_held(checks.get("never_held")),
         )
         alert = self.alert(self.mapping(("alert",), data.get("alert")))
+        new = self.new(self.mapping(("new",), data.get("new")))
         if self.faults or time is None:
             return None
         return LogSource(
@@ -115,6 +116,7 @@ class _Reader:
             alert=alert,
             known_values=known,
             never_held=never,
+            new=new,
         )
 
     # ---- parts --------------------------------------------------------------------------------------
@@ -260,6 +262,20 @@ class _Reader:
         keys = ("user", "source", "agent", "extra")
         self.only(("alert",), stated, keys)
         return AlertDefaults(**{k: self.text(("alert", k), stated[k]) for k in keys if k in stated})
+
+    def new(self, stated: dict[str, Any]) -> Mapping[str, Any]:
+        mappings, lists = ("logsource", "rule", "carriers", "never", "others"), ("surroundings", "elsewhere")
+        self.only(("new",), stated, (*mappings, *lists, "common", "records"))
+        for key in mappings:
+            self.mapping(("new", key), stated.get(key))
+        for key in (*lists, "records"):
+            for index, one in enumerate(self.listed(("new", key), stated.get(key))):
+                self.mapping(("new", key, index), one)
+        self.texts(("new", "common"), stated.get("common"))
+        for key in ("logsource", "rule") if stated else ():
+            if not stated.get(key):
+                self.fault(("new",), f'has no "{key}"', "say what a new rule starts as")
+        return stated
 
     # ---- shapes -------------------------------------------------------------------------------------
 
