@@ -70,7 +70,7 @@ def _looks_for_something(document: Document) -> bool:
 
 def _build(pack: Pack, rule: Rule) -> Sequence[Finding]:
     try:
-        return make(Pack(pack.root, pack.version, (rule,), pack.pipelines), keep_going=True).refused
+        return make(replace(pack, rules=(rule,)), keep_going=True).refused
     except PackError as error:
         return error.findings
     except Exception as error:  # a value of a type that no part of a build foresaw

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from sigma.rule import SigmaRule
 from detection_pack.model import pipeline_document
 from detection_pack.model.documents import Document, load_documents, read_text
 from detection_pack.model.findings import Finding, PackError
+from detection_pack.model.log_source import load_log_sources, tables_of
 from detection_pack.model.pipeline_shapes import check_shapes
 from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.rule import Rule
@@ -38,11 +39,12 @@ class FieldTraits:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A plain pySigma processing pipeline of one platform."""
+    """A plain pySigma processing pipeline of one platform; ``tables``: its tables, from column to type."""
 
     platform: str
     path: Path
     document: Document
+    tables: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
 
     def processing(self) -> ProcessingPipeline:
         """The pySigma pipeline. It empties its state before each rule, so one serves all rules in turn.
@@ -129,7 +131,8 @@ def load_pipelines(root: Path) -> dict[str, Pipeline]:
     findings: list[Finding] = []
     for name in sorted({*PLATFORMS, *(path.stem for path in folder.glob("*.yml"))}):
         try:
-            found[name] = load_pipeline(name, folder / f"{name}.yml")
+            pipeline = load_pipeline(name, folder / f"{name}.yml")
+            found[name] = replace(pipeline, tables=tables_of(load_log_sources(root).values(), name))
         except PackError as error:
             findings += error.findings
     if findings:

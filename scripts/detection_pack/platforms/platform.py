@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.findings import PackError
+from detection_pack.model.log_source import LogSource
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.rule import Rule
 from detection_pack.platforms.conversion import Artefact, Part
+
+#: The log sources whose tables the queries may read, whether or not there is an event of them.
+Sources = Iterable[LogSource]
 
 
 @dataclass(frozen=True)
@@ -91,12 +95,24 @@ class Platform(ABC):
         """The files that hold every rule."""
 
     @abstractmethod
-    def run(self, dist: Path, rules: Sequence[RuleEntry], events: Sequence[Event], clock: Clock) -> list[Hit]:
+    def run(
+        self,
+        dist: Path,
+        rules: Sequence[RuleEntry],
+        events: Sequence[Event],
+        clock: Clock,
+        sources: Sources | None = None,
+    ) -> list[Hit]:
         """Execute the rules' queries as they stand in dist/, all forms of them."""
 
     @abstractmethod
     def run_imports(
-        self, dist: Path, rules: Sequence[RuleEntry], events: Sequence[Event], clock: Clock
+        self,
+        dist: Path,
+        rules: Sequence[RuleEntry],
+        events: Sequence[Event],
+        clock: Clock,
+        sources: Sources | None = None,
     ) -> list[Hit]:
         """Execute the same rules out of what a team imports."""
 

@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from detection_pack.build.dist import rule_entries, shared_artefacts
-from detection_pack.model.case import THRESHOLD, Case, events_file, kind_of, load_cases
+from detection_pack.model.case import THRESHOLD, Case, events_file, load_cases, log_source_of
 from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.findings import Finding, PackError, printable
+from detection_pack.model.log_source import LogSource
 from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.rule import Rule
-from detection_pack.platforms.platform import Platform, platform
+from detection_pack.platforms.platform import Platform, Sources, platform
 
 _TODO = "correct the rule or the case"
 
@@ -56,17 +57,19 @@ def replay(
     events: Sequence[Event],
     platforms: Sequence[str] = PLATFORMS,
     rules: Iterable[str] | None = None,
+    sources: Sources | None = None,
 ) -> list[Hit]:
     """Execute what stands in ``dist`` on the events, as if right after the last of them.
 
-    The look-back knob is set to cover them all; every other knob is as shipped.
+    The look-back knob is set to cover them all; every other knob is as shipped. ``sources``: the log sources
+    whose tables the queries may read, whether or not there is an event of them.
     """
     entries = selected(rule_entries(dist), rules)
     clock = clock_for(events)
     return [
         hit
         for found in map(platform, platforms)
-        for hit in found.run(dist, [entry for entry in entries if found.own(entry)], events, clock)
+        for hit in found.run(dist, [entry for entry in entries if found.own(entry)], events, clock, sources)
     ]
 
 
@@ -79,19 +82,22 @@ def clock_for(events: Sequence[Event]) -> Clock:
     return Clock(now, f"{(now - min(times)).days + 1}d")
 
 
-def all_cases(root: Path, rules: Sequence[Rule]) -> dict[str, list[Case]]:
+def all_cases(root: Path, rules: Sequence[Rule], sources: Mapping[str, LogSource]) -> dict[str, list[Case]]:
     """The cases of every rule. A rule without an events file is an error."""
     found = {}
     for rule in rules:
         path = events_file(root, rule.name)
         if not path.is_file():
             raise PackError.at(rule.path, 1, "has no events file", f"write tests/events/{path.name}")
-        found[rule.name] = load_cases(path, kind_of(rule))
+        found[rule.name] = load_cases(path, log_source_of(rule, sources))
     return found
 
 
 def execute(
-    dist: Path, cases: Mapping[str, Sequence[Case]], platforms: Sequence[str] = PLATFORMS
+    dist: Path,
+    cases: Mapping[str, Sequence[Case]],
+    platforms: Sequence[str] = PLATFORMS,
+    sources: Sources | None = None,
 ) -> dict[tuple[str, str], list[Hit]]:
     """Replay each rule's own cases: the hits of every ``(rule, platform)``."""
     entries = {entry.name: entry for entry in rule_entries(dist)}
@@ -105,10 +111,10 @@ def execute(
         clock = clock_for(events)
         for here in map(platform, platforms):
             if here.own(entries[name]):
-                runners = (here.run, here.run_imports)
-                found[name, here.id] = [
-                    h for run in runners for h in run(dist, [entries[name]], events, clock)
-                ]
+                made = (
+                    run(dist, [entries[name]], events, clock, sources) for run in (here.run, here.run_imports)
+                )
+                found[name, here.id] = [hit for hits in made for hit in hits]
     return found
 
 

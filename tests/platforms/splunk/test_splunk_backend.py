@@ -31,6 +31,7 @@ from detection_pack.platforms.splunk.query import COLUMNS, SplunkQuery, queries
 from detection_pack.platforms.splunk.run import Row, run
 from support.engines import execute, of_platform, spl_union
 from support.reference_model import contains_whole_term
+from support.sources import BY_KIND
 
 NOW = Clock(datetime(2024, 2, 1, 18, 0, tzinfo=UTC))
 M365 = {"product": "m365", "service": "exchange"}
@@ -57,11 +58,11 @@ def found(query: SplunkQuery, events: Sequence[Event]) -> list[Row]:
 
 
 def m365(name: str, **record: Any) -> Event:
-    return Event(name, "m365", {"CreationTime": "2024-02-01T12:30:00", **record})
+    return Event(name, BY_KIND["m365"], {"CreationTime": "2024-02-01T12:30:00", **record})
 
 
 def process(name: str, **record: Any) -> Event:
-    return Event(name, "process", {"UtcTime": "2024-02-01 12:30:00.000", **record})
+    return Event(name, BY_KIND["process"], {"UtcTime": "2024-02-01 12:30:00.000", **record})
 
 
 #: (name, detection, records that match, records that do not)
@@ -646,8 +647,6 @@ def test_the_files_are_the_same_twice_and_the_union_is_the_sum_of_its_rules(
 
 
 def test_the_pipeline_maps_every_name_of_the_enumerations() -> None:
-    path = ROOT / "scripts" / "detection_pack" / "platforms" / "enums.csv"
-    lines = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines()[1:]]
     items = {item.get("id"): item for item in pipeline().document.data["transformations"]}
     for enum, field in (
         ("AuditLogRecordType", "recordtype"),
@@ -655,7 +654,7 @@ def test_the_pipeline_maps_every_name_of_the_enumerations() -> None:
         ("UserType", "usertype"),
     ):
         mapped = items[f"m365_{field}_name"]["mapping"]
-        names = {name: value for kind, value, name in lines if kind == enum}
+        names = {name: str(value) for value, name in BY_KIND["m365"].enumerations[enum].items()}
         assert mapped == names | {value: value for value in names.values()}
 
 

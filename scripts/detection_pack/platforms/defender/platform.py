@@ -11,7 +11,7 @@ from detection_pack.model.rule import Rule
 from detection_pack.platforms.conversion import Artefact, Part
 from detection_pack.platforms.defender.backend import defender_query
 from detection_pack.platforms.kusto.query import parameters
-from detection_pack.platforms.platform import ImportFiles, Platform, QueryForm, Setting
+from detection_pack.platforms.platform import ImportFiles, Platform, QueryForm, Setting, Sources
 from detection_pack.platforms.settings import decoded, readable
 
 
@@ -33,13 +33,25 @@ class Defender(Platform):
     def assembled(self, parts: Sequence[Part], version: str) -> list[Artefact]:
         return []
 
-    def run(self, dist: Path, rules: Sequence[RuleEntry], events: Sequence[Event], clock: Clock) -> list[Hit]:
+    def run(
+        self,
+        dist: Path,
+        rules: Sequence[RuleEntry],
+        events: Sequence[Event],
+        clock: Clock,
+        sources: Sources | None = None,
+    ) -> list[Hit]:
         from detection_pack.platforms.kusto.run import run
 
-        return run(dist, rules, events, clock, self.id)
+        return run(dist, rules, events, clock, self.id, sources)
 
     def run_imports(
-        self, dist: Path, rules: Sequence[RuleEntry], events: Sequence[Event], clock: Clock
+        self,
+        dist: Path,
+        rules: Sequence[RuleEntry],
+        events: Sequence[Event],
+        clock: Clock,
+        sources: Sources | None = None,
     ) -> list[Hit]:
         return []
 

@@ -13,7 +13,7 @@ from detection_pack.model.rule import Rule
 from detection_pack.platforms.conversion import Artefact, Part
 from detection_pack.platforms.elastic import artefacts, rules
 from detection_pack.platforms.elastic.backend import ElasticQuery, queries
-from detection_pack.platforms.platform import ImportFiles, Platform, QueryForm, Setting
+from detection_pack.platforms.platform import ImportFiles, Platform, QueryForm, Setting, Sources
 from detection_pack.platforms.settings import chosen, decoded, readable
 
 #: What decides when a rule runs, on what, and what becomes of a result. Prose is left out.
@@ -52,17 +52,29 @@ class Elastic(Platform):
     def assembled(self, parts: Sequence[Part], version: str) -> list[Artefact]:
         return artefacts.assembled(parts, version)
 
-    def run(self, dist: Path, rules: Sequence[RuleEntry], events: Sequence[Event], clock: Clock) -> list[Hit]:
+    def run(
+        self,
+        dist: Path,
+        rules: Sequence[RuleEntry],
+        events: Sequence[Event],
+        clock: Clock,
+        sources: Sources | None = None,
+    ) -> list[Hit]:
         from detection_pack.platforms.elastic.run import run
 
-        return run(dist, rules, events, clock)
+        return run(dist, rules, events, clock, sources)
 
     def run_imports(
-        self, dist: Path, rules: Sequence[RuleEntry], events: Sequence[Event], clock: Clock
+        self,
+        dist: Path,
+        rules: Sequence[RuleEntry],
+        events: Sequence[Event],
+        clock: Clock,
+        sources: Sources | None = None,
     ) -> list[Hit]:
         from detection_pack.platforms.elastic.rules_engine import run_rules
 
-        return run_rules(dist, rules, events, clock)
+        return run_rules(dist, rules, events, clock, sources)
 
     def imports(self, files: Mapping[str, bytes]) -> ImportFiles:
         return ElasticImports(files)

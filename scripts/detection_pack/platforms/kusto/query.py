@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from detection_pack.languages.kql.kql_literals import kql_comment, kql_string
 from detection_pack.model.pipeline import Pipeline
@@ -13,7 +14,6 @@ from detection_pack.model.timespan import Timespan
 from detection_pack.platforms.conversion import Converted, convert
 from detection_pack.platforms.kusto.backend import SentinelBackend
 from detection_pack.platforms.kusto.correlations import EXTRA, FIRST_SEEN, VALUE
-from detection_pack.platforms.kusto.tables import SENTINEL, columns
 
 LOOKBACK = "LookbackPeriod"
 _LET = re.compile(r"^let (\w+) = (.+);$", re.MULTILINE)
@@ -63,14 +63,14 @@ def conversion_of(
     rule: Rule, pipeline: Pipeline, backend: type[SentinelBackend]
 ) -> tuple[Converted, tuple[str, ...]]:
     """The one query of a rule without its alert view, and the ``let`` lines of a correlation's knobs."""
-    options: dict[str, str | None] = {}
+    options: dict[str, Any] = {"tables": pipeline.tables}
     knobs: list[str] = []
     correlation = rule.correlation
     if correlation is not None:
         prefix = pascal(rule.name)
         extra = rule.alert.extra
         mapping = pipeline.map_field(rule, extra) if extra else None
-        options = {"knobs": prefix, "extra_field": mapping}
+        options |= {"knobs": prefix, "extra_field": mapping}
         knobs.append(f"let {prefix}Window = {Timespan(correlation.window).text()};")
         if correlation.type not in ("temporal_ordered",):
             knobs.append(f"let {prefix}Threshold = {correlation.threshold};")
@@ -85,7 +85,6 @@ def conversion_of(
 def alert_view(
     rule: Rule,
     converted: Converted,
-    schema: str = SENTINEL,
     leading: Sequence[str] | None = None,
     further: Sequence[str] = (),
 ) -> list[str]:
@@ -102,7 +101,9 @@ def alert_view(
             return '""'
         name = converted.fields[field]
         name = files.get(name, name)
-        return name if columns(table, schema).get(name, "string") == "string" else f"tostring({name})"
+        return (
+            name if converted.tables.get(table, {}).get(name, "string") == "string" else f"tostring({name})"
+        )
 
     detail = []
     for is_field, part in alert.detail_parts():

@@ -17,12 +17,12 @@ from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.findings import PackError
 from detection_pack.platforms.built_file import built_text
 from detection_pack.platforms.kusto.query import parameters
-from detection_pack.platforms.kusto.tables import SENTINEL
-from detection_pack.platforms.platform import ImportFiles, Setting
+from detection_pack.platforms.platform import ImportFiles, Setting, Sources
 from detection_pack.platforms.sentinel.arm import TEMPLATES, unescaped
 from detection_pack.platforms.sentinel.schedule import SETTLE
 from detection_pack.platforms.settings import chosen, decoded, readable
 
+SENTINEL = "sentinel"
 ANALYTICS = f"{SENTINEL}/analytics/"
 QUERIES = f"{SENTINEL}/queries/"
 #: What decides when an analytics rule runs, on what, and what becomes of a result. Prose is left out.
@@ -39,7 +39,13 @@ _SETTINGS = (
 )
 
 
-def run_imports(dist: Path, rules: Sequence[RuleEntry], events: Sequence[Event], clock: Clock) -> list[Hit]:
+def run_imports(
+    dist: Path,
+    rules: Sequence[RuleEntry],
+    events: Sequence[Event],
+    clock: Clock,
+    sources: Sources | None = None,
+) -> list[Hit]:
     """Execute the analytics rules of these rules, as files and out of the templates.
 
     All events count as ingested since the run before. The artefact of a hit names the file that the query
@@ -48,7 +54,7 @@ def run_imports(dist: Path, rules: Sequence[RuleEntry], events: Sequence[Event],
     from detection_pack.platforms.kusto.run import Workspace, verdicts
 
     arrivals = dict.fromkeys((event.id for event in events), clock.now - timedelta(seconds=SETTLE))
-    workspace = Workspace(events, arrivals)
+    workspace = Workspace(events, arrivals, sources=sources)
     deployed = deployed_rules(dist)
     hits: list[Hit] = []
     for rule in rules:

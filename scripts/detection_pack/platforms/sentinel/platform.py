@@ -14,8 +14,7 @@ from detection_pack.model.rule import Rule
 from detection_pack.platforms.conversion import Artefact, Part
 from detection_pack.platforms.kusto.backend import SentinelBackend
 from detection_pack.platforms.kusto.query import LOOKBACK, SentinelQuery, conversion_of, query_from, query_of
-from detection_pack.platforms.kusto.tables import table_names
-from detection_pack.platforms.platform import ImportFiles, Platform, QueryForm
+from detection_pack.platforms.platform import ImportFiles, Platform, QueryForm, Sources
 from detection_pack.platforms.sentinel import imports
 from detection_pack.platforms.sentinel.analytics import analytics_yaml, scheduled_rule
 from detection_pack.platforms.sentinel.arm import resource, templates
@@ -56,15 +55,27 @@ class Sentinel(Platform):
         core = [SentinelQuery(**one.shared["query"]) for one in parts if one.tier == "core"]
         return [*made, Artefact(self.union, union(core).encode())] if core else made
 
-    def run(self, dist: Path, rules: Sequence[RuleEntry], events: Sequence[Event], clock: Clock) -> list[Hit]:
+    def run(
+        self,
+        dist: Path,
+        rules: Sequence[RuleEntry],
+        events: Sequence[Event],
+        clock: Clock,
+        sources: Sources | None = None,
+    ) -> list[Hit]:
         from detection_pack.platforms.kusto.run import run
 
-        return run(dist, rules, events, clock, self.id)
+        return run(dist, rules, events, clock, self.id, sources)
 
     def run_imports(
-        self, dist: Path, rules: Sequence[RuleEntry], events: Sequence[Event], clock: Clock
+        self,
+        dist: Path,
+        rules: Sequence[RuleEntry],
+        events: Sequence[Event],
+        clock: Clock,
+        sources: Sources | None = None,
     ) -> list[Hit]:
-        return imports.run_imports(dist, rules, events, clock)
+        return imports.run_imports(dist, rules, events, clock, sources)
 
     def imports(self, files: Mapping[str, bytes]) -> ImportFiles:
         return imports.SentinelImports(files)
@@ -77,6 +88,7 @@ class Sentinel(Platform):
 
 def union(queries: Sequence[SentinelQuery]) -> str:
     """All rules in one query, newest first, with one look-back for all and each rule's own parameters."""
+    tables = {query.table for query in queries}
     lookbacks = list(dict.fromkeys(query.lookback for query in queries))
     shared = len(lookbacks) == 1
     lines = [kql_comment("T1114.002 Remote Email Collection: every core rule, newest first")]
@@ -86,7 +98,7 @@ def union(queries: Sequence[SentinelQuery]) -> str:
     branches: dict[str, SentinelQuery] = {}
     for query in queries:
         # A branch named as a table would read itself, and two names may differ in their underscores alone.
-        name = query.identifier + ("Rule" if query.identifier in table_names() else "")
+        name = query.identifier + ("Rule" if query.identifier in tables else "")
         branches[name if name not in branches else f"{name}_{len(branches)}"] = query
     for name, query in branches.items():
         body = query.body

@@ -14,7 +14,7 @@ from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.rule import Rule
 from detection_pack.platforms.conversion import Artefact, Part
-from detection_pack.platforms.platform import ImportFiles, Platform, QueryForm, Setting
+from detection_pack.platforms.platform import ImportFiles, Platform, QueryForm, Setting, Sources
 from detection_pack.platforms.settings import chosen, decoded, readable
 from detection_pack.platforms.splunk import artefacts
 from detection_pack.platforms.splunk.app import APP, FORMS
@@ -60,17 +60,29 @@ class Splunk(Platform):
     def assembled(self, parts: Sequence[Part], version: str) -> list[Artefact]:
         return artefacts.assembled(parts, version)
 
-    def run(self, dist: Path, rules: Sequence[RuleEntry], events: Sequence[Event], clock: Clock) -> list[Hit]:
+    def run(
+        self,
+        dist: Path,
+        rules: Sequence[RuleEntry],
+        events: Sequence[Event],
+        clock: Clock,
+        sources: Sources | None = None,
+    ) -> list[Hit]:
         from detection_pack.platforms.splunk.run import run
 
-        return run(dist, rules, events, clock)
+        return run(dist, rules, events, clock, sources)
 
     def run_imports(
-        self, dist: Path, rules: Sequence[RuleEntry], events: Sequence[Event], clock: Clock
+        self,
+        dist: Path,
+        rules: Sequence[RuleEntry],
+        events: Sequence[Event],
+        clock: Clock,
+        sources: Sources | None = None,
     ) -> list[Hit]:
         from detection_pack.platforms.splunk.app_engine import run_app
 
-        return run_app(dist, rules, events, clock)
+        return run_app(dist, rules, events, clock, sources)
 
     def imports(self, files: Mapping[str, bytes]) -> ImportFiles:
         return SplunkImports(files)
