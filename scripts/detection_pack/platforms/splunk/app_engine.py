@@ -7,7 +7,7 @@ import io
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from detection_pack.events import Clock, Event, Hit, RuleEntry
@@ -16,7 +16,7 @@ from detection_pack.platforms.splunk.app import APP, FORMS
 from detection_pack.platforms.splunk.conf import Stanzas, read_conf
 from detection_pack.platforms.splunk.engine import PLATFORM, Workspace, hits_of
 from detection_pack.platforms.splunk.spl_parser import UnsupportedSpl
-from detection_pack.platforms.splunk.spl_search import seconds
+from detection_pack.platforms.splunk.spl_search import moment_before
 from detection_pack.platforms.splunk.spl_steps import Lookup
 
 
@@ -108,4 +108,4 @@ def _window(settings: Mapping[str, str], clock: Clock) -> tuple[datetime, dateti
         earliest = f"-{clock.lookback}"
     if not earliest.startswith("-") or latest != "now":
         raise UnsupportedSpl(f"the time range {earliest} to {latest}")
-    return clock.now - timedelta(seconds=seconds(earliest[1:])), clock.now
+    return datetime.fromtimestamp(moment_before(earliest, clock.now.timestamp()), UTC), clock.now

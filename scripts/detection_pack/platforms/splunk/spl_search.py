@@ -28,6 +28,16 @@ def seconds(span: str) -> int:
     return int(match[1]) * SECONDS[match[2]]
 
 
+def moment_before(text: str, now: float) -> float:
+    """The time of a modifier such as ``-24h`` or ``-24h@h``, in seconds; ``@`` rounds down to the unit, here
+    in UTC (Search Manual, "Specify time modifiers"). Raises `UnsupportedSpl`."""
+    span, at, unit = text.partition("@")
+    if not span.startswith("-") or (at and unit not in SECONDS):
+        raise UnsupportedSpl(f"the time modifier {text!r}")
+    moment = now - seconds(span[1:])
+    return moment - moment % SECONDS[unit] if at else moment
+
+
 class SearchTerms:
     """Translates the terms of one `search`; ``now`` is in seconds."""
 
@@ -72,7 +82,7 @@ class SearchTerms:
         text = _text(value)
         bound = self.now if text in ("now", "now()") else None
         if bound is None and text.startswith("-"):
-            bound = self.now - seconds(text[1:])
+            bound = moment_before(text, self.now)
         if bound is None or str(operator) != "=":
             raise UnsupportedSpl(f"the time modifier {text!r}")
         return f'"f:_time" {">=" if _name(name) == "earliest" else "<"} {bound!r}'
