@@ -108,7 +108,7 @@ SELECT
     json_object(
         '@timestamp', utc_text(record ->> '$.UtcTime'),
         'event.category', 'process',
-        'event.type', COALESCE(record ->> '$.EventType', 'start'),
+        'event.type', COALESCE(record -> '$.EventType', '"start"'::JSON),
         'process.executable', record ->> '$.Image',
         'process.name', file_of(record ->> '$.Image'),
         'process.command_line', record ->> '$.CommandLine',
@@ -147,8 +147,10 @@ WITH pieces AS (
     UNION ALL SELECT id, 'logs-o365.audit-default', document FROM audit_parameters
     UNION ALL SELECT id, 'logs-endpoint.events.process-default', document FROM processes
 ), filled AS (
-    SELECT pieces.id, index_name, entry.key AS name, entry.value ->> '$' AS value
+    -- A list stays a list: a process that is over soon is one event of the types start and end.
+    SELECT pieces.id, index_name, entry.key AS name, entry.value ->> '$' AS value,
+        CASE WHEN json_type(entry.value) = 'ARRAY' THEN entry.value ELSE to_json(value) END AS held
     FROM pieces, json_each(document) AS entry
 )
-SELECT id, index_name, json_group_object(name, value) AS document
+SELECT id, index_name, json_group_object(name, held) AS document
 FROM filled WHERE value IS NOT NULL AND value <> '' AND NOT contains(name, '"') GROUP BY id, index_name;
