@@ -3,22 +3,23 @@
 Office 365: Management Activity API records (JSON lines or a JSON list) and the Purview audit search CSV,
 whose ``AuditData`` column holds the record. Hosts: DeviceProcessEvents from advanced hunting (CSV or JSON)
 and Sysmon 1 or Security 4688 events as JSON lines (flat, or as Winlogbeat nests them). A record of another
-kind is left out: an export of a whole event log holds many.
+kind is left out: an export of a whole event log holds many. One that cannot be read is skipped, and named.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from detection_pack.events import Event, Kind, plain_record
-from detection_pack.findings import PackError
+from detection_pack.findings import Finding, PackError
 
 #: DeviceProcessEvents column -> Sysmon's name, which is Sigma's.
 _DEFENDER = {
@@ -53,24 +54,93 @@ class _Row:
     data: Mapping[str, Any]
 
 
-def read_logs(paths: Sequence[Path]) -> list[Event]:
-    """Every event of the files, once each: an Id that comes again is an export's repetition.
+#: How many skipped records are named; all are counted.
+NAMED = 10
 
-    Raises `PackError` for a file that cannot be read as one of the formats.
+
+@dataclass
+class Skipped:
+    """The records that could not be read: how many, and the first of them; and the files that gave no event
+    at all. With ``strict`` the first of either raises."""
+
+    strict: bool = False
+    count: int = 0
+    first: list[Finding] = field(default_factory=list)
+    files: list[Finding] = field(default_factory=list)
+
+    def add(self, finding: Finding) -> None:
+        if self.strict:
+            raise PackError([finding])
+        self.count += 1
+        if self.count <= NAMED:
+            self.first.append(finding)
+
+
+def read_logs(paths: Sequence[Path], skipped: Skipped | None = None) -> list[Event]:
+    """Every event of the files, once each: a record with the Id and the content of another is an export's
+    repetition. One with the Id alone is another record, and gets a name of its own.
+
+    A record that cannot be read goes to ``skipped``. Raises `PackError` for a file that is none of the
+    formats, if nothing at all can be read, and for the first bad record where ``skipped`` says strict.
     """
-    events: dict[tuple[Kind, str], Event] = {}
+    skipped = Skipped() if skipped is None else skipped
+    events = _Events()
     for path in paths:
-        records = [_event(row) for row in _rows(path)]
-        known = [event for event in records if event is not None]
-        if records and not known:
-            what = f"holds {len(records)} records, none of a kind that the pack reads"
-            raise PackError.at(path, 1, what, "export audit records or process creations")
-        for event in known:
-            events.setdefault((event.kind, event.id), event)
-    return list(events.values())
+        before, others, found = skipped.count, 0, False
+        for row in _rows(path, skipped):
+            try:
+                event = _event(row)
+            except PackError as error:
+                skipped.add(error.findings[0])
+                continue
+            if event is None:
+                others += 1
+            else:
+                found = True
+                events.add(event, row)
+        if not found:
+            skipped.files.append(_nothing(path, others, skipped.count - before))
+            if skipped.strict:
+                raise PackError(skipped.files)
+    if skipped.files and not events.listed:
+        raise PackError([*skipped.first, *skipped.files])
+    return events.listed
 
 
-def _rows(path: Path) -> Iterator[_Row]:
+class _Events:
+    """Events, once each."""
+
+    def __init__(self) -> None:
+        self.listed: list[Event] = []
+        self._first: dict[tuple[Kind, str], Event] = {}
+        self._others: set[tuple[Kind, str, bytes]] = set()
+
+    def add(self, event: Event, row: _Row) -> None:
+        key = (event.kind, event.id)
+        if key not in self._first:
+            self._first[key] = event
+            self.listed.append(event)
+            return
+        content = (*key, hashlib.sha256(event.json().encode()).digest())
+        if self._first[key].record == event.record or content in self._others:
+            return
+        self._others.add(content)
+        name = f"{event.id} ({row.path.name}:{row.line})"
+        while (event.kind, name) in self._first:
+            name += "'"
+        self._first[event.kind, name] = named = replace(event, id=name)
+        self.listed.append(named)
+
+
+def _nothing(path: Path, others: int, bad: int) -> Finding:
+    """Why a file gives no event."""
+    if bad:
+        return Finding(str(path), 1, f"holds no record that can be read, {bad} skipped", "export it again")
+    what = f"holds {others} records, none of a kind that the pack reads" if others else "holds no record"
+    return Finding(str(path), 1, what, "export audit records or process creations")
+
+
+def _rows(path: Path, skipped: Skipped) -> Iterator[_Row]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -79,19 +149,19 @@ def _rows(path: Path) -> Iterator[_Row]:
         raise PackError.at(path, 1, "is not UTF-8", "export it as UTF-8") from error
     start = text.lstrip()[:1]
     if start == "[" or (start == "{" and path.suffix == ".json"):
-        yield from _json_document(path, text)
+        yield from _json_document(path, text, skipped)
     elif start == "{" or not start:
-        yield from _json_lines(path, text)
+        yield from _json_lines(path, text, skipped)
     else:
-        yield from _csv_rows(path, text)
+        yield from _csv_rows(path, text, skipped)
 
 
-def _json_document(path: Path, text: str) -> Iterator[_Row]:
+def _json_document(path: Path, text: str, skipped: Skipped) -> Iterator[_Row]:
     """A list of records, an object with them under Results or value, or JSON lines after all."""
     try:
         document = json.loads(text)
     except ValueError:
-        yield from _json_lines(path, text)
+        yield from _json_lines(path, text, skipped)
         return
     except RecursionError as error:
         raise PackError.at(path, 1, "is nested too deeply", "export the records as JSON lines") from error
@@ -99,26 +169,29 @@ def _json_document(path: Path, text: str) -> Iterator[_Row]:
         inner = next((document[k] for k in ("Results", "results", "value") if k in document), None)
         document = inner if isinstance(inner, list) else [document]
     for number, record in enumerate(document, start=1):
-        if not isinstance(record, dict):
-            raise PackError.at(path, 1, f"entry {number} is not a record", "export objects")
-        yield _Row(path, number, record)
+        if isinstance(record, dict):
+            yield _Row(path, number, record)
+        else:
+            skipped.add(Finding(str(path), 1, f"entry {number} is not a record", "export objects"))
 
 
-def _json_lines(path: Path, text: str) -> Iterator[_Row]:
+def _json_lines(path: Path, text: str, skipped: Skipped) -> Iterator[_Row]:
     # Only \n ends a line: JSON text may hold U+2028 and its like unescaped.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
             record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise PackError.at(path, number, "is not JSON", "export one JSON object a line") from error
-        if not isinstance(record, dict):
-            raise PackError.at(path, number, "is not a JSON object", "export one JSON object a line")
-        yield _Row(path, number, record)
+        except (ValueError, RecursionError):
+            skipped.add(Finding(str(path), number, "is not JSON", "export one JSON object a line"))
+            continue
+        if isinstance(record, dict):
+            yield _Row(path, number, record)
+        else:
+            skipped.add(Finding(str(path), number, "is not a JSON object", "export one JSON object a line"))
 
 
-def _csv_rows(path: Path, text: str) -> Iterator[_Row]:
+def _csv_rows(path: Path, text: str, skipped: Skipped) -> Iterator[_Row]:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     header_line = text.partition("\n")[0]
     # Spreadsheets write a semicolon where the comma is the decimal sign.
@@ -126,17 +199,33 @@ def _csv_rows(path: Path, text: str) -> Iterator[_Row]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     try:
         header = reader.fieldnames or []
-        if "AuditData" not in header and "ProcessCommandLine" not in header:
-            raise PackError.at(
-                path,
-                1,
-                "is neither a Purview audit export nor DeviceProcessEvents",
-                "export with the column AuditData or ProcessCommandLine",
-            )
-        for row in reader:
-            yield _csv_row(path, reader.line_num, row)
     except csv.Error as error:
         raise PackError.at(path, reader.line_num or 1, f"CSV: {error}", "export it again") from error
+    if "AuditData" not in header and "ProcessCommandLine" not in header:
+        raise PackError.at(
+            path,
+            1,
+            "is neither a Purview audit export nor DeviceProcessEvents",
+            "export with the column AuditData or ProcessCommandLine",
+        )
+    while True:
+        try:
+            row = _next_row(path, reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            # The reader has not counted the line that it stopped in, and goes on with the one after it.
+            line = min(reader.line_num + 1, len(text.splitlines()))
+            skipped.add(Finding(str(path), line, f"CSV: {error}", "export it again"))
+        except PackError as error:
+            skipped.add(error.findings[0])
+        else:
+            yield row
+
+
+def _next_row(path: Path, reader: csv.DictReader[str]) -> _Row:
+    row = next(reader)
+    return _csv_row(path, reader.line_num, row)
 
 
 def _csv_row(path: Path, line: int, row: Mapping[str, Any]) -> _Row:
@@ -158,8 +247,9 @@ def _event(row: _Row) -> Event | None:
     if "Operation" in data and "RecordType" in data:
         return _made("m365", row, dict(data), data.get("Id"))
     if "ProcessCommandLine" in data and ("FileName" in data or "FolderPath" in data):
-        identity = "/".join(str(data[k]) for k in ("DeviceId", "ReportId") if data.get(k) not in (None, ""))
-        return _made("process", row, _defender(data), data.get("Id") or identity)
+        if not data["ProcessCommandLine"] or not _is_creation(data.get("ActionType")):
+            return None
+        return _made("process", row, _defender(data), _defender_identity(data))
     flat = _flattened(data)
     event_id = str(flat.get("EventID", flat.get("EventCode", "")))
     if event_id == "4688" or "NewProcessName" in flat:
@@ -183,6 +273,18 @@ def _made(kind: Kind, row: _Row, record: dict[str, Any], identity: object) -> Ev
             row.path, row.line, f"has no {wanted} that can be read", "export the time as ISO 8601"
         )
     return event
+
+
+def _is_creation(action: object) -> bool:
+    """Other tables of advanced hunting have the same columns, and other acts in ``ActionType``."""
+    return action in (None, "") or str(action).lower() == "processcreated"
+
+
+def _defender_identity(row: Mapping[str, Any]) -> str | None:
+    """A ReportId is one of a device and a time only; a row that lacks a part stands for itself
+    (Microsoft Learn, "Advanced hunting schema", DeviceProcessEvents)."""
+    parts = [row.get(name) for name in ("Timestamp", "DeviceId", "ReportId")]
+    return None if any(part in (None, "") for part in parts) else "/".join(map(str, parts))
 
 
 def _defender(row: Mapping[str, Any]) -> dict[str, Any]:
