@@ -8,7 +8,7 @@ SELECT
     json_object(
         '@timestamp', iso_time(time),
         'event.category', 'process',
-        'event.type', COALESCE(record ->> '$.EventType', 'start'),
+        'event.type', COALESCE(record -> '$.EventType', '"start"'::JSON),
         'process.executable', record ->> '$.Image',
         'process.name', last_part(record ->> '$.Image'),
         'process.command_line', record ->> '$.CommandLine',

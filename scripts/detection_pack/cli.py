@@ -78,6 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--platform", action="append", choices=PLATFORMS)
     command.add_argument("--rule", action="append", metavar="NAME")
     command.add_argument("--format", choices=("table", "json"), default="table")
+    command.add_argument(
+        "--strict", action="store_true", help="exit 2 at the first record that cannot be read"
+    )
     command.set_defaults(run=_replay)
 
     command = commands.add_parser(
@@ -182,10 +185,12 @@ def _replay(arguments: argparse.Namespace) -> int:
         entries = build.rule_entries(dist)
         replay.selected(entries, arguments.rule)
         sources = load_log_sources(root)
-        events = logs.read_logs(arguments.logs, sources)
+        skipped = logs.Skipped(arguments.strict)
+        events = logs.read_logs(arguments.logs, sources, skipped)
     except PackError as error:
         _report(error.findings)
         return UNUSABLE
+    _report_skipped([*skipped.first, *skipped.files], skipped.count, len(skipped.first))
     if arguments.logs:
         hits = replay.replay(dist, events, platforms, arguments.rule, sources.values())
         if arguments.format == "json":
@@ -205,6 +210,14 @@ def _replay(arguments: argparse.Namespace) -> int:
     wrong = [finding for verdict in verdicts for finding in verdict.wrong]
     _report(wrong)
     return FINDINGS if wrong else FINE
+
+
+def _report_skipped(findings: Sequence[Finding], count: int, named: int) -> None:
+    for finding in findings:
+        print(f"skipped: {finding}", file=sys.stderr)
+    if count:
+        more = "" if count == named else f", the first {named} named above"
+        print(f"skipped: {count} record{'' if count == 1 else 's'} in all{more}", file=sys.stderr)
 
 
 def _print_hits(hits: Sequence[Hit]) -> None:

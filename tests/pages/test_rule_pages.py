@@ -19,6 +19,7 @@ from markdown_it.token import Token
 
 from conftest import DIST, ROOT
 from detection_pack.build import dist as build
+from detection_pack.build import folders
 from detection_pack.cli import main
 from detection_pack.model.case import load_cases, log_source_of
 from detection_pack.model.pack import Pack, load_pack
@@ -184,7 +185,8 @@ def test_a_page_begun_with_a_rule_gives_way(tmp_path: Path) -> None:
 def test_a_rename_that_fails_leaves_both_folders_as_they_were(
     built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
 ) -> None:
-    """Each of the four renames in turn: the old dist/ aside, the new one in, and the same for docs/rules/."""
+    """Where names cannot be exchanged, each of the four renames in turn: the old dist/ aside, the new one in,
+    and the same for docs/rules/."""
     root = tmp_path / "pack"
     shutil.copytree(built, root)
     before = snapshot(root)
@@ -199,6 +201,7 @@ def test_a_rename_that_fails_leaves_both_folders_as_they_were(
             raise PermissionError(13, "Permission denied", str(self))
         return rename(self, target)
 
+    monkeypatch.setattr(folders, "_exchanged", lambda one, other: False)
     monkeypatch.setattr(Path, "rename", failing_rename)
     with pytest.raises(SystemExit) as stopped:
         main(["--root", str(root), "build"])

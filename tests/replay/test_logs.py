@@ -1,7 +1,8 @@
 """The trap: an export that is read, but not as what it is.
 
 Every format that people really export, the same event in each: it must come out the same. Repetitions are one
-event; a faulty line is named; a record of another kind is left out and does not stop the rest.
+event; a faulty line is named; a record of another kind is left out and neither stops the rest. Nothing is
+lost in silence: two records are one only if they say the same.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import Any
 
 import pytest
 
+from detection_pack.cli import main
 from detection_pack.model.event import Event
 from detection_pack.model.findings import PackError
-from detection_pack.replay.logs import read_logs
+from detection_pack.replay.logs import NAMED, Skipped, read_logs
 from support.sources import M365, SOURCES
 
 AUDIT = {
@@ -134,7 +136,7 @@ def test_process_creations(tmp_path: Path, name: str, text: str) -> None:
 
 def test_identity_of_events_without_an_id(tmp_path: Path) -> None:
     [event] = written(tmp_path, "d.json", json.dumps([DEFENDER]))
-    assert event.id == "d/7"
+    assert event.id == "2026-03-10T09:15:00.1234567Z/d/7"
     anonymous = {k: v for k, v in SYSMON.items() if k != "Id"}
     assert [e.id for e in written(tmp_path, "s.jsonl", lines(anonymous, anonymous))] == [
         "s.jsonl:1",
@@ -142,22 +144,162 @@ def test_identity_of_events_without_an_id(tmp_path: Path) -> None:
     ]
 
 
+UNTIMED = {k: v for k, v in AUDIT.items() if k != "CreationTime"}
+FAULTS = [
+    ("a.jsonl", "{broken", "is not JSON"),
+    ("a.jsonl", "[1]", "is not a JSON object"),
+    ("a.jsonl", lines({**AUDIT, "CreationTime": "yesterday"}).strip(), "has no CreationTime"),
+    ("a.jsonl", lines({**AUDIT, "CreationTime": "2024-05-01T09:00:65"}).strip(), "has no CreationTime"),
+    (
+        "a.jsonl",
+        lines(UNTIMED).strip(),
+        "has no CreationTime",
+    ),
+    ("a.jsonl", lines({**DEFENDER, "Timestamp": ""}).strip(), "has no time"),
+    ("a.csv", "x", "AuditData is not JSON"),
+    ("a.csv", "", "AuditData is not JSON"),
+    ("a.csv", '"[1]"', "AuditData is not a record"),
+    ("a.csv", '"x" y', "CSV: "),
+]
+GOOD = [{**AUDIT, "Id": f"a{number}"} for number in range(4)]
+
+
+def around(name: str, bad: str) -> str:
+    """A file of four good records, with a bad one as the third line or row of it."""
+    records = [json.dumps(record) for record in GOOD]
+    if name.endswith(".csv"):
+        rows = ["1," + '"' + record.replace('"', '""') + '"' for record in records]
+        return "\n".join(["RecordId,AuditData", rows[0], f"1,{bad}", *rows[1:]]) + "\n"
+    return "\n".join([*records[:2], bad, *records[2:]]) + "\n"
+
+
+@pytest.mark.parametrize(("name", "bad", "said"), FAULTS)
+def test_a_bad_record_is_skipped_and_named(tmp_path: Path, name: str, bad: str, said: str) -> None:
+    path = tmp_path / name
+    path.write_text(around(name, bad), encoding="utf-8")
+    skipped = Skipped()
+    assert [event.id for event in read_logs([path], SOURCES, skipped)] == ["a0", "a1", "a2", "a3"]
+    (finding,) = skipped.first
+    assert skipped.count == 1 and said in finding.what
+    assert (finding.path, finding.line) == (str(path), 3)
+    with pytest.raises(PackError) as refusal:
+        read_logs([path], SOURCES, Skipped(strict=True))
+    assert f"{path}:3: {finding.what}" in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("entry", [1, "x", None, [AUDIT]])
+def test_an_entry_of_a_list_that_is_no_record_is_skipped(tmp_path: Path, entry: object) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([GOOD[0], entry, GOOD[1]]), encoding="utf-8")
+    skipped = Skipped()
+    assert len(read_logs([path], SOURCES, skipped)) == 2
+    assert [finding.what for finding in skipped.first] == ["entry 2 is not a record"]
+
+
+@pytest.mark.parametrize("cut", range(1, 300, 13))
+def test_a_cut_file_is_read_up_to_the_cut(tmp_path: Path, cut: int) -> None:
+    for name, text in (("a.jsonl", lines(*GOOD)), ("a.csv", around("a.csv", "").replace("1,\n", ""))):
+        path = tmp_path / name
+        path.write_text(text[: len(text) - cut], encoding="utf-8")
+        skipped = Skipped()
+        found = read_logs([path], SOURCES, skipped)
+        whole = {1: 4}.get(cut, 3 if cut < len(json.dumps(GOOD[3])) else 2)
+        assert len(found) == whole or (cut > 100 and len(found) in (2, 3))
+        assert skipped.count == (0 if len(found) == 4 else 1)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("a.jsonl", lines(AUDIT) + "{broken", "a.jsonl:2: is not JSON"),
-        ("a.jsonl", lines(AUDIT, [1]), "a.jsonl:2: is not a JSON object"),
         ("a.csv", "x,y\n1,2\n", "is not an export that the pack reads"),
         ("a.csv", 'AuditData\n"{broken"\n', "AuditData is not JSON"),
-        ("a.jsonl", lines({**AUDIT, "CreationTime": "yesterday"}), "a.jsonl:1: has no CreationTime"),
+        ("a.csv", "RecordId,AuditData\n", "holds no record"),
+        ("a.jsonl", "", "holds no record"),
+        ("a.jsonl", "\n \n", "holds no record"),
+        ("a.json", "[]", "holds no record"),
         ("a.json", "[1]", "entry 1 is not a record"),
         ("a.jsonl", "[" * 100_000, "a.jsonl:1:"),
+        ("a.jsonl", lines({"EventID": 4624}), "holds 1 records, none of a kind"),
     ],
 )
-def test_faults_are_named(tmp_path: Path, name: str, text: str, said: str) -> None:
+def test_nothing_read_at_all_is_an_error(
+    tmp_path: Path, name: str, text: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(PackError) as refusal:
         written(tmp_path, name, text)
-    assert said in str(refusal.value) and "\n" not in str(refusal.value)
+    assert said in str(refusal.value)
+    assert main(["replay", str(tmp_path / name)]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_the_command_goes_on_and_says_what_it_skipped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, empty = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    path.write_text("{x\n" * 14 + lines(AUDIT), encoding="utf-8")
+    empty.write_text("", encoding="utf-8")
+    command = ["replay", "--platform", "splunk", str(path), str(empty)]
+    assert main(command) == 0
+    said = capsys.readouterr()
+    assert said.out == "splunk    exchange_admin_cmdlet  a1\n"
+    named = [f"skipped: {path}:{n}: is not JSON; export one JSON object a line" for n in range(1, NAMED + 1)]
+    of_file = f"skipped: {empty}:1: holds no record; export audit records or process creations"
+    assert said.err.splitlines() == [*named, of_file, "skipped: 14 records in all, the first 10 named above"]
+    assert main([*command, "--strict"]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.splitlines() == [named[0].removeprefix("skipped: ")]
+
+
+def test_the_same_id_with_other_content_is_another_record(tmp_path: Path) -> None:
+    other, third = {**AUDIT, "UserId": "x@contoso.example"}, {**AUDIT, "UserId": "y@contoso.example"}
+    text = lines(AUDIT, other, AUDIT, other, third)
+    found = written(tmp_path, "a.jsonl", text)
+    assert [event.record for event in found] == [AUDIT, other, third]
+    assert [event.id for event in found] == ["a1", "a1 (a.jsonl:2)", "a1 (a.jsonl:5)"]
+
+
+@pytest.mark.parametrize(
+    ("change", "count"),
+    [
+        ({}, 1),
+        ({"Timestamp": "2026-03-10T09:16:00Z"}, 2),
+        ({"DeviceId": "e"}, 2),
+        ({"ReportId": "8"}, 2),
+        ({"ProcessCommandLine": "y"}, 2),
+    ],
+)
+def test_a_row_of_defender_is_known_by_time_device_and_report(
+    tmp_path: Path, change: dict[str, str], count: int
+) -> None:
+    assert len(written(tmp_path, "a.csv", as_csv(DEFENDER, {**DEFENDER, **change}))) == count
+
+
+@pytest.mark.parametrize("missing", ["DeviceId", "ReportId"])
+def test_a_row_of_defender_without_a_part_of_its_identity_stands_alone(tmp_path: Path, missing: str) -> None:
+    part = {k: v for k, v in DEFENDER.items() if k != missing}
+    for row in (part, {**DEFENDER, missing: ""}):
+        found = written(tmp_path, "a.csv", as_csv(row, row))
+        assert [event.id for event in found] == ["a.csv:2", "a.csv:3"] or len(found) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "count"),
+    [
+        ({"ActionType": "ProcessCreated"}, 1),
+        ({"ActionType": "processcreated"}, 1),
+        ({"ActionType": ""}, 1),
+        ({"ActionType": "OpenProcessApiCall"}, 0),
+        ({"ActionType": "MailItemsAccessed"}, 0),
+        ({"ActionType": "ProcessCreated", "ProcessCommandLine": ""}, 0),
+        ({"ProcessCommandLine": ""}, 0),
+    ],
+)
+def test_only_a_process_creation_with_a_command_line_is_one(
+    tmp_path: Path, change: dict[str, str], count: int
+) -> None:
+    row = {**DEFENDER, "ReportId": "9", **change}
+    found = written(tmp_path, "a.jsonl", lines(AUDIT, row))
+    assert sum(event.kind == "process" for event in found) == count
 
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:

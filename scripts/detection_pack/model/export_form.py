@@ -63,9 +63,11 @@ class ExportForm:
 
 
 def _fulfils(entry: Mapping[str, Any], wanted: Mapping[str, Sequence[str]]) -> bool:
+    """Without regard to letter case; a key that is empty is absent."""
     return all(
-        (key in entry and (PRESENT in values or str(entry[key]) in values))
-        or (key not in entry and ABSENT in values)
+        (ABSENT in values)
+        if (held := entry.get(key)) in (None, "")
+        else (PRESENT in values or str(held).lower() in {value.lower() for value in values})
         for key, values in wanted.items()
     )
 

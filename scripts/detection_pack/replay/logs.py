@@ -2,23 +2,24 @@
 
 Files: JSON (a list of records, an object with them under Results or value, a record a line) and CSV. How an
 export of a log source looks is data of the source (``exports`` of source.yml). A record of another kind is
-left out: an export of a whole event log holds many.
+left out: an export of a whole event log holds many. One that cannot be read is skipped, and named.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from detection_pack.model.event import Event, plain_record
 from detection_pack.model.export_form import ExportForm, csv_columns
-from detection_pack.model.findings import PackError
+from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.log_source import LogSource
 
 
@@ -29,25 +30,96 @@ class _Row:
     data: Mapping[str, Any]
 
 
-def read_logs(paths: Sequence[Path], sources: Mapping[str, LogSource]) -> list[Event]:
-    """Every event of the files, once each: an identity that comes again is an export's repetition.
+#: How many skipped records are named; all are counted.
+NAMED = 10
 
-    Raises `PackError` for a file that cannot be read as one of the formats.
+
+@dataclass
+class Skipped:
+    """The records that could not be read: how many, and the first of them; and the files that gave no event
+    at all. With ``strict`` the first of either raises."""
+
+    strict: bool = False
+    count: int = 0
+    first: list[Finding] = field(default_factory=list)
+    files: list[Finding] = field(default_factory=list)
+
+    def add(self, finding: Finding) -> None:
+        if self.strict:
+            raise PackError([finding])
+        self.count += 1
+        if self.count <= NAMED:
+            self.first.append(finding)
+
+
+def read_logs(
+    paths: Sequence[Path], sources: Mapping[str, LogSource], skipped: Skipped | None = None
+) -> list[Event]:
+    """Every event of the files, once each: a record with the identity and the content of another is an
+    export's repetition. One with the identity alone is another record, and gets a name of its own.
+
+    A record that cannot be read goes to ``skipped``. Raises `PackError` for a file that is none of the
+    formats, if nothing at all can be read, and for the first bad record where ``skipped`` says strict.
     """
-    events: dict[tuple[str, str], Event] = {}
+    skipped = Skipped() if skipped is None else skipped
+    events = _Events()
     for path in paths:
-        records = [_event(row, sources) for row in _rows(path, sources)]
-        known = [event for event in records if event is not None]
-        if records and not known:
-            what = f"holds {len(records)} records, none of a kind that the pack reads"
-            titles = [form.title for source in sources.values() for form in source.exports]
-            raise PackError.at(path, 1, what, f"export one of: {'; '.join(titles)}")
-        for event in known:
-            events.setdefault((event.source.name, event.id), event)
-    return list(events.values())
+        before, others, found = skipped.count, 0, False
+        for row in _rows(path, sources, skipped):
+            try:
+                event = _event(row, sources)
+            except PackError as error:
+                skipped.add(error.findings[0])
+                continue
+            if event is None:
+                others += 1
+            else:
+                found = True
+                events.add(event, row)
+        if not found:
+            skipped.files.append(_nothing(path, sources, others, skipped.count - before))
+            if skipped.strict:
+                raise PackError(skipped.files)
+    if skipped.files and not events.listed:
+        raise PackError([*skipped.first, *skipped.files])
+    return events.listed
 
 
-def _rows(path: Path, sources: Mapping[str, LogSource]) -> Iterator[_Row]:
+class _Events:
+    """Events, once each."""
+
+    def __init__(self) -> None:
+        self.listed: list[Event] = []
+        self._first: dict[tuple[str, str], Event] = {}
+        self._others: set[tuple[str, str, bytes]] = set()
+
+    def add(self, event: Event, row: _Row) -> None:
+        key = (event.source.name, event.id)
+        if key not in self._first:
+            self._first[key] = event
+            self.listed.append(event)
+            return
+        content = (*key, hashlib.sha256(event.json().encode()).digest())
+        if self._first[key].record == event.record or content in self._others:
+            return
+        self._others.add(content)
+        name = f"{event.id} ({row.path.name}:{row.line})"
+        while (event.source.name, name) in self._first:
+            name += "'"
+        self._first[event.source.name, name] = named = replace(event, id=name)
+        self.listed.append(named)
+
+
+def _nothing(path: Path, sources: Mapping[str, LogSource], others: int, bad: int) -> Finding:
+    """Why a file gives no event."""
+    if bad:
+        return Finding(str(path), 1, f"holds no record that can be read, {bad} skipped", "export it again")
+    what = f"holds {others} records, none of a kind that the pack reads" if others else "holds no record"
+    titles = [form.title for source in sources.values() for form in source.exports]
+    return Finding(str(path), 1, what, f"export one of: {'; '.join(titles)}")
+
+
+def _rows(path: Path, sources: Mapping[str, LogSource], skipped: Skipped) -> Iterator[_Row]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -56,19 +128,19 @@ def _rows(path: Path, sources: Mapping[str, LogSource]) -> Iterator[_Row]:
         raise PackError.at(path, 1, "is not UTF-8", "export it as UTF-8") from error
     start = text.lstrip()[:1]
     if start == "[" or (start == "{" and path.suffix == ".json"):
-        yield from _json_document(path, text)
+        yield from _json_document(path, text, skipped)
     elif start == "{" or not start:
-        yield from _json_lines(path, text)
+        yield from _json_lines(path, text, skipped)
     else:
-        yield from _csv_rows(path, text, [form for one in sources.values() for form in one.exports])
+        yield from _csv_rows(path, text, [form for one in sources.values() for form in one.exports], skipped)
 
 
-def _json_document(path: Path, text: str) -> Iterator[_Row]:
+def _json_document(path: Path, text: str, skipped: Skipped) -> Iterator[_Row]:
     """A list of records, an object with them under Results or value, or JSON lines after all."""
     try:
         document = json.loads(text)
     except ValueError:
-        yield from _json_lines(path, text)
+        yield from _json_lines(path, text, skipped)
         return
     except RecursionError as error:
         raise PackError.at(path, 1, "is nested too deeply", "export the records as JSON lines") from error
@@ -76,26 +148,29 @@ def _json_document(path: Path, text: str) -> Iterator[_Row]:
         inner = next((document[k] for k in ("Results", "results", "value") if k in document), None)
         document = inner if isinstance(inner, list) else [document]
     for number, record in enumerate(document, start=1):
-        if not isinstance(record, dict):
-            raise PackError.at(path, 1, f"entry {number} is not a record", "export objects")
-        yield _Row(path, number, record)
+        if isinstance(record, dict):
+            yield _Row(path, number, record)
+        else:
+            skipped.add(Finding(str(path), 1, f"entry {number} is not a record", "export objects"))
 
 
-def _json_lines(path: Path, text: str) -> Iterator[_Row]:
+def _json_lines(path: Path, text: str, skipped: Skipped) -> Iterator[_Row]:
     # Only \n ends a line: JSON text may hold U+2028 and its like unescaped.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
             record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise PackError.at(path, number, "is not JSON", "export one JSON object a line") from error
-        if not isinstance(record, dict):
-            raise PackError.at(path, number, "is not a JSON object", "export one JSON object a line")
-        yield _Row(path, number, record)
+        except (ValueError, RecursionError):
+            skipped.add(Finding(str(path), number, "is not JSON", "export one JSON object a line"))
+            continue
+        if isinstance(record, dict):
+            yield _Row(path, number, record)
+        else:
+            skipped.add(Finding(str(path), number, "is not a JSON object", "export one JSON object a line"))
 
 
-def _csv_rows(path: Path, text: str, forms: Sequence[ExportForm]) -> Iterator[_Row]:
+def _csv_rows(path: Path, text: str, forms: Sequence[ExportForm], skipped: Skipped) -> Iterator[_Row]:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     header_line = text.partition("\n")[0]
     # Spreadsheets write a semicolon where the comma is the decimal sign.
@@ -105,13 +180,26 @@ def _csv_rows(path: Path, text: str, forms: Sequence[ExportForm]) -> Iterator[_R
     nested = {form.inside for form in forms if form.inside is not None}
     try:
         header = reader.fieldnames or []
-        if not set(known) & set(header):
-            todo = f"export with the column {' or '.join(known)}"
-            raise PackError.at(path, 1, "is not an export that the pack reads", todo)
-        for row in reader:
-            yield _csv_row(path, reader.line_num, row, next((one for one in header if one in nested), None))
     except csv.Error as error:
         raise PackError.at(path, reader.line_num or 1, f"CSV: {error}", "export it again") from error
+    if not set(known) & set(header):
+        todo = f"export with the column {' or '.join(known)}"
+        raise PackError.at(path, 1, "is not an export that the pack reads", todo)
+    inside = next((one for one in header if one in nested), None)
+    while True:
+        try:
+            data = next(reader)
+            row = _csv_row(path, reader.line_num, data, inside)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            # The reader has not counted the line that it stopped in, and goes on with the one after it.
+            line = min(reader.line_num + 1, len(text.splitlines()))
+            skipped.add(Finding(str(path), line, f"CSV: {error}", "export it again"))
+        except PackError as error:
+            skipped.add(error.findings[0])
+        else:
+            yield row
 
 
 def _csv_row(path: Path, line: int, row: Mapping[str, Any], inside: str | None) -> _Row:
@@ -138,7 +226,9 @@ def _event(row: _Row, sources: Mapping[str, LogSource]) -> Event | None:
 
 def _made(row: _Row, source: LogSource, form: ExportForm, entry: Mapping[str, Any]) -> Event:
     record = form.record(entry)
-    stated = "/".join(str(entry[key]) for key in form.identity if entry.get(key) not in (None, ""))
+    parts = [entry.get(key) for key in form.identity]
+    # What identifies an entry does so together: one that lacks a part stands for itself.
+    stated = "" if any(part in (None, "") for part in parts) else "/".join(map(str, parts))
     name = source.identity_of(record) or source.identity_of(entry) or stated or f"{row.path.name}:{row.line}"
     name = name.encode("utf-8", "replace").decode()  # JSON can spell half of a surrogate pair
     try:

@@ -103,6 +103,38 @@ def test_process() -> None:
     assert "process.command_line" not in held
 
 
+POWERSHELL = {"Image": "C:\\powershell.exe", "CommandLine": "powershell -c Search-Mailbox", "User": "D\\u"}
+
+
+@pytest.mark.parametrize(
+    ("types", "found"),
+    [
+        (None, True),
+        ("start", True),
+        (["start"], True),
+        (["start", "end"], True),
+        (["end", "start"], True),
+        ("end", False),
+        (["end"], False),
+        (["info"], False),
+    ],
+)
+def test_a_process_that_is_over_soon_is_found(pack: Pack, tmp_path: Path, types: Any, found: bool) -> None:
+    """Elastic Defend, since 8.18: its start and its end are one event. The end alone is no start, and Elastic
+    holds a list as a list."""
+    record = {**POWERSHELL, "UtcTime": "2026-01-01 12:00:00.000"}
+    record |= {} if types is None else {"EventType": types}
+    held = document(record, "process")
+    assert held["event.type"] == ("start" if types is None else types)
+    for artefact in of_platform(pack, "elastic"):
+        (tmp_path / artefact.path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / artefact.path).write_bytes(artefact.content)
+    rule = RuleEntry("onprem_powershell_collection")
+    for command in (record["CommandLine"], record["CommandLine"] + " x" * 1000):
+        event = Event("1", BY_KIND["process"], {**record, "CommandLine": command})
+        assert {bool(hit.events) for hit in run(tmp_path, [rule], [event], NOW)} == {found}
+
+
 def accesses(
     owners: Sequence[str | None],
     user: str | Sequence[str] | None = "eve@x.com",

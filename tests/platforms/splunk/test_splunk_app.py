@@ -2,7 +2,8 @@
 
 A search that a .conf file cuts at a backslash, a title that starts a stanza of its own, an empty allow-list
 that drops every result, an accelerated data set that fills absent fields: each is executed here out of the
-archive, as it is shipped.
+archive, as it is shipped. And a throttle that keeps back what nobody has seen, or lets through what
+was shown: runs follow one another here as they do in a scheduler.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -109,12 +110,22 @@ def events(pack: Pack) -> list[Event]:
 # --- the .conf files -----------------------------------------------------------------------------------
 
 
-def test_saved_searches_are_the_query_files_byte_for_byte(files: dict[str, str]) -> None:
+def test_saved_searches_are_the_query_files_but_for_the_key_to_throttle_by(files: dict[str, str]) -> None:
     text = files["default/savedsearches.conf"]
     shipped = {path.stem: path.read_bytes() for path in (DIST / "splunk" / "queries").glob("*.spl")}
     for reader in (read_conf, splunk_reads):
         found = {name: (s["search"] + "\n").encode() for name, s in reader(text).items()}
-        assert found == shipped
+        assert {name: without_key(search) for name, search in found.items()} == shipped
+
+
+def without_key(search: bytes) -> bytes:
+    """The search without the line that makes the column AlertKey, and without the column."""
+    lines = search.split(b"\n")
+    (made,) = [line for line in lines if line.startswith(b"| eval AlertKey=")]
+    (shown,) = [line for line in lines if line.startswith(b"| table ")]
+    assert shown.endswith(b", AlertKey") and search.count(b"AlertKey") == 2
+    kept = [line for line in lines if line != made]
+    return b"\n".join(kept).replace(b", AlertKey", b"")
 
 
 def test_both_readers_agree_on_every_file(files: dict[str, str]) -> None:
@@ -141,8 +152,9 @@ def test_every_search_is_scheduled_and_waits_to_be_enabled(files: dict[str, str]
     for name, setting in found.items():
         rule = pack.rule(name.partition(".")[0])
         assert (setting["disabled"], setting["enableSched"]) == ("1", "1")
-        assert setting["dispatch.earliest_time"] == f"-{rule.lookback}"
-        assert setting["alert.suppress.fields"] == "UserId,ClientIP"
+        assert setting["dispatch.earliest_time"] == f"-{rule.lookback}@h"
+        # One alert a result: only those are throttled by fields.
+        assert (setting["alert.digest_mode"], setting["alert.suppress.fields"]) == ("0", "AlertKey")
         annotations = json.loads(setting["action.correlationsearch.annotations"])
         assert annotations["mitre_attack"] == list(rule.techniques)
         assert rule.tier != "core" or (rule.techniques, rule.level) == (("T1114.002",), "high")
@@ -344,6 +356,178 @@ def test_a_year_old_event_is_outside_the_shipped_time_range(events: list[Event])
     assert not verdicts(run_app(DIST, rule_entries(DIST), events, later))
     recent = verdicts(run_app(DIST, rule_entries(DIST), events, Clock(now)))
     assert recent == verdicts(engine.run(DIST, rule_entries(DIST), events, Clock(now)))
+
+
+@pytest.mark.parametrize(
+    ("level", "number", "word"),
+    [
+        ("informational", "1", "informational"),
+        ("low", "2", "low"),
+        ("medium", "3", "medium"),
+        ("high", "4", "high"),
+        ("critical", "5", "critical"),
+    ],
+)
+def test_severity_is_the_one_that_splunk_web_shows(
+    level: str, number: str, word: str, tmp_path: Path
+) -> None:
+    """Splunk Web: 1 Info, 2 Low, 3 Medium, 4 High, 5 Critical; there is no 6."""
+    detection = {"sel": {"CommandLine|contains": "x"}, "condition": "sel"}
+    made = written(tmp_path, title="T", level=level, logsource=PROCESS, detection=detection)
+    for setting in saved_searches(made, queries(made, pipeline())).values():
+        found = (setting["alert.severity"], setting["action.notable.param.severity"])
+        assert found == (number, word)
+
+
+# --- throttling ----------------------------------------------------------------------------------------
+
+START = datetime(2024, 2, 1, tzinfo=UTC)
+
+
+def at(hour: float) -> str:
+    return (START + timedelta(hours=hour)).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """An event and the hour in which it can be searched for the first time."""
+
+    event: Event
+    hour: float
+
+
+def alerts(app: App, stanza: str, arrivals: Sequence[Arrival], until: int, late: float = 0) -> list[Any]:
+    """The rows that raise an alert in hourly runs, each with its hour. A row is throttled if its fields
+    have the values of one that raised an alert within the period ("Throttle alerts", Alerting Manual)."""
+    setting = app.saved_searches[stanza]
+    fields = setting["alert.suppress.fields"].split(",")
+    period = {"h": 1.0, "m": 1 / 60}[setting["alert.suppress.period"][-1]]
+    period *= int(setting["alert.suppress.period"][:-1])
+    minute = int(setting["cron_schedule"].split()[0])
+    quiet: dict[tuple[Any, ...], float] = {}
+    raised: list[Any] = []
+    workspaces: dict[int, Workspace] = {}
+    for number in range(until):
+        hour = number + minute / 60
+        # Late at random, the same in every test run.
+        began = hour + late * ((number * 7919 % 97) / 97)
+        there = [a.event for a in arrivals if a.hour <= hour]
+        if not there:
+            continue
+        now = START + timedelta(hours=hour)
+        if len(there) not in workspaces:
+            workspaces[len(there)] = Workspace(there)
+        rows = workspaces[len(there)].search(setting["search"], app.macros, now, None, app.lookups)
+        for row in rows:
+            assert all(row.values[field] not in (None, "") for field in fields)
+            key = tuple(row.values[field] for field in fields)
+            if began >= quiet.get(key, -1.0):
+                quiet[key] = began + period
+                raised.append((number, row.values))
+    return raised
+
+
+def admin(name: str, hour: float, operation: str = "Search-Mailbox", **more: Any) -> Event:
+    record = {"Id": name, "RecordType": 1, "Operation": operation, "UserId": "Ann@x.example", **more}
+    return m365(name, at(hour), ClientIP="192.0.2.1", **record)
+
+
+def test_different_acts_of_one_person_are_different_alerts() -> None:
+    """Three cmdlets within a minute, the same one again in the same second, one that arrives a day late."""
+    arrivals = [
+        Arrival(admin("1", 2.0), 2.1),
+        Arrival(admin("2", 2.01, "New-ComplianceSearch"), 2.1),
+        Arrival(admin("3", 2.01, "New-MailboxExportRequest"), 9.5),
+        Arrival(admin("4", 2.0), 2.1),
+        Arrival(admin("5", 3.0), 3.1),
+        Arrival(admin("6", 2.02, "Get-GlobalAddressList"), 25.0),
+    ]
+    raised = alerts(open_app(DIST), "exchange_admin_cmdlet", arrivals, 52, late=0.5)
+    assert len(raised) == 6
+    assert [row["DetectionDetail"].split(": ")[1] for _, row in raised if _ > 20] == ["Get-GlobalAddressList"]
+
+
+@pytest.mark.parametrize("minute", [0, 29, 59])
+@pytest.mark.parametrize("stanza", ["exchange_admin_cmdlet", "onprem_powershell_collection"])
+def test_one_event_is_one_alert_however_often_it_is_found(stanza: str, minute: int) -> None:
+    """At any minute of the hour, every run late: the throttle lasts longer than the event is in sight."""
+    time = 3 + minute / 60
+    started = {"Image": "C:\\powershell.exe", "CommandLine": "powershell Search-Mailbox", "User": "D\\Ann"}
+    event = admin("1", time)
+    if stanza != "exchange_admin_cmdlet":
+        event = Event("1", BY_KIND["process"], {"UtcTime": at(time), **started})
+    assert len(alerts(open_app(DIST), stanza, [Arrival(event, time)], 40, late=0.9)) == 1
+
+
+@pytest.mark.parametrize("form", [ON_DATA_SET, ON_RAW_EVENTS])
+def test_a_command_started_again_is_another_alert(form: str) -> None:
+    """The data set gives one row for both, and the same time to it, the first."""
+    started = {"Image": "C:\\powershell.exe", "CommandLine": "powershell Search-Mailbox", "User": "D\\Ann"}
+    arrivals = [
+        Arrival(Event(name, BY_KIND["process"], {"UtcTime": at(hour), "EventID": 1, **started}), hour)
+        for name, hour in (("1", 2.0), ("2", 5.0))
+    ]
+    raised = alerts(open_app(DIST), "onprem_powershell_collection" + form, arrivals, 52, late=0.5)
+    assert len(raised) == 2 and raised[1][0] - raised[0][0] in (2, 3, 4)
+
+
+def burst(account: str, hour: float, mailboxes: int, delay: float = 0) -> list[Arrival]:
+    """Work in several mailboxes, a minute apart, each record ``delay`` hours later than the one before."""
+    out = []
+    for number in range(mailboxes):
+        time = hour + number / 60
+        record = {"RecordType": 2, "Operation": "Create", "UserId": account, "ClientIP": "192.0.2.1"}
+        owner = f"box{number}@x.example"
+        event = m365(f"{account}{hour}{number}", at(time), MailboxOwnerUPN=owner, **record)
+        out.append(Arrival(event, time + number * delay))
+    return out
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.5, 2.0])
+def test_a_burst_is_one_alert_and_the_next_is_another(delay: float) -> None:
+    """Late records raise the count and move the first time back; the hour and the account stay the same."""
+    first = burst("ann@x.example", 2.2, 8, delay)
+    arrivals = [*reversed(first), *burst("ann@x.example", 4.2, 6), *burst("bob@x.example", 2.2, 6)]
+    raised = alerts(open_app(DIST), "bulk_cross_mailbox_access", arrivals, 52, late=0.9)
+    assert sorted(row["UserId"] for _, row in raised) == ["ann@x.example", "ann@x.example", "bob@x.example"]
+
+
+@pytest.mark.parametrize("first", [0.3, 0.5, 0.93])
+def test_a_burst_that_leaves_the_look_back_is_not_seen_as_another(first: float) -> None:
+    """Cut in two by the start of the look-back, what is left of ten mailboxes is still more than five."""
+    raised = alerts(open_app(DIST), "bulk_cross_mailbox_access", burst("a@x.example", 3 + first, 10), 40)
+    assert len(raised) == 1 if first < 0.85 else len(raised) <= 2
+
+
+@pytest.mark.parametrize(
+    ("lookback", "timespan", "period", "earliest"),
+    [
+        ("24h", None, "26h", "-24h@h"),
+        ("90m", None, "210m", "-90m@h"),
+        ("2d", None, "50h", "-2d@h"),
+        ("24h", "15m", "1575m", "-24h@h"),
+        ("24h", "1h", "27h", "-24h@h"),
+        ("24h", "4h", "53h", "-24h@d"),
+    ],
+)
+def test_throttle_outlasts_the_look_back(
+    lookback: str, timespan: str | None, period: str, earliest: str, tmp_path: Path
+) -> None:
+    detection = {"sel": {"Operation": "x"}, "condition": "sel"}
+    source = {"product": "m365", "service": "exchange"}
+    document = {"title": "T", "name": "base", "logsource": source, "detection": detection, "level": "low"}
+    path = tmp_path / "case.yml"
+    documents = [{**document, "lookback": lookback}]
+    if timespan is not None:
+        counted = {"type": "event_count", "rules": ["base"], "group-by": ["UserId"], "timespan": timespan}
+        correlation = {**counted, "condition": {"gte": 5}}
+        documents = [document, {"title": "C", "lookback": lookback, "correlation": correlation}]
+    path.write_text(yaml.safe_dump_all(documents, sort_keys=False), encoding="utf-8")
+    made = load_rule(path, "other", named_by_stem=True)
+    (setting,) = saved_searches(made, queries(made, pipeline())).values()
+    assert (setting["alert.suppress.period"], setting["dispatch.earliest_time"]) == (period, earliest)
+    macros = macros_of(macros_conf([queries(made, pipeline())]))
+    assert macros["case_lookback"] == earliest
 
 
 def test_time_range_holds_where_the_search_names_none() -> None:

@@ -14,7 +14,7 @@ from lark import Token, Tree
 
 from detection_pack.languages.spl.spl_parser import Source, UnsupportedSpl, search_value
 from detection_pack.languages.spl.spl_sql import Node, Relation, quoted
-from detection_pack.model.timespan import Timespan
+from detection_pack.model.timespan import SECONDS, Timespan
 
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _TIME_TERMS = ("earliest", "latest")
@@ -26,6 +26,16 @@ def seconds(span: str) -> int:
         return Timespan.parse(span).seconds
     except ValueError as error:
         raise UnsupportedSpl(f"the time span {span!r}") from error
+
+
+def moment_before(text: str, now: float) -> float:
+    """The time of a modifier such as ``-24h`` or ``-24h@h``, in seconds; ``@`` rounds down to the unit, here
+    in UTC (Search Manual, "Specify time modifiers"). Raises `UnsupportedSpl`."""
+    span, at, unit = text.partition("@")
+    if not span.startswith("-") or (at and unit not in tuple("smhd")):
+        raise UnsupportedSpl(f"the time modifier {text!r}")
+    moment = now - seconds(span[1:])
+    return moment - moment % SECONDS[unit] if at else moment
 
 
 class SearchTerms:
@@ -72,7 +82,7 @@ class SearchTerms:
         text = _text(value)
         bound = self.now if text in ("now", "now()") else None
         if bound is None and text.startswith("-"):
-            bound = self.now - seconds(text[1:])
+            bound = moment_before(text, self.now)
         if bound is None or str(operator) != "=":
             raise UnsupportedSpl(f"the time modifier {text!r}")
         return f'"f:_time" {">=" if _name(name) == "earliest" else "<"} {bound!r}'

@@ -204,6 +204,7 @@ class Expressions:
             "isnull": (1, lambda v: Sql(f"({v.text} IS NULL)", "bool")),
             "isnotnull": (1, lambda v: Sql(f"({v.text} IS NOT NULL)", "bool")),
             "lower": (1, lambda v: Sql(f"lower({as_text(v)})", "str")),
+            "md5": (1, lambda v: Sql(f"md5({as_text(v)})", "str")),
             "len": (1, lambda v: Sql(f"CAST(length({as_text(v)}) AS DOUBLE)", "num")),
             "tostring": (1, lambda v: Sql(as_text(v), "str")),
             "tonumber": (1, _tonumber),

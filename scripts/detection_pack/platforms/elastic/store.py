@@ -36,13 +36,14 @@ _HERE = Path(__file__).parent
 _BULK = 5_000
 _RUNS = itertools.count(1)
 _MACROS = _HERE / "ingest_macros.sql"
-#: The pieces of a record as one document; empty and null values are dropped.
+#: The pieces of a record as one document; empty and null values are dropped. A list stays a list.
 _DOCUMENTS = """
 WITH filled AS (
-    SELECT pieces.id, index_name, entry.key AS name, entry.value ->> '$' AS value
+    SELECT pieces.id, index_name, entry.key AS name, entry.value ->> '$' AS value,
+        CASE WHEN json_type(entry.value) = 'ARRAY' THEN entry.value ELSE to_json(value) END AS held
     FROM elastic_pieces AS pieces, json_each(document) AS entry
 )
-SELECT id, index_name, json_group_object(name, value) AS document
+SELECT id, index_name, json_group_object(name, held) AS document
 FROM filled WHERE value IS NOT NULL AND value <> '' AND NOT contains(name, '"')
 GROUP BY id, index_name ORDER BY id
 """

@@ -17,7 +17,7 @@ from typing import Any
 from detection_pack.languages.conf import Stanzas, conf_text, joined, one_line
 from detection_pack.model.rule import Rule
 from detection_pack.platforms.splunk.archive import tgz
-from detection_pack.platforms.splunk.query import SplunkQuery
+from detection_pack.platforms.splunk.query import ALERT_KEY, SplunkQuery
 
 APP = "remote_email_collection"
 LABEL = "Remote Email Collection"
@@ -35,14 +35,18 @@ ON_RAW_EVENTS = ".raw"
 #: What the label of a rule's other searches adds to its title.
 FORMS = {"": "", ON_DATA_SET: " (data model)", ON_RAW_EVENTS: " (raw events)"}
 
-#: By level: severity in Enterprise Security, `alert.severity` (1 debug to 6 fatal), risk score.
+#: By level: severity in Enterprise Security, `alert.severity`, risk score. The specification
+#: says 1 debug to 6 fatal; Splunk Web shows 1 Info, 2 Low, 3 Medium, 4 High, 5 Critical, and no 6.
 SEVERITIES = {
-    "informational": ("informational", "2", 10),
-    "low": ("low", "3", 25),
-    "medium": ("medium", "4", 50),
-    "high": ("high", "5", 75),
-    "critical": ("critical", "6", 90),
+    "informational": ("informational", "1", 10),
+    "low": ("low", "2", 25),
+    "medium": ("medium", "3", 50),
+    "high": ("high", "4", 75),
+    "critical": ("critical", "5", 90),
 }
+#: How much later than planned a search may run, in seconds.
+LATEST_START = 3600
+_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 #: Canonical fields that name a host: as the source of an alert they are at risk themselves.
 HOSTS = frozenset({"Computer"})
 
@@ -114,11 +118,11 @@ export = system
 
 
 def saved_searches(rule: Rule, query: SplunkQuery) -> Stanzas:
-    """A stanza a search, named as its file in queries/."""
+    """A stanza a search, named as its file in queries/, which it has in it but for the column `ALERT_KEY`."""
     stanzas: Stanzas = {}
-    for form, text in zip(FORMS, (query.text, query.data_set_text, query.raw_text), strict=True):
+    for form, text in zip(FORMS, query.scheduled(), strict=True):
         if text is not None:
-            stanzas[rule.name + form] = saved_search(rule, rule.name + form, text)
+            stanzas[rule.name + form] = saved_search(rule, rule.name + form, text, query.snap)
     return stanzas
 
 
@@ -130,15 +134,28 @@ def saved_searches_text(rule: Rule, query: SplunkQuery) -> str:
         raise rule.refused(error, "name") from error
 
 
-def saved_search(rule: Rule, stanza: str, text: str) -> dict[str, str]:
+def throttle(rule: Rule, snap: str) -> str:
+    """How long an alert is not raised again, for `alert.suppress.period`.
+
+    An event stays in sight for the look-back and what `snap` adds to it, the events of a window for the
+    window's length more. The time counts from the alert, which no event comes after; a run may be late.
+    """
+    window = 0 if rule.correlation is None else rule.correlation.window
+    lookback = int(rule.lookback[:-1]) * _SECONDS[rule.lookback[-1]]
+    total = lookback + _SECONDS[snap] + window + LATEST_START
+    unit = next(name for name in ("h", "m", "s") if total % _SECONDS[name] == 0)
+    return f"{total // _SECONDS[unit]}{unit}"
+
+
+def saved_search(rule: Rule, stanza: str, text: str, snap: str) -> dict[str, str]:
     """The settings of one scheduled search.
 
     It runs each hour over the whole look-back, because audit records arrive late, and throttles what it has
-    already shown. The minute comes from the name, so that the searches do not start together.
+    already shown: the same event, or the same group in the same window. The minute comes from the name, so
+    that the searches do not start together.
     """
     severity, number, _ = SEVERITIES.get(rule.level, SEVERITIES["medium"])
     label = one_line(rule.title) + FORMS[stanza.removeprefix(rule.name)]
-    throttled = [c for c, field in (("UserId", rule.alert.user), ("ClientIP", rule.alert.source)) if field]
     minute = int.from_bytes(hashlib.sha256(stanza.encode()).digest()[:4], "big") % 60
     described = one_line(rule.main.data.get("description") or rule.title)
     author = one_line(rule.main.data.get("author") or "unknown")
@@ -149,7 +166,7 @@ def saved_search(rule: Rule, stanza: str, text: str) -> dict[str, str]:
         "disabled": "1",
         "enableSched": "1",
         "cron_schedule": f"{minute} * * * *",
-        "dispatch.earliest_time": f"-{rule.lookback}",
+        "dispatch.earliest_time": f"-{rule.lookback}@{snap}",
         "dispatch.latest_time": "now",
         "schedule_window": "auto",
         "allow_skew": "5m",
@@ -161,8 +178,8 @@ def saved_search(rule: Rule, stanza: str, text: str) -> dict[str, str]:
         # One alert a result: fields to throttle by belong to alerts a result (savedsearches.conf).
         "alert.digest_mode": "0",
         "alert.suppress": "1",
-        "alert.suppress.fields": ",".join(throttled or ["DetectionType"]),
-        "alert.suppress.period": rule.lookback,
+        "alert.suppress.fields": ALERT_KEY,
+        "alert.suppress.period": throttle(rule, snap),
         "action.correlationsearch.enabled": "1",
         "action.correlationsearch.label": literal(label),
         "action.correlationsearch.annotations": _json(_annotations(rule)),

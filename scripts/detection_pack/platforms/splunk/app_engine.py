@@ -7,12 +7,12 @@ import io
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from detection_pack.languages.conf import Stanzas, read_conf
 from detection_pack.languages.spl.spl_parser import UnsupportedSpl
-from detection_pack.languages.spl.spl_search import seconds
+from detection_pack.languages.spl.spl_search import moment_before
 from detection_pack.languages.spl.spl_steps import Lookup
 from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.findings import PackError
@@ -121,4 +121,4 @@ def _window(settings: Mapping[str, str], clock: Clock) -> tuple[datetime, dateti
         earliest = f"-{clock.lookback}"
     if not earliest.startswith("-") or latest != "now":
         raise UnsupportedSpl(f"the time range {earliest} to {latest}")
-    return clock.now - timedelta(seconds=seconds(earliest[1:])), clock.now
+    return datetime.fromtimestamp(moment_before(earliest, clock.now.timestamp()), UTC), clock.now

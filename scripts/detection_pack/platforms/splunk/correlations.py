@@ -87,6 +87,11 @@ def correlated(
     return "\n".join(lines)
 
 
+def alert_key(group: Sequence[str]) -> str:
+    """What makes an alert of a correlation the one that it is, before the view: its window and its group."""
+    return "md5(" + ".".join(['_time."|"', *(f'{plain_name(name)}."|"' for name in group)]) + ")"
+
+
 def _searches(bases: Sequence[tuple[str, str]], kind: SigmaCorrelationType) -> str:
     """One search, or several at once. `multisearch` takes streaming commands only: search, eval and where
     are (Search Reference, "multisearch")."""

@@ -14,15 +14,20 @@ from detection_pack.model.refused_value import RefusedValue
 from detection_pack.model.rule import Correlation, Rule
 from detection_pack.platforms.conversion import Converted, convert
 from detection_pack.platforms.splunk.backend import PackSplunkBackend
-from detection_pack.platforms.splunk.correlations import COUNT, FIRST_SEEN, plain_name, span
+from detection_pack.platforms.splunk.correlations import COUNT, FIRST_SEEN, alert_key, plain_name, span
 from detection_pack.platforms.splunk.predicates import Predicate, is_multivalue
 from detection_pack.platforms.splunk.raw_events import raw_search
-from detection_pack.platforms.splunk.tstats import CATEGORY, data_set_search
+from detection_pack.platforms.splunk.tstats import CATEGORY, DataSetSearch, data_set_search
 
 #: Drops the results that a site has allowed; every search calls it.
 EXCLUSIONS = "remote_email_collection_exclusions"
 #: The definition of a macro that keeps every result, as Splunk's own content has it for its filters.
 KEEP_ALL = "search *"
+
+#: The column that the scheduled searches of the app have besides, to throttle by.
+ALERT_KEY = "AlertKey"
+#: An event as it was written: the same in every run, and no other event's (Search Reference, "md5").
+EVENT_KEY = "md5(_raw)"
 
 COLUMNS = ("_time", "UserId", "ClientIP", "ClientAgent", "DetectionType", "DetectionDetail", "ExtraInfo")
 
@@ -34,7 +39,8 @@ class SplunkQuery:
     ``search`` finds the events or groups, ``view`` makes the columns; ``macros`` maps each knob of the rule
     to its shipped definition, ``source_macro`` is the macro that finds the log source. ``data_set_search``
     finds the same in an accelerated data set, ``raw_search`` in events without CIM fields, where they can
-    answer.
+    answer. ``alert_key`` is an expression between search and view that has one value for what makes one alert
+    and another for anything else; ``snap`` is the unit that the start of the look-back is rounded down to.
     """
 
     name: str
@@ -42,25 +48,37 @@ class SplunkQuery:
     view: str
     macros: Mapping[str, str]
     source_macro: str
-    data_set_search: str | None = None
+    alert_key: str
+    snap: str
+    data_set_search: DataSetSearch | None = None
     raw_search: str | None = None
 
     @property
     def text(self) -> str:
-        return f"{self.search}\n{self._shown}\n"
+        return self._shown(self.search)
 
     @property
     def data_set_text(self) -> str | None:
-        return None if self.data_set_search is None else f"{self.data_set_search}\n{self._shown}\n"
+        return None if self.data_set_search is None else self._shown(self.data_set_search.text)
 
     @property
     def raw_text(self) -> str | None:
-        return None if self.raw_search is None else f"{self.raw_search}\n{self._shown}\n"
+        return None if self.raw_search is None else self._shown(self.raw_search)
 
-    @property
-    def _shown(self) -> str:
-        filters = f"| `{EXCLUSIONS}`\n| table {', '.join(COLUMNS)}\n| `{self.name}_filter`"
-        return f"{self.view}\n{filters}"
+    def scheduled(self) -> tuple[str | None, str | None, str | None]:
+        """The three forms with the column `ALERT_KEY`, as the app schedules them."""
+        data_set = self.data_set_search
+        return (
+            self._shown(self.search, self.alert_key),
+            None if data_set is None else self._shown(data_set.text, data_set.alert_key),
+            None if self.raw_search is None else self._shown(self.raw_search, self.alert_key),
+        )
+
+    def _shown(self, search: str, key: str | None = None) -> str:
+        keyed = [] if key is None else [f"| eval {ALERT_KEY}={key}"]
+        columns = [*COLUMNS, *([] if key is None else [ALERT_KEY])]
+        filters = [f"| `{EXCLUSIONS}`", f"| table {', '.join(columns)}", f"| `{self.name}_filter`"]
+        return "\n".join([search, *keyed, self.view, *filters]) + "\n"
 
 
 @dataclass(frozen=True)
@@ -90,13 +108,18 @@ def queries(rule: Rule, pipeline: Pipeline) -> SplunkQuery:
             raise RefusedValue("a list of conditions is several rules; write one condition", "condition")
         found: Any = converted.queries[0]
         text = found.text if several else found
-        macros = {f"{rule.name}_lookback": f"-{rule.lookback}"}
+        snap = _snap(rule)
+        macros = {f"{rule.name}_lookback": f"-{rule.lookback}@{snap}"}
         if rule.correlation is not None:
             macros[f"{rule.name}_window"] = span(rule.correlation.timespan)
             macros[f"{rule.name}_threshold"] = f"{rule.correlation.threshold}"
         macros[f"{rule.name}_filter"] = KEEP_ALL
         view = _view(rule, converted, text)
-        query = SplunkQuery(rule.name, text, view, macros, str(converted.state["source_macro"]))
+        key = EVENT_KEY
+        if rule.correlation is not None:
+            key = alert_key([converted.fields[name] for name in rule.correlation.group_by])
+        source = str(converted.state["source_macro"])
+        query = SplunkQuery(rule.name, text, view, macros, source, key, snap)
         if not several:
             return query
         return replace(
@@ -106,6 +129,11 @@ def queries(rule: Rule, pipeline: Pipeline) -> SplunkQuery:
         )
     except RefusedValue as error:
         raise rule.refused(error, error.subject) from error
+
+
+def _snap(rule: Rule) -> str:
+    """A look-back that starts in the middle of a clock window counts a part of it, as if that were all."""
+    return "d" if rule.correlation is not None and rule.correlation.window > 3600 else "h"
 
 
 def _view(rule: Rule, converted: Converted, search: str) -> str:

@@ -62,7 +62,18 @@ def _narrowing(condition: Predicate) -> str:
     return " ".join(terms)
 
 
-def data_set_search(name: str, condition: Predicate, view: str, state: Mapping[str, Any]) -> str | None:
+@dataclasses.dataclass(frozen=True)
+class DataSetSearch:
+    """A search up to its view. ``alert_key`` is an expression: what is started again makes another alert,
+    although its row is the same but for the time."""
+
+    text: str
+    alert_key: str
+
+
+def data_set_search(
+    name: str, condition: Predicate, view: str, state: Mapping[str, Any]
+) -> DataSetSearch | None:
     """The search of a rule on the data set, up to its view; None where the data set cannot answer it.
 
     ``state`` is the pipeline's, whose ``file_name_fields`` maps the field of a path to that of its file name.
@@ -78,9 +89,10 @@ def data_set_search(name: str, condition: Predicate, view: str, state: Mapping[s
         return None
     restored = [f"{file}={_unless(path, file)}" for file, path in sorted(names.items())]
     restored += [f"{field}={_unless(field, field)}" for field in fields if field not in names]
-    return "\n".join(
+    key = "md5(" + ".".join(['lastTime."|"', *(f'coalesce({field},"")."|"' for field in fields)]) + ")"
+    text = "\n".join(
         (
-            f"| tstats `{OPTIONS_MACRO}` count AS count min(_time) AS firstTime"
+            f"| tstats `{OPTIONS_MACRO}` count AS count min(_time) AS firstTime max(_time) AS lastTime"
             f" FROM datamodel={MODEL}.{DATASET} WHERE earliest=`{name}_lookback` latest=now"
             f"{' ' if terms else ''}{terms} BY {' '.join(f'{DATASET}.{field}' for field in fields)}",
             f"| rename {DATASET}.* AS *",
@@ -89,6 +101,7 @@ def data_set_search(name: str, condition: Predicate, view: str, state: Mapping[s
             "| eval _time=firstTime",
         )
     )
+    return DataSetSearch(text, key)
 
 
 def fields_read(where: str, view: str) -> set[str]:
