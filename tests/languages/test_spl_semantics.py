@@ -5,6 +5,7 @@ Each case is a search, the events it is run on and the ids that Splunk returns, 
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 from typing import Any
 
@@ -111,6 +112,28 @@ def test_several_values_where_one_is_needed_are_refused() -> None:
         execute("* | where match('Folders{}.Path', \"a\")", [several], NOW)
     with pytest.raises(UnsupportedSpl, match="several values"):
         execute('"Folders{}.Path"!="a"', [several], NOW)
+
+
+@pytest.mark.parametrize(
+    ("earliest", "found"),
+    [
+        ("-2h", {"12:30"}),
+        ("-2h@h", {"12:00", "12:30"}),
+        ("-90m@m", {"12:30"}),
+        ("-1h@d", {"00:00", "11:59", "12:00", "12:30"}),
+    ],
+)
+def test_a_look_back_is_rounded_down_to_its_unit(earliest: str, found: set[str]) -> None:
+    times = ["00:00", "11:59", "12:00", "12:30"]
+    listed = [event(time, f"2024-02-01T{time}:00") for time in times]
+    now = Clock(datetime(2024, 2, 1, 14, 20, tzinfo=UTC))
+    now = Clock(datetime(2024, 2, 1, 14, 0, 30, tzinfo=UTC)) if earliest == "-90m@m" else now
+    assert {row.event for row in execute(f"earliest={earliest} latest=now", listed, now)} == found
+
+
+def test_md5_is_in_hexadecimal() -> None:
+    (row,) = execute('* | eval x=md5(UserId."é")', [event("e", UserId="a")], NOW)
+    assert row.values["x"] == hashlib.md5("aé".encode(), usedforsecurity=False).hexdigest()
 
 
 def test_earliest_is_inclusive_and_latest_is_not() -> None:
@@ -247,7 +270,7 @@ REFUSED = {
     "* | eval a=1 | stats count AS c": "end",
     "* |\n  rex field=UserId x": "2:3",
     '* | where like(UserId, "a%")': "1:11",
-    '* | where md5(UserId)="x"': "1:11",
+    '* | where sha256(UserId)="x"': "1:11",
     "error": "1:1",
     "* | where UserId": "1:5",
     "* | eval x=isnull(UserId)": "1:5",
@@ -255,7 +278,7 @@ REFUSED = {
     "* | where RecordType>5": "1:11",
     'UserId="`x`"': "1:8",
     "`nope` UserId=1": "1:1",
-    "earliest=-1d@d": "1:1",
+    "earliest=-1d@w0": "1:1",
     "(earliest=-1d OR UserId=x)": "1:2",
     "UserId=x OR earliest=-1d": "1:13",
     '* | where match(UserId, "(?=a)b")': "1:11",
