@@ -166,7 +166,7 @@ def test_the_key_knows_the_pipelines_the_platforms_and_the_version(tmp_path: Pat
     assert state.key(tmp_path, outcomes.Setting({"a": None}, "1.0.0")) in keys  # type: ignore[dict-item]
     keys |= {state.key(tmp_path, outcomes.Setting({}, "1.0.1"))}
     keys |= {state.key(tmp_path, outcomes.Setting({}, "1.0.0", ("elastic",)))}
-    with (tmp_path / "pipelines" / "elastic.yml").open("a", encoding="utf-8") as file:
+    with (tmp_path / "pipelines" / "m365" / "elastic.yml").open("a", encoding="utf-8") as file:
         file.write("# changed\n")
     keys |= {state.key(tmp_path, setting)}
     assert len(keys) == 4

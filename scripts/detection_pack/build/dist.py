@@ -46,7 +46,8 @@ def make(pack: Pack, keep_going: bool = False) -> Built:
     """All files of dist/, in memory. A refused rule raises `PackError`, or with ``keep_going`` is left out
     on every platform (an artefact that only two platforms have would not be the same rule everywhere)."""
     setting = Setting(pack.pipelines, pack.version)
-    return _built([outcome(rule, setting) for rule in pack.rules], setting, keep_going)
+    plain = [Artefact(f"pipelines/{name}.yml", p.text().encode()) for name, p in pack.pipelines.items()]
+    return _built([outcome(rule, setting) for rule in pack.rules], setting, keep_going, *plain)
 
 
 def make_folder(

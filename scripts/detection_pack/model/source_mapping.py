@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from sigma.correlations import SigmaCorrelationRule
+from sigma.rule import SigmaRule
 
 
 @dataclass(frozen=True)
@@ -52,3 +55,52 @@ def source_mapping(items: Sequence[Any]) -> SourceMapping:
                 for name in (name for condition in stated for name in getattr(condition, "fields", ())):
                     enumerations[name] = enumerations.get(name, frozenset()) | values
     return SourceMapping(names, frozenset(split), absent, enumerations)
+
+
+def may_apply(item: Any, rule: SigmaRule | SigmaCorrelationRule) -> bool:
+    """Whether an item can apply to any rule of this rule's log source.
+
+    What an item asks of a rule besides its log source may hold or not.
+    """
+    stated = item.rule_conditions
+    listed = list(stated.values()) if isinstance(stated, dict) else stated
+    if not listed:
+        return True
+    if item.rule_condition_expression is not None:
+        found = _expression(item.rule_condition_expression, rule)
+    else:
+        found = _linked([_condition(c, rule) for c in listed], item.rule_condition_linking)
+    return True in (_negated(found) if item.rule_condition_negation else found)
+
+
+_Possible = frozenset[bool]
+_EITHER: _Possible = frozenset({True, False})
+
+
+def _condition(condition: Any, rule: SigmaRule | SigmaCorrelationRule) -> _Possible:
+    if type(condition).__name__ != "LogsourceCondition":
+        return _EITHER
+    return frozenset({bool(condition.match(rule))})
+
+
+def _expression(expression: Any, rule: SigmaRule | SigmaCorrelationRule) -> _Possible:
+    """What an expression over conditions can be."""
+    match type(expression).__name__:
+        case "ConditionIdentifier":
+            return _condition(expression._condition, rule)
+        case "ConditionNOT":
+            return _negated(_expression(expression.condition, rule))
+        case kind:
+            sides = [_expression(expression.left, rule), _expression(expression.right, rule)]
+            return _linked(sides, all if kind == "ConditionAND" else any)
+
+
+def _linked(sides: Sequence[_Possible], link: Callable[[Sequence[bool]], bool]) -> _Possible:
+    # Either some side can decide alone, or all can be the other way.
+    decisive = link is any
+    one = {decisive} if any(decisive in side for side in sides) else set()
+    return frozenset(one | ({not decisive} if all((not decisive) in side for side in sides) else set()))
+
+
+def _negated(found: _Possible) -> _Possible:
+    return frozenset(not value for value in found)

@@ -131,7 +131,9 @@ def check_fields(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule]) -> None
     findings = []
     known: frozenset[str] = frozenset()
     absent: Mapping[str, str] = {}
+    shown = ""
     for sigma_rule in plain:
+        shown = pipeline.shown(sigma_rule)
         absent = pipeline.mapping_of(sigma_rule).absent
         known = pipeline.known_fields(sigma_rule)
         if not known:
@@ -139,7 +141,7 @@ def check_fields(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule]) -> None
             raise PackError.at(
                 rule.path,
                 rule.main.line("logsource"),
-                f"the log source {source} is unknown to {_shown(pipeline)}",
+                f"the log source {source} is unknown to {pipeline.shown(sigma_rule)}",
                 "use a log source that the pipeline maps, or map it there",
             )
         findings += _unknown_values(rule, pipeline, sigma_rule)
@@ -150,14 +152,14 @@ def check_fields(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule]) -> None
         used = [f for d in sigma_rule.detection.detections.values() for f in fields_of(d)]
         unknown = [f for f in dict.fromkeys(used) if f not in known]
         findings += [
-            _unknown(rule, f, known if n < _SUGGESTED else frozenset(), absent, pipeline)
+            _unknown(rule, f, known if n < _SUGGESTED else frozenset(), absent, shown)
             for n, f in enumerate(unknown)
         ]
     stated = list(rule.alert.fields)
     if rule.correlation is not None:
         stated += rule.correlation.group_by
         stated += [rule.correlation.value_field] if rule.correlation.value_field else []
-    findings += [_unknown(rule, f, known, absent, pipeline) for f in dict.fromkeys(stated) if f not in known]
+    findings += [_unknown(rule, f, known, absent, shown) for f in dict.fromkeys(stated) if f not in known]
     if findings:
         raise PackError(findings)
 
@@ -173,7 +175,7 @@ def _unknown_values(rule: Rule, pipeline: Pipeline, sigma_rule: SigmaRule) -> li
             todo = (
                 f'did you mean "{near[0]}"?' if near else "use a name of the Management Activity API's schema"
             )
-            what = f'"{value}" is no {field} that {_shown(pipeline)} knows'
+            what = f'"{value}" is no {field} that {pipeline.shown(sigma_rule)} knows'
             findings.append(Finding(str(rule.path), rule.line_of(value), what, todo))
     return findings
 
@@ -241,15 +243,14 @@ def _nearest(text: str, known: frozenset[str]) -> list[str]:
     return difflib.get_close_matches(text, sorted(known), n=1, cutoff=0.6)
 
 
-def _unknown(
-    rule: Rule, name: str, known: frozenset[str], absent: Mapping[str, str], pipeline: Pipeline
-) -> Finding:
+def _unknown(rule: Rule, name: str, known: frozenset[str], absent: Mapping[str, str], shown: str) -> Finding:
+    """``shown`` is the file that would map it."""
     if name in absent:
-        what, todo = _halves(f'field "{name}" is nothing that {_shown(pipeline)} can map: {absent[name]}')
+        what, todo = _halves(f'field "{name}" is nothing that {shown} can map: {absent[name]}')
         return Finding(str(rule.path), rule.line_of(name), what, todo)
     near = _nearest(name, known)
     todo = f'did you mean "{near[0]}"?' if near else "map it there or use a field that is"
-    what = f'field "{name}" is unknown to {_shown(pipeline)}'
+    what = f'field "{name}" is unknown to {shown}'
     return Finding(str(rule.path), rule.line_of(name), what, todo)
 
 
@@ -257,10 +258,6 @@ def _halves(message: str) -> tuple[str, str]:
     """What is wrong and what to do, which ``; `` divides."""
     what, _, todo = message.partition("; ")
     return what, todo or "leave the condition on it out"
-
-
-def _shown(pipeline: Pipeline) -> str:
-    return f"pipelines/{pipeline.path.name}"
 
 
 def _correlation_fields(correlation: SigmaCorrelationRule) -> list[str]:

@@ -28,7 +28,7 @@ from detection_pack.build.dist import rule_entries
 from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.findings import PackError
 from detection_pack.model.pack import Pack, pack_version
-from detection_pack.model.pipeline import load_pipeline
+from detection_pack.model.pipeline import load_pipelines
 from detection_pack.model.rule import Rule
 from detection_pack.model.rule_reader import load_rule
 from detection_pack.platforms.sentinel import run as engine
@@ -49,7 +49,7 @@ from judges import kql_judge, require
 from platforms.sentinel.test_sentinel_backend import CASES, PIPELINE, rule_of
 from platforms.sentinel.test_sentinel_correlations import CORRELATIONS, EXECUTED, NOW, correlation_file, sent
 
-HUNTING_SCHEMA = load_pipeline("defender", ROOT / "pipelines" / "defender.yml")
+HUNTING_SCHEMA = load_pipelines(ROOT)["defender"]
 NAMES = (
     "exchange_admin_cmdlet",
     "bulk_cross_mailbox_access",

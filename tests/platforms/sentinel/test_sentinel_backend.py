@@ -17,14 +17,14 @@ import yaml
 from conftest import ROOT
 from detection_pack.model.event import Clock, Event, RuleEntry
 from detection_pack.model.findings import PackError
-from detection_pack.model.pipeline import Pipeline, load_pipeline
+from detection_pack.model.pipeline import Pipeline, load_pipelines
 from detection_pack.model.rule import Rule
 from detection_pack.model.rule_reader import load_rule
 from detection_pack.platforms.sentinel.query import query_of
 from detection_pack.platforms.sentinel.run import Workspace, verdicts
 
 NOW = Clock(datetime(2026, 3, 10, 13, 0, tzinfo=UTC))
-PIPELINE: Pipeline = load_pipeline("sentinel", ROOT / "pipelines" / "sentinel.yml")
+PIPELINE: Pipeline = load_pipelines(ROOT)["sentinel"]
 
 
 def rule_from(folder: Path, detection: str, logsource: str = "product: m365") -> Rule:
@@ -201,12 +201,12 @@ def test_file_name_is_an_equality(tmp_path: Path) -> None:
         (
             {"Operatoin": "Send"},
             1,
-            'field "Operatoin" is unknown to pipelines/sentinel.yml; did you mean "Operation"?',
+            'field "Operatoin" is unknown to pipelines/m365/sentinel.yml; did you mean "Operation"?',
         ),
         ({"RecordType": "ExchangeItme"}, 1, '"ExchangeItme"'),
         ({"RecordType": "Discovery"}, 1, "never reach OfficeActivity"),
         ({"CreationTime|contains": "2026"}, 1, "holds a time"),
-        ({"InternalLogonType": "Owner"}, 1, "holds a number"),
+        ({"InternalLogonType": "Ownre"}, 1, '"Ownre" is no InternalLogonType'),
         ({"ClientInfoString|re": "a(?=b)"}, 1, 'has "(?="'),
     ],
 )
