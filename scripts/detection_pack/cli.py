@@ -18,6 +18,7 @@ from detection_pack.build import outcomes
 from detection_pack.build.folders import Folder
 from detection_pack.model.event import Hit
 from detection_pack.model.findings import Finding, PackError
+from detection_pack.model.log_source import load_log_sources
 from detection_pack.model.pack import load_pack, pack_version
 from detection_pack.model.pipeline import PLATFORMS
 from detection_pack.model.rule import TIERS
@@ -181,12 +182,13 @@ def _replay(arguments: argparse.Namespace) -> int:
     try:
         entries = build.rule_entries(dist)
         replay.selected(entries, arguments.rule)
-        events = logs.read_logs(arguments.logs)
+        sources = load_log_sources(root)
+        events = logs.read_logs(arguments.logs, sources)
     except PackError as error:
         _report(error.findings)
         return UNUSABLE
     if arguments.logs:
-        hits = replay.replay(dist, events, platforms, arguments.rule)
+        hits = replay.replay(dist, events, platforms, arguments.rule, sources.values())
         if arguments.format == "json":
             _print_hits(hits)
         else:
@@ -194,8 +196,8 @@ def _replay(arguments: argparse.Namespace) -> int:
         return FINE
     wanted = set(arguments.rule or ())
     rules = [rule for rule in load_pack(root).rules if not wanted or rule.name in wanted]
-    cases = replay.all_cases(root, rules)
-    executed = replay.execute(dist, cases, platforms)
+    cases = replay.all_cases(root, rules, sources)
+    executed = replay.execute(dist, cases, platforms, sources.values())
     verdicts = replay.judge(dist, cases, executed)
     if arguments.format == "json":
         _print_hits([hit for hits in executed.values() for hit in hits])

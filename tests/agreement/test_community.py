@@ -33,12 +33,12 @@ from detection_pack.model.rule import Rule
 from detection_pack.platforms.elastic.store import Store
 from detection_pack.platforms.sentinel import run as sentinel
 from detection_pack.platforms.sentinel.arm import unescaped
-from detection_pack.platforms.sentinel.tables import DEFENDER, SENTINEL, columns, table_names
 from detection_pack.platforms.splunk import run as splunk
 from judges import kql_judge, lucene_judge, require
 from support import corpus
 from support.community_events import records
 from support.sigma_semantics import matcher
+from support.sources import DEFENDER_TABLES, PROCESS, SENTINEL_TABLES
 
 COUNT, SEED = 300, 4
 #: Rules that are executed too, and how many events are made of each.
@@ -127,14 +127,13 @@ def test_microsofts_parser_has_nothing_to_say(community: tuple[Pack, Built]) -> 
         for number, resource in enumerate(json.loads(text)["resources"]):
             queries[f"{path}#{number}"] = unescaped(resource["properties"])["query"]
     assert len(queries) >= 3 * len(kept(community))
-    assert complaints(queries, SENTINEL) == {}
+    assert complaints(queries, SENTINEL_TABLES) == {}
     detections = texts(built, r"defender/.*\.kql")
     assert len(detections) == len(kept(community))
-    assert complaints(detections, DEFENDER) == {}
+    assert complaints(detections, DEFENDER_TABLES) == {}
 
 
-def complaints(queries: Mapping[str, str], schema: Path) -> dict[str, list[str]]:
-    tables = {name: columns(name, schema) for name in table_names(schema)}
+def complaints(queries: Mapping[str, str], tables: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
     analysed = kql_judge.analyze(tables, queries)
     return {
         name: [str(d) for d in found.diagnostics] for name, found in analysed.items() if found.diagnostics
@@ -192,7 +191,7 @@ def made(community: tuple[Pack, Built]) -> dict[str, list[Event]]:
     for rule in chosen:
         rng = random.Random(rule.name)
         found[rule.name] = [
-            Event(f"{rule.name} {number}", "process", record)
+            Event(f"{rule.name} {number}", PROCESS, record)
             for number, record in enumerate(records(rule.main.data["detection"], rng, EVENTS_EACH))
         ]
     return found
@@ -217,13 +216,13 @@ def test_the_events_tell_the_rules_apart(made: dict[str, list[Event]], meant: di
     assert len(both) >= 0.85 * EXECUTED
 
 
-@pytest.mark.parametrize("schema", [SENTINEL, DEFENDER], ids=["sentinel", "defender"])
+@pytest.mark.parametrize("schema", ["sentinel", "defender"])
 def test_kql_finds_what_sigma_means(
-    schema: Path, community: tuple[Pack, Built], made: dict[str, list[Event]], meant: dict[str, set[str]]
+    schema: str, community: tuple[Pack, Built], made: dict[str, list[Event]], meant: dict[str, set[str]]
 ) -> None:
     workspace = sentinel.Workspace([e for events in made.values() for e in events], schema=schema)
-    folder = "sentinel/queries" if schema == SENTINEL else "defender"
-    for name in made if schema == SENTINEL else list(made)[::3]:
+    folder = "sentinel/queries" if schema == "sentinel" else "defender"
+    for name in made if schema == "sentinel" else list(made)[::3]:
         path = f"{folder}/{name}.kql"
         text = community[1].files[path].decode()
         (hit,) = sentinel.verdicts(workspace, text, RuleEntry(name), Clock(NOW), path)

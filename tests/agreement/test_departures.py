@@ -17,6 +17,7 @@ from detection_pack.build.dist import rule_entries
 from detection_pack.model.event import Clock, Event, Hit
 from detection_pack.platforms.elastic import run as elastic
 from detection_pack.replay.verdict import ENGINES, SOUND_ONLY
+from support.sources import M365
 
 CLOCK = Clock(datetime(2026, 3, 10, 13, 0, tzinfo=UTC))
 BULK, EWS, ADMIN = "bulk_cross_mailbox_access", "suspicious_ews_client", "exchange_admin_cmdlet"
@@ -46,7 +47,7 @@ TESTED = (
 
 
 def run(platform: str, rule: str, records: list[dict[str, Any]], threshold: bool = False) -> list[Hit]:
-    events = [Event(f"e{i}", "m365", {"Id": f"e{i}", **ITEM, **r}) for i, r in enumerate(records)]
+    events = [Event(f"e{i}", M365, {"Id": f"e{i}", **ITEM, **r}) for i, r in enumerate(records)]
     entries = [entry for entry in rule_entries(DIST) if entry.name == rule]
     hits = ENGINES[platform](DIST, entries, events, CLOCK)
     return [hit for hit in hits if hit.artefact.endswith(SOUND_ONLY) == threshold]
@@ -154,8 +155,8 @@ def test_elastic_owner() -> None:
     entries = [entry for entry in rule_entries(DIST) if entry.name == BULK]
     for sids, fired in (({}, 1), ({"MailboxOwnerSid": None, "LogonUserSid": None}, 0)):
         records = [{**record, **sids} for record in owners("a", "b", "c", "d", "e")]
-        events = [Event(f"e{i}", "m365", {**ITEM, **r}) for i, r in enumerate(records)]
-        hits = elastic.run(DIST, entries, events, CLOCK, keeps_item_owner=False)
+        events = [Event(f"e{i}", M365, {**ITEM, **r}) for i, r in enumerate(records)]
+        hits = elastic.run(DIST, entries, events, CLOCK, variables={"keeps_item_owner": False})
         assert len([hit for hit in hits if not hit.artefact.endswith(SOUND_ONLY)]) == fired
 
 

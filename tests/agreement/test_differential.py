@@ -93,7 +93,7 @@ def test_no_disagreement_where_elastic_has_lost_the_owner(events: list[Event]) -
     """The bulk rule once more, on records whose owner the integration has overwritten."""
     items = [event for event in events if str(event.record.get("UserId", "")).lower().startswith("user")]
     entries = [entry for entry in rule_entries(DIST) if entry.name == BULK]
-    hits = elastic.run(DIST, entries, items, CLOCK, keeps_item_owner=False)
+    hits = elastic.run(DIST, entries, items, CLOCK, variables={"keeps_item_owner": False})
     exact = [hit for hit in hits if not hit.artefact.endswith(SOUND_ONLY)]
     named = [dict(hit.group or ()) | {"hour": hit.window, "count": hit.value} for hit in exact]
     found = {(n["UserId"], n["ClientIP"], n["hour"]): n["count"] for n in named}

@@ -15,10 +15,10 @@ import pytest
 from conftest import DIST, REFERENCE
 from detection_pack.model.rule_reader import load_rule
 from detection_pack.platforms.sentinel.query import query_of
-from detection_pack.platforms.sentinel.tables import columns, table_names
 from judges import kql_judge, require
 from platforms.sentinel.test_sentinel_backend import CASES, PIPELINE, rule_of
 from platforms.sentinel.test_sentinel_correlations import CORRELATIONS, correlation_file
+from support.sources import SENTINEL_TABLES
 
 SEVEN = [
     ("TimeGenerated", "datetime"),
@@ -32,7 +32,7 @@ SEVEN = [
 
 
 def tables() -> Mapping[str, Mapping[str, str]]:
-    return {name: columns(name) for name in table_names()}
+    return SENTINEL_TABLES
 
 
 def complaints(queries: Mapping[str, str]) -> dict[str, list[str]]:
@@ -59,7 +59,7 @@ def test_union_and_every_query_have_the_seven_columns() -> None:
 @pytest.mark.skipif(not REFERENCE.is_file(), reason="the reference query is not beside the checkout")
 def test_seven_columns_are_those_of_the_reference() -> None:
     require(kql_judge.available())
-    defender = {**columns("DeviceProcessEvents"), "Timestamp": "datetime"}
+    defender = {**SENTINEL_TABLES["DeviceProcessEvents"], "Timestamp": "datetime"}
     text = REFERENCE.read_text(encoding="utf-8")
     analysis = kql_judge.analyze({**tables(), "DeviceProcessEvents": defender}, {"reference": text})[
         "reference"

@@ -22,12 +22,14 @@ from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from detection_pack.build.dist import make, rule_entries, write
-from detection_pack.model.event import Clock, Event, Hit, parse_time
+from detection_pack.model.event import Clock, Event, Hit
 from detection_pack.model.findings import PackError
 from detection_pack.model.pack import Pack
 from detection_pack.model.pipeline import PLATFORMS
+from detection_pack.model.record_time import parse_time
 from detection_pack.model.rule_reader import load_rule
 from detection_pack.replay.verdict import ENGINES
+from support.sources import M365, PROCESS
 
 TIME = "2026-03-10T12:00:00"
 PROBES = 300
@@ -131,9 +133,9 @@ class Probe:
     def _event(self, identifier: str, text: str) -> Event:
         record: dict[str, Any] = {"Id": identifier, self.target.field: text}
         if self.target.kind == "process":
-            return Event(identifier, "process", {"UtcTime": TIME, **record})
+            return Event(identifier, PROCESS, {"UtcTime": TIME, **record})
         base = {"CreationTime": TIME, "Workload": "Exchange", "RecordType": 2, "Operation": "x"}
-        return Event(identifier, "m365", {**base, **record})
+        return Event(identifier, M365, {**base, **record})
 
 
 #: Plain text, what languages use for themselves, and the far ends of Unicode.

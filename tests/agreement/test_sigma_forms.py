@@ -28,6 +28,7 @@ from detection_pack.model.rule_reader import load_rule
 from detection_pack.platforms.elastic.store import Store
 from detection_pack.platforms.sentinel import run as sentinel
 from detection_pack.platforms.splunk import run as splunk
+from support.sources import PROCESS
 
 Record = dict[str, Any]
 #: (what a detection is, records that it means, near misses)
@@ -292,7 +293,7 @@ def found(pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, 
     rules = {name: rule(folder, name, text) for name, (text, _, _) in CONVERTED.items()}
     files = build(pack, list(rules.values())).files
     events = [
-        Event(f"{name} {sign}{number}", "process", {"UtcTime": "2026-03-10 09:15:00", **record})
+        Event(f"{name} {sign}{number}", PROCESS, {"UtcTime": "2026-03-10 09:15:00", **record})
         for name, (_, hits, misses) in CONVERTED.items()
         for sign, listed in (("+", hits), ("-", misses))
         for number, record in enumerate(listed)

@@ -34,7 +34,7 @@ TIME = {"sentinel": "TimeGenerated", "splunk": "_time", "elastic": "time"}
 
 @pytest.fixture(scope="module")
 def events(pack: Pack) -> list[Event]:
-    cases = all_cases(ROOT, pack.rules)
+    cases = all_cases(ROOT, pack.rules, pack.sources)
     return [event for listed in cases.values() for case in listed for event in case.events]
 
 

@@ -12,6 +12,7 @@ from detection_pack.languages.esql.esql_sql import UnsupportedEsql
 from detection_pack.model.event import Event
 from detection_pack.platforms.elastic.esql_text import string
 from detection_pack.platforms.elastic.store import Store
+from support.sources import M365
 
 RECORDS: list[dict[str, Any]] = [
     {"UserId": "A@x.com", "UserKey": "a", "ClientIP": "10.0.0.1", "CreationTime": "2026-01-01T12:59:59"},
@@ -22,7 +23,7 @@ RECORDS: list[dict[str, Any]] = [
 
 
 def rows(text: str) -> list[dict[str, Any]]:
-    events = [Event(str(n), "m365", record) for n, record in enumerate(RECORDS)]
+    events = [Event(str(n), M365, record) for n, record in enumerate(RECORDS)]
     with Store(events) as store:
         return store.esql(text)
 

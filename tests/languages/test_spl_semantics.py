@@ -13,12 +13,13 @@ import pytest
 from detection_pack.languages.spl.spl_parser import UnsupportedSpl
 from detection_pack.model.event import Clock, Event
 from detection_pack.platforms.splunk.run import execute
+from support.sources import M365, PROCESS
 
 NOW = Clock(datetime(2024, 2, 1, 18, 0, tzinfo=UTC))
 
 
 def event(name: str, time: str = "2024-02-01T12:30:00", **record: Any) -> Event:
-    return Event(name, "m365", {"CreationTime": time, **record})
+    return Event(name, M365, {"CreationTime": time, **record})
 
 
 EVENTS = (
@@ -293,7 +294,7 @@ def test_record_types_by_name_or_number_are_the_integer_that_splunk_holds() -> N
 
 def test_json_null_is_no_field_and_a_users_domain_is_not_in_user() -> None:
     host = Event(
-        "p", "process", {"UtcTime": "2024-02-01 12:00:00", "User": "CORP\\bob", "Image": "C:\\W\\X.exe"}
+        "p", PROCESS, {"UtcTime": "2024-02-01 12:00:00", "User": "CORP\\bob", "Image": "C:\\W\\X.exe"}
     )
     assert execute('user="bob" process_name="x.exe" dest=*', [host], NOW) == []
     assert len(execute('user="bob" process_name="x.exe" tag=process tag=report', [host], NOW)) == 1

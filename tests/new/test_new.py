@@ -33,9 +33,13 @@ from detection_pack.new.near_misses import cases_of
 from detection_pack.new.templates import DATA, Template, from_log_source, like, log_sources
 from detection_pack.new.values import BLANK, forms_of, values_of
 from support import reference_model as model
+from support.sources import M365
+from support.sources import PROCESS as SYSMON
 
 CORE = sorted(path.stem for path in (ROOT / "sigma" / "core").glob("*.yml"))
-SOURCES = [",".join(f"{k}={v}" for k, v in source.logsource.items()) for source in log_sources()]
+SOURCES = [
+    ",".join(f"{k}={v}" for k, v in source.logsource.items()) for source in log_sources(load_pack(ROOT))
+]
 PROSE = load_documents(DATA / "prose.yml")[0].data
 
 #: Rules whose value stands in other items than those of the core: detection, alert's user, and new values.
@@ -356,7 +360,7 @@ def template_of(pack: Pack, source: str) -> Template:
 
 def expected(source: str, record: Mapping[str, Any], values: list[str]) -> bool:
     """What the rule must say of a record, by the yardstick of the other tests."""
-    event = Event("e", "process" if "powershell" in source or "windows" in source else "m365", record)
+    event = Event("e", SYSMON if "powershell" in source or "windows" in source else M365, record)
     field, types = {
         "exchange_admin_cmdlet": ("Operation", (1,)),
         "product=m365,service=exchange": ("Operation", (1,)),

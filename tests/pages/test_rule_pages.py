@@ -20,10 +20,11 @@ from markdown_it.token import Token
 from conftest import DIST, ROOT
 from detection_pack.build import dist as build
 from detection_pack.cli import main
-from detection_pack.model.case import kind_of, load_cases
+from detection_pack.model.case import load_cases, log_source_of
 from detection_pack.model.pack import Pack, load_pack
 from detection_pack.pages import rule_pages
 from support.checkout import copy_of_the_sources, snapshot
+from support.sources import SOURCES
 
 PAGES = ROOT / "docs" / "rules"
 RENDERER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
@@ -61,7 +62,7 @@ def test_pages_say_what_the_rule_and_its_events_say(pack: Pack) -> None:
     for rule in pack.rules:
         page = html.unescape(re.sub(r"<[^>]*>", "", RENDERER.render(page_of(rule.name))))
         data = rule.main.data
-        cases = load_cases(ROOT / "tests" / "events" / f"{rule.name}.yml", kind_of(rule))
+        cases = load_cases(ROOT / "tests" / "events" / f"{rule.name}.yml", log_source_of(rule, SOURCES))
         matching = sum(case.matches for case in cases)
         said = [rule.title, rule.level, rule.id, *rule.alert.fields, data["description"]]
         for key in ("falsepositives", "references", "data_sources", "required_tables"):

@@ -17,6 +17,7 @@ import pytest
 from detection_pack.model.event import Event
 from detection_pack.model.findings import PackError
 from detection_pack.replay.logs import read_logs
+from support.sources import M365, SOURCES
 
 AUDIT = {
     "CreationTime": "2026-03-10T09:15:00",
@@ -66,7 +67,7 @@ DEFENDER = {
 def written(folder: Path, name: str, text: str) -> list[Event]:
     path = folder / name
     path.write_text(text, encoding="utf-8")
-    return read_logs([path])
+    return read_logs([path], SOURCES)
 
 
 def lines(*records: Any) -> str:
@@ -96,7 +97,7 @@ def as_csv(*rows: dict[str, str]) -> str:
 )
 def test_audit_records(tmp_path: Path, name: str, text: str) -> None:
     [event] = written(tmp_path, name, text)
-    assert event == Event("a1", "m365", AUDIT)
+    assert event == Event("a1", M365, AUDIT)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,7 @@ def test_audit_records(tmp_path: Path, name: str, text: str) -> None:
 def test_process_creations(tmp_path: Path, name: str, text: str) -> None:
     [event] = written(tmp_path, name, text)
     kept = ("Image", "CommandLine", "ParentImage", "User", "Computer")
-    assert event.kind == "process"
+    assert event.kind == "process_creation"
     assert {k: event.record[k] for k in kept} == {k: SYSMON[k] for k in kept}
     assert event.time is not None and event.time.isoformat().startswith("2026-03-10T09:15:00.123")
 
@@ -163,4 +164,4 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"\xff\xfe{")
     with pytest.raises(PackError, match="is not UTF-8"):
-        read_logs([path])
+        read_logs([path], SOURCES)

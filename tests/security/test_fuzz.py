@@ -29,6 +29,7 @@ from detection_pack.replay import logs
 from support.fuzzing import campaign, targets
 from support.fuzzing.sandbox import Command, Sandbox
 from support.fuzzing.targets import Input
+from support.sources import SOURCES
 
 #: The seed of the campaign that every change must pass. A failure names its case:
 #: `python scripts/fuzz.py --seed 1 --case K` shows it.
@@ -341,6 +342,6 @@ def test_a_log_that_is_too_deep_is_refused_with_its_line(sandbox: Sandbox) -> No
     path = sandbox.inputs / "a.jsonl"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(PackError, match=r"a\.jsonl:2: is nested too deeply"):
-        logs.read_logs([path])
+        logs.read_logs([path], SOURCES)
     outcome = sandbox.run(Command(("--root", str(ROOT), "replay", str(path)), (0,), (2,)))
     assert outcome.faults == (), outcome

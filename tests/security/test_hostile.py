@@ -16,11 +16,13 @@ from conftest import ROOT
 from detection_pack.build.dist import make
 from detection_pack.cli import main
 from detection_pack.model.case import load_cases
-from detection_pack.model.event import Clock, Event, RuleEntry, parse_time
+from detection_pack.model.event import Clock, Event, RuleEntry
 from detection_pack.model.findings import PackError
 from detection_pack.model.pack import Pack
+from detection_pack.model.record_time import parse_time
 from detection_pack.model.rule_reader import load_rule
 from detection_pack.replay.verdict import ENGINES
+from support.sources import M365, PROCESS
 
 ONE_LINE = re.compile(r"^\S.*:\d+: .+; .+$")
 HEAD = "title: Probe\nlogsource: {product: m365}\n"
@@ -78,7 +80,7 @@ def test_events_file_is_refused_with_one_line(text: str, tmp_path: Path) -> None
     path = tmp_path / "probe.yml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(PackError) as refusal:
-        load_cases(path, "m365")
+        load_cases(path, M365)
     assert all(ONE_LINE.match(str(finding)) for finding in refusal.value.findings)
 
 
@@ -168,7 +170,7 @@ def replayed(
         (folder / "dist" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "dist" / name).write_bytes(content)
     events = [
-        Event(f"e{i}", "process", {"UtcTime": "2026-01-01 00:00:00", "CommandLine": command})
+        Event(f"e{i}", PROCESS, {"UtcTime": "2026-01-01 00:00:00", "CommandLine": command})
         for i, command in enumerate(commands)
     ]
     moment = parse_time("2026-01-01 00:00:01")

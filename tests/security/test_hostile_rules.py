@@ -25,17 +25,18 @@ from detection_pack.languages.conf import read_conf
 from detection_pack.languages.spl.spl_parser import macros_of
 from detection_pack.model import limits
 from detection_pack.model.documents import MAX_BYTES
-from detection_pack.model.event import Clock, Event, Hit, parse_time
+from detection_pack.model.event import Clock, Event, Hit
 from detection_pack.model.limits import MAX_VALUES
 from detection_pack.model.pipeline import PLATFORMS
+from detection_pack.model.record_time import parse_time
 from detection_pack.platforms.elastic.conditions import IGNORE_ABOVE
 from detection_pack.platforms.sentinel.arm import unescaped
-from detection_pack.platforms.sentinel.tables import DEFENDER, SENTINEL, columns, table_names
 from detection_pack.replay.verdict import ENGINES, IMPORTS
 from judges import kql_judge, lucene_judge, require
 from platforms.splunk.test_splunk_app import packed, splunk_reads
 from support.artefact_texts import kql_lets, spl_commands, spl_skeleton, strings_of
 from support.hostile_rules import FOLDER, GENERATED, NAMES, PLAIN, TIME, expectations, listed, rule_paths
+from support.sources import DEFENDER_TABLES, SENTINEL_TABLES
 
 ONE_LINE = re.compile(r"\S.*:\d+: .+; .+")
 SECONDS = 5
@@ -277,11 +278,10 @@ def kql_queries(dist: Path) -> dict[str, str]:
 
 def test_kql_is_one_query_with_its_knobs_and_microsoft_finds_nothing(dist: Path) -> None:
     require(kql_judge.available())
-    for schema, queries in (
-        (SENTINEL, kql_queries(dist)),
-        (DEFENDER, texts(dist, "defender/*.kql")),
+    for tables, queries in (
+        (SENTINEL_TABLES, kql_queries(dist)),
+        (DEFENDER_TABLES, texts(dist, "defender/*.kql")),
     ):
-        tables = {name: columns(name, schema) for name in table_names(schema)}
         knob = r"LookbackPeriod|QueryFrequency|SettleTime|\w+(?:Window|Threshold|Events|AlertedBefore)"
         for name, analysis in kql_judge.analyze(tables, queries).items():
             assert analysis.diagnostics == (), f"{name}: {analysis.diagnostics[0]}"

@@ -17,6 +17,7 @@ from detection_pack.model.rule import Rule
 from detection_pack.model.rule_reader import load_rule
 from detection_pack.platforms.elastic.backend import ElasticQuery, queries
 from detection_pack.platforms.elastic.store import Store
+from support.sources import BY_KIND
 
 AUDIT = {"product": "m365", "service": "exchange"}
 PROCESS = {"product": "windows", "category": "process_creation"}
@@ -47,7 +48,7 @@ def converted(detection: Mapping[str, Any], logsource: Mapping[str, str] = AUDIT
 
 def matching(query: str, records: Sequence[Mapping[str, Any]], kind: str = "m365") -> list[bool]:
     """For each record whether the query string finds it."""
-    events = [Event(str(n), "m365" if kind == "m365" else "process", r) for n, r in enumerate(records)]
+    events = [Event(str(n), BY_KIND[kind], r) for n, r in enumerate(records)]
     with Store(events) as store:
         found = store.lucene(query)
     return [event.id in found for event in events]

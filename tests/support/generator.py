@@ -8,6 +8,7 @@ from typing import Any
 
 from detection_pack.model.event import Event
 from support import reference_model as model
+from support.sources import M365, PROCESS
 
 START = datetime(2026, 3, 10, 6, 0, tzinfo=UTC)
 #: Where the last hour that the events use ends; a query at this time sees them all.
@@ -173,12 +174,12 @@ def _process(rng: random.Random, number: int) -> list[Event]:
     }
     if rng.random() < 0.04:
         del record[rng.choice(("Image", "CommandLine", "ParentImage", "User"))]
-    return [Event(f"p{number}", "process", record)]
+    return [Event(f"p{number}", PROCESS, record)]
 
 
 def _m365(rng: random.Random, number: int, record: dict[str, Any], moment: datetime | None = None) -> Event:
     stamp = (moment or _moment(rng)).strftime("%Y-%m-%dT%H:%M:%S")
-    return Event(f"m{number}", "m365", {"Id": f"m{number}", "CreationTime": stamp, **record})
+    return Event(f"m{number}", M365, {"Id": f"m{number}", "CreationTime": stamp, **record})
 
 
 def _moment(rng: random.Random) -> datetime:

@@ -14,6 +14,7 @@ import yaml
 from conftest import ROOT
 from detection_pack.model.event import Event
 from detection_pack.model.limits import MAX_CONDITION_LENGTH, MAX_RULE_BYTES, MAX_VALUE_LENGTH, MAX_VALUES
+from support.sources import M365, PROCESS
 
 FOLDER = ROOT / "tests" / "hostile"
 TIME = "2026-03-10T12:00:00"
@@ -45,9 +46,9 @@ class Expected:
 
     def _event(self, identifier: str, record: Mapping[str, Any]) -> Event:
         if self.kind == "process":
-            return Event(identifier, "process", {"UtcTime": TIME, "Id": identifier, **record})
+            return Event(identifier, PROCESS, {"UtcTime": TIME, "Id": identifier, **record})
         base = {"CreationTime": TIME, "Id": identifier, "Workload": "Exchange", "RecordType": 2}
-        return Event(identifier, "m365", {**base, **record})
+        return Event(identifier, M365, {**base, **record})
 
 
 @cache

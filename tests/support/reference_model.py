@@ -56,7 +56,7 @@ def suspicious_ews_client(event: Event, departures: bool) -> bool:
 
 
 def onprem_powershell_collection(event: Event) -> bool:
-    if event.kind != "process":
+    if event.kind != "process_creation":
         return False
     shell = re.split(r"[\\/]", _text(event, "Image"))[-1].lower()
     command = _text(event, "CommandLine")

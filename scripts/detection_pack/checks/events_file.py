@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from detection_pack.build import dist as build
 from detection_pack.checks.catalogue import Keys, found
 from detection_pack.model.case import Case, load_cases
 from detection_pack.model.documents import Document, load_documents
-from detection_pack.model.event import Kind
 from detection_pack.model.findings import Finding, PackError
+from detection_pack.model.log_source import LogSource
 from detection_pack.model.pack import Pack
 from detection_pack.model.placeholders import is_blank
+from detection_pack.model.record_time import value_at
 from detection_pack.model.rule import Rule
 
 #: How many events a rule's events file must hold on either side.
@@ -34,10 +33,10 @@ class EventsFile:
     faulty: bool
 
 
-def read_events(path: Path, kind: Kind, findings: list[Finding]) -> EventsFile:
+def read_events(path: Path, source: LogSource, findings: list[Finding]) -> EventsFile:
     """Read an events file; its faults go to ``findings``."""
     faults: list[Finding] = []
-    cases = load_cases(path, kind, faults)
+    cases = load_cases(path, source, faults)
     findings += faults
     try:
         text = path.read_text(encoding="utf-8-sig", errors="replace")
@@ -80,27 +79,21 @@ def _has_blank(node: object) -> bool:
     return any(map(_has_blank, node)) if isinstance(node, list) else is_blank(node)
 
 
-@cache
-def absent_fields() -> Mapping[str, Mapping[str, str]]:
-    """``{record type's integer: {field that it never holds: why}}``."""
-    table: dict[str, dict[str, str]] = {}
-    with Path(__file__).with_name("absent_fields.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            table.setdefault(row["record_type"], {})[row["field"]] = row["why"]
-    return table
-
-
 def _never_held(events: EventsFile, case: Case) -> Iterator[Finding]:
     """Of cases that must match alone: what a rule must not match may be a record that was made up."""
     if not case.matches or events.document is None:
         return
     said: set[str] = set()
     for event in case.events:
-        for name, why in absent_fields().get(str(event.record.get("RecordType")), {}).items():
-            if event.record.get(name) in (None, "") or name in said:
+        if (never := event.source.never_held) is None:
+            continue
+        kind = value_at(event.record, never.by)
+        number = value_at(event.source.as_written(event.record), never.by)
+        for name, why in never.fields.get(str(number), {}).items():
+            if value_at(event.record, name) in (None, "") or name in said:
                 continue
             said.add(name)
-            what = f'a record of type {event.record["RecordType"]} never holds "{name}": {why}'
+            what = f'a record with the {never.by} {kind} never holds "{name}": {why}'
             line = _line_of_field(events.document, case, name)
             yield found("event-field", events.path, line, what, "leave it out, or write the record as it is")
 
@@ -125,12 +118,12 @@ def contradictions(pack: Pack, rules: Mapping[str, tuple[Rule, Sequence[Case]]])
 
     if not rules:
         return
-    built = build.make(Pack(pack.root, pack.version, tuple(r for r, _ in rules.values()), pack.pipelines))
+    built = build.make(replace(pack, rules=tuple(rule for rule, _ in rules.values())))
     cases = {name: list(listed) for name, (_, listed) in rules.items()}
     with tempfile.TemporaryDirectory(prefix="detection-pack-") as folder:
         dist = Path(folder) / "dist"
         build.write(built, dist)
-        verdicts = replay.judge(dist, cases, replay.execute(dist, cases))
+        verdicts = replay.judge(dist, cases, replay.execute(dist, cases, sources=pack.sources.values()))
     wrong: dict[tuple[Path, int], list[tuple[str, str]]] = {}
     for verdict in verdicts:
         for case, fault in verdict.faults:

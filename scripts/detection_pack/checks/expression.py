@@ -17,8 +17,7 @@ from detection_pack.model.pack import Pack
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.rule import Rule
 from detection_pack.platforms.elastic.backend import queries as elastic
-from detection_pack.platforms.sentinel.artefacts import DEFENDER
-from detection_pack.platforms.sentinel.defender import defender_query
+from detection_pack.platforms.sentinel.defender import DEFENDER, defender_query
 from detection_pack.platforms.sentinel.query import query_of
 from detection_pack.platforms.splunk.query import queries as splunk
 
@@ -81,7 +80,7 @@ def _looks_for_something(document: Document) -> bool:
 
 def _build(pack: Pack, rule: Rule) -> Sequence[Finding]:
     try:
-        return make(Pack(pack.root, pack.version, (rule,), pack.pipelines), keep_going=True).refused
+        return make(replace(pack, rules=(rule,)), keep_going=True).refused
     except PackError as error:
         return error.findings
     except Exception as error:  # a value of a type that no part of a build foresaw

@@ -16,8 +16,6 @@ from detection_pack.model.documents import Document
 from detection_pack.model.findings import Finding
 from detection_pack.model.rule import AlertView
 
-RECORD_TYPE = "RecordType"
-
 
 @dataclass(frozen=True)
 class Misnamed:
@@ -110,12 +108,13 @@ def _values(subject: Subject, document: Document, rule: SigmaRule) -> Iterator[M
                 continue
             candidates = sorted(frozenset.intersection(*known.values()))
             near = _near(str(value), [c for c in candidates if not c.isdigit()])
-            todo = f'did you mean "{near}"?' if near else "use a name of the Management Activity API's schema"
+            todo = f'did you mean "{near}"?' if near else "use a name or number that the pipelines map"
             shown = said[0] if len(said) == 1 else str(value)
             what = f'"{shown}" is no {leaf.field} of {_shown(lacking)}'
-            check = "unknown-record-type" if leaf.field == RECORD_TYPE else "unknown-value"
             closest = near or difflib.get_close_matches(str(value), candidates, n=1, cutoff=0.0)[0]
-            yield Misnamed(subject.at(check, document, keys, what, todo), document, keys, Value(closest))
+            yield Misnamed(
+                subject.at("unknown-value", document, keys, what, todo), document, keys, Value(closest)
+            )
 
 
 def _said(key: str | None, value: Any) -> list[str]:

@@ -11,6 +11,7 @@ from detection_pack.checks.catalogue import Keys, found
 from detection_pack.model.documents import Document, load_documents, read_text
 from detection_pack.model.findings import Finding, PackError, Severity
 from detection_pack.model.limits import MAX_RULE_BYTES, check_limits
+from detection_pack.model.log_source import LogSource
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.rule import Rule
 from detection_pack.model.rule_reader import NAME, name_of_file, rule_faults
@@ -29,6 +30,7 @@ class Subject:
     rule: Rule
     in_pack: bool
     pipelines: Mapping[str, Pipeline]
+    sources: Mapping[str, LogSource]
     faults: tuple[Finding, ...] = ()
 
     def at(
@@ -54,7 +56,12 @@ class Subject:
 
 
 def read_subject(
-    path: Path, tier: str, in_pack: bool, pipelines: Mapping[str, Pipeline], findings: list[Finding]
+    path: Path,
+    tier: str,
+    in_pack: bool,
+    pipelines: Mapping[str, Pipeline],
+    sources: Mapping[str, LogSource],
+    findings: list[Finding],
 ) -> Subject | None:
     """Read a rule file; faults of its shape go to ``findings``. None where nothing can be checked, and for
     what is beyond the limits of a rule: looking for faults takes longer than a build."""
@@ -98,7 +105,7 @@ def read_subject(
     rule = Rule(name, path, tier, tuple(d for d in rules if d not in surplus or d is main), main)
     faults = tuple(rule_faults(rule))
     findings += faults
-    return Subject(path, text, rule, in_pack, pipelines, faults)
+    return Subject(path, text, rule, in_pack, pipelines, sources, faults)
 
 
 def _shape_fault(path: Path, document: Document) -> Finding | None:

@@ -16,15 +16,15 @@ from detection_pack.checks.expression import refusals, without
 from detection_pack.checks.fields import misnamed
 from detection_pack.checks.files import Files, files_of
 from detection_pack.checks.identity import duplicates
+from detection_pack.checks.known_values import unlisted_values
 from detection_pack.checks.metadata import metadata
 from detection_pack.checks.noise import noise
-from detection_pack.checks.operations import unknown_operations
 from detection_pack.checks.sigma_faults import sigma_faults
 from detection_pack.checks.subject import Subject, Value, read_subject
 from detection_pack.model import pipeline_document
-from detection_pack.model.case import kind_of
 from detection_pack.model.documents import Document, Key
 from detection_pack.model.findings import Finding, PackError
+from detection_pack.model.log_source import LogSource, load_log_sources, source_of
 from detection_pack.model.pack import Pack, pack_version
 from detection_pack.model.pipeline import PLATFORMS, Pipeline, load_pipeline, load_pipelines
 from detection_pack.model.rule import TIERS, Rule
@@ -59,6 +59,7 @@ class _Validation:
         self.root = root
         self.files = files
         self.findings: list[Finding] = []
+        self.sources = self._sources()
         self.pipelines = dict(self._pipelines())
         self.subjects: dict[Path, Subject] = {}
         self.events: dict[Path, EventsFile] = {}
@@ -73,10 +74,18 @@ class _Validation:
             self.findings += self._contradictions()
         return sorted(dict.fromkeys(self.findings))
 
+    def _sources(self) -> Mapping[str, LogSource]:
+        """The log sources of the pack; none where one is faulty, because rules hang on them."""
+        try:
+            return load_log_sources(self.root)
+        except PackError as error:
+            self.findings += error.findings
+            return {}
+
     def _pipelines(self) -> Iterator[tuple[str, Pipeline]]:
         """Every pipeline of the pack; a faulty file is always reported, because rules hang on it."""
         findings: list[Finding] = []
-        pipelines = load_pipelines(self.root, findings)
+        pipelines = load_pipelines(self.root, findings, self.sources)
         selected = {path.resolve(): path for path in self.files.pipelines}
         own = (self.root / "pipelines").resolve()
         for resolved, path in selected.items():
@@ -92,7 +101,7 @@ class _Validation:
 
     def _subjects(self) -> Iterator[Subject]:
         for path, tier in self.files.rules:
-            subject = read_subject(path, tier, tier in TIERS, self.pipelines, self.findings)
+            subject = read_subject(path, tier, tier in TIERS, self.pipelines, self.sources, self.findings)
             if subject is not None:
                 self.subjects[path] = subject
                 yield subject
@@ -130,7 +139,7 @@ class _Validation:
             if keys[0] in ("required_tables", "data_sources", "confidence"):
                 places.append((document, keys, None))
         rest = _mended(without(subject.rule, places))
-        self.findings += unknown_operations(subject, rest)
+        self.findings += unlisted_values(subject, rest)
         sound = sound and _selections(rest) == _selections(subject.rule)
         if set(PLATFORMS) <= set(self.pipelines) and mapped:
             refused = refusals(self._pack(()), subject, rest, sound)
@@ -156,7 +165,7 @@ class _Validation:
         subjects = [s for s in self.subjects.values() if s.in_pack]
         for path, tier in rule_files(self.root):
             if path.resolve() not in chosen:
-                other = read_subject(path, tier, True, self.pipelines, [])
+                other = read_subject(path, tier, True, self.pipelines, self.sources, [])
                 subjects += [other] if other is not None else []
         strangers = [s for s in self.subjects.values() if not s.in_pack]
         # The unchecked come first, so that the checked are blamed.
@@ -181,7 +190,7 @@ class _Validation:
                 todo = "rename it or write the rule"
                 self.findings.append(found("orphan-events", path, 1, "has no rule of its name", todo))
                 continue
-            owner = read_subject(*rules[path.stem], True, self.pipelines, [])
+            owner = read_subject(*rules[path.stem], True, self.pipelines, self.sources, [])
             if owner is not None:
                 self._read_events(path, owner.rule)
 
@@ -191,7 +200,10 @@ class _Validation:
         return path if path.is_file() else None
 
     def _read_events(self, path: Path, rule: Rule) -> None:
-        events = read_events(path, kind_of(rule), self.findings)
+        source = source_of(self.sources, rule.logsource)
+        if source is None:
+            return  # the rule is told that its log source is unknown
+        events = read_events(path, source, self.findings)
         self.events[path] = events
         self.findings += events_findings(events)
 
@@ -237,7 +249,7 @@ class _Validation:
             version = pack_version(self.root)
         except PackError:
             version = "0"
-        return Pack(self.root, version, rules, self.pipelines)
+        return Pack(self.root, version, rules, self.pipelines, self.sources)
 
 
 def _mended(rule: Rule) -> Rule:

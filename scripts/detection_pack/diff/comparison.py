@@ -53,7 +53,7 @@ def compare(root: Path, name: str) -> Report:
     head_version = Version.parse(head.version, root / "pyproject.toml")
     with tempfile.TemporaryDirectory(prefix="detection-pack-") as folder:
         revision = check_out(root, name, Path(folder) / "base")
-        version, before = base_version(revision), base_side(revision)
+        version, before = base_version(revision), base_side(revision, head.sources)
         pack = replace(head, version=str(version))
         after = head_side(pack, make(pack), Path(folder) / "head" / "dist")
         try:
@@ -93,7 +93,7 @@ def _reworded(before: Side, after: Side, pack: Pack, names: Iterable[str]) -> fr
     if not hybrids:
         return frozenset()
     built = make(replace(pack, rules=tuple(hybrids.values())), keep_going=True)
-    mixed = side_of(after.dist, built.files, tuple(hybrids.values()), None)
+    mixed = side_of(after.dist, built.files, tuple(hybrids.values()))
     return frozenset(name for name in mixed.entries if mixed.same(before, name))
 
 

@@ -12,9 +12,10 @@ from detection_pack.build.dist import MANIFEST, Built, write
 from detection_pack.build.settings import Imports
 from detection_pack.diff.revision import Revision, UnknownRevision
 from detection_pack.diff.versions import Version
-from detection_pack.model.case import Case, events_file, kind_of, load_cases
+from detection_pack.model.case import Case, events_file, load_cases, log_source_of
 from detection_pack.model.findings import PackError
-from detection_pack.model.pack import Pack, load_pack
+from detection_pack.model.log_source import LogSource
+from detection_pack.model.pack import Pack, load_rules
 from detection_pack.model.rule import Rule
 
 #: The endings of the files that are a query and nothing else.
@@ -66,8 +67,15 @@ class Side:
         return {key: value for key, value in self.entries[rule].items() if key != "artefacts"}
 
 
-def side_of(dist: Path, files: Mapping[str, bytes], rules: Sequence[Rule], root: Path | None) -> Side:
-    """The build ``files``, which stand in ``dist``, of these rules; ``root`` has their events, if given.
+def side_of(
+    dist: Path,
+    files: Mapping[str, bytes],
+    rules: Sequence[Rule],
+    root: Path | None = None,
+    sources: Mapping[str, LogSource] | None = None,
+) -> Side:
+    """The build ``files``, which stand in ``dist``, of these rules; ``root`` has their events, if given,
+    which are read as records of ``sources``.
 
     Raises `PackError` for files or events that are not of a pack.
     """
@@ -79,7 +87,9 @@ def side_of(dist: Path, files: Mapping[str, bytes], rules: Sequence[Rule], root:
         files,
         entries,
         {rule.name: rule for rule in rules if rule.name in entries},
-        {} if root is None else {rule.name: _cases(events_file(root, rule.name), rule) for rule in rules},
+        {}
+        if root is None
+        else {rule.name: _cases(events_file(root, rule.name), rule, sources or {}) for rule in rules},
         {
             name: {f"{setting.platform}: {setting.of}: {setting.key}": setting.value for setting in settings}
             for name, settings in found.items()
@@ -91,19 +101,15 @@ def side_of(dist: Path, files: Mapping[str, bytes], rules: Sequence[Rule], root:
 def head_side(pack: Pack, built: Built, dist: Path) -> Side:
     """What the working tree gives; it is written to ``dist``, for the engines."""
     write(built, dist)
-    return side_of(dist, built.files, pack.rules, pack.root)
+    return side_of(dist, built.files, pack.rules, pack.root, pack.sources)
 
 
-def base_side(revision: Revision) -> Side:
-    """What was committed. Raises `UnknownRevision`."""
+def base_side(revision: Revision, sources: Mapping[str, LogSource]) -> Side:
+    """What was committed, its events as records of today's log sources. Raises `UnknownRevision`."""
     dist = revision.dist
     files = {p.relative_to(dist).as_posix(): p.read_bytes() for p in sorted(dist.rglob("*")) if p.is_file()}
     try:
-        rules: Sequence[Rule] = load_pack(revision.folder, findings=[]).rules
-    except PackError:
-        rules = ()
-    try:
-        return side_of(dist, files, rules, revision.folder)
+        return side_of(dist, files, load_rules(revision.folder, []), revision.folder, sources)
     except PackError as error:
         raise UnknownRevision(revision.shown(error.findings)) from error
 
@@ -117,5 +123,5 @@ def base_version(revision: Revision) -> Version:
         raise UnknownRevision(revision.shown(error.findings)) from error
 
 
-def _cases(path: Path, rule: Rule) -> list[Case]:
-    return load_cases(path, kind_of(rule)) if path.is_file() else []
+def _cases(path: Path, rule: Rule, sources: Mapping[str, LogSource]) -> list[Case]:
+    return load_cases(path, log_source_of(rule, sources)) if path.is_file() else []

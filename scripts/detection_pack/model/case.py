@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from detection_pack.model.documents import Document, load_documents
-from detection_pack.model.event import Event, Kind, parse_time, plain_record
+from detection_pack.model.event import Event, plain_record
 from detection_pack.model.findings import REFUSED, Finding, PackError
+from detection_pack.model.log_source import LogSource, source_of
 from detection_pack.model.pipeline import PLATFORMS
+from detection_pack.model.record_time import parse_time
 from detection_pack.model.rule import Rule
 
 #: The id of the findings that this module makes.
@@ -54,9 +56,14 @@ class Case:
         return self.exceptions[platform][0] if platform in self.exceptions else self.matches
 
 
-def kind_of(rule: Rule) -> Kind:
-    """Which raw records a rule reads."""
-    return "process" if rule.logsource.get("category") == "process_creation" else "m365"
+def log_source_of(rule: Rule, sources: Mapping[str, LogSource]) -> LogSource:
+    """Whose records a rule reads. Raises `PackError` where no log source of the pack has it alone."""
+    if (source := source_of(sources, rule.logsource)) is not None:
+        return source
+    stated = "/".join(f"{k}:{v}" for k, v in rule.logsource.items() if v)
+    what = f"the log source {stated} belongs to no folder of pipelines/"
+    todo = "use one that a source.yml there names, or add a folder"
+    raise PackError.at(rule.path, rule.main.line("logsource"), what, todo)
 
 
 def events_file(root: Path, rule: str) -> Path:
@@ -64,7 +71,7 @@ def events_file(root: Path, rule: str) -> Path:
     return root / "tests" / "events" / f"{rule}.yml"
 
 
-def load_cases(path: Path, kind: Kind, findings: list[Finding] | None = None) -> list[Case]:
+def load_cases(path: Path, source: LogSource, findings: list[Finding] | None = None) -> list[Case]:
     """Every case of an events file, in order. Raises `PackError` with every fault.
 
     With ``findings`` the faults are reported there and the cases that have none are returned.
@@ -83,7 +90,7 @@ def load_cases(path: Path, kind: Kind, findings: list[Finding] | None = None) ->
         for index in range(count):
             at = document.line(list_name, index)
             try:
-                cases.append(_case(document, list_name, index, kind))
+                cases.append(_case(document, list_name, index, source))
             except PackError as error:
                 faults += error.findings
             except (TypeError, ValueError, AttributeError, KeyError) as error:
@@ -131,7 +138,7 @@ def _listed(document: Document, name: str) -> list[Any]:
     return value
 
 
-def _case(document: Document, list_name: str, index: int, kind: Kind) -> Case:
+def _case(document: Document, list_name: str, index: int, source: LogSource) -> Case:
     stated = document.data[list_name][index]
     at = document.line(list_name, index)
     if not isinstance(stated, dict) or not isinstance(stated.get("title"), str):
@@ -140,12 +147,11 @@ def _case(document: Document, list_name: str, index: int, kind: Kind) -> Case:
     rule = document.path.stem
     label = f"{rule}-{list_name.replace('_', '-')}-{index + 1}"
     events = tuple(
-        Event(str(record.get("Id") or f"{label}{suffix}"), kind, record)
-        for suffix, record in _records(document, list_name, index, label)
+        _event(source, f"{label}{suffix}", record) for suffix, record in _records(document, list_name, index)
     )
     for event in events:
         if event.time is None:
-            wanted = "CreationTime" if kind == "m365" else "UtcTime"
+            wanted = source.time.field
             raise PackError.at(document.path, at, f"has a record without a readable {wanted}", "add it")
     return Case(
         rule=rule,
@@ -160,9 +166,15 @@ def _case(document: Document, list_name: str, index: int, kind: Kind) -> Case:
     )
 
 
-def _records(
-    document: Document, list_name: str, index: int, label: str
-) -> Iterator[tuple[str, dict[str, Any]]]:
+def _event(source: LogSource, label: str, record: dict[str, Any]) -> Event:
+    """A case's record, which has its label for an identity where it states none."""
+    name = source.identity[0]
+    if len(source.identity) == 1 and "." not in name and name not in record:
+        record = {**record, name: label}
+    return Event(source.identity_of(record) or label, source, record)
+
+
+def _records(document: Document, list_name: str, index: int) -> Iterator[tuple[str, dict[str, Any]]]:
     stated = document.data[list_name][index]
     at = document.line(list_name, index)
     base = {**(document.data.get("defaults") or {})}
@@ -177,7 +189,7 @@ def _records(
             raise PackError.at(document.path, at, '"each" holds no mappings', "write a list of field: value")
         record = plain_record({**base, **own, **override})
         suffix = f"-{number}" if len(overrides) > 1 else ""
-        yield suffix, record if "Id" in record else {**record, "Id": f"{label}{suffix}"}
+        yield suffix, record
 
 
 def _hits(document: Document, list_name: str, index: int) -> Iterator[ExpectedHit]:

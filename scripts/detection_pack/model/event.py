@@ -2,53 +2,37 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
-from typing import Any, Literal
+from datetime import datetime
+from typing import Any
 
-Kind = Literal["m365", "process"]
-
-
-_TIMES: dict[str, tuple[str, ...]] = {"m365": ("CreationTime",), "process": ("UtcTime",)}
-#: Fields of an audit record that the API writes as integers, and their enumerations.
-_ENUMERATIONS = {"RecordType": "AuditLogRecordType", "LogonType": "LogonType", "UserType": "UserType"}
-_ENUMS = Path(__file__).with_name("enums.csv")
+from detection_pack.model.log_source import LogSource
 
 
 @dataclass(frozen=True)
 class Event:
-    """One raw record.
-
-    ``kind`` "m365": an Office 365 Management Activity record, ``CreationTime`` in UTC without an offset.
-    ``kind`` "process": a process creation in Sigma's taxonomy (Image, CommandLine, ParentImage, User,
-    Computer), ``UtcTime`` in UTC. ``id`` is unique among the events of one run.
-    """
+    """One raw record of a log source. ``id`` is unique among the events of one run."""
 
     id: str
-    kind: Kind
+    source: LogSource
     record: Mapping[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """The name of the log source."""
+        return self.source.name
 
     @property
     def time(self) -> datetime | None:
         """The record's own time, aware and in UTC; None where the record has none that can be read."""
-        return parse_time(self.record.get("CreationTime" if self.kind == "m365" else "UtcTime"))
+        return self.source.time.of(self.record)
 
     def json(self) -> str:
-        """The record as the ingest models read it: times in UTC without an offset, enumerations as the API's
-        integers, no key that is empty, no half of a surrogate pair."""
-        plain = {key: value for key, value in self.record.items() if key}
-        for field in _TIMES[self.kind]:
-            if isinstance(plain.get(field), str) and (moment := parse_time(plain[field])):
-                plain[field] = moment.replace(tzinfo=None).isoformat()
-        for field, enum in _ENUMERATIONS.items():
-            if self.kind == "m365" and isinstance(plain.get(field), str):
-                plain[field] = _enumerated(enum, plain[field])
+        """The record as the ingest models read it: as its source writes it, no half of a surrogate pair."""
+        plain = self.source.as_written(self.record)
         return json.dumps(plain, ensure_ascii=False, sort_keys=True).encode("utf-8", "replace").decode()
 
 
@@ -110,41 +94,6 @@ def _plain(value: Any, level: int) -> Any:
     if isinstance(value, list):
         return [_plain(inner, level + 1) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def parse_time(text: object) -> datetime | None:
-    """ISO 8601 with ``T`` or a blank, with or without an offset (UTC then), to microseconds."""
-    if not isinstance(text, str):
-        return None
-    body, dot, rest = text.strip().replace(" ", "T", 1).partition(".")
-    if dot:
-        digits = len(rest) - len(rest.lstrip("0123456789"))
-        body += "." + rest[:digits][:6].ljust(6, "0") + rest[digits:]
-    try:
-        moment = datetime.fromisoformat(body.replace("Z", "+00:00"))
-    except ValueError:
-        return None
-    if not 1970 < moment.year < 2200:
-        return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def _enumerated(enum: str, text: str) -> int | str:
-    """The integer of a name or of digits; any other text as it is."""
-    if text.isascii() and text.isdigit() and len(text) < 10:
-        return int(text)
-    return _names(enum).get(text.lower(), text)
-
-
-@cache
-def _names(enum: str) -> dict[str, int]:
-    with _ENUMS.open(encoding="utf-8", newline="") as file:
-        return {row["name"].lower(): int(row["value"]) for row in csv.DictReader(file) if row["enum"] == enum}
-
-
-def raw_rows(events: Iterable[Event]) -> list[tuple[str, str, str]]:
-    """``(id, kind, record as JSON)``: the rows of the table ``raw`` that every ingest model reads."""
-    return [(event.id, event.kind, event.json()) for event in events]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from detection_pack.model.findings import Finding, PackError
+from detection_pack.model.log_source import LogSource, load_log_sources
 from detection_pack.model.pipeline import Pipeline, load_pipelines
 from detection_pack.model.rule import Rule
 from detection_pack.model.rule_reader import load_rule, rule_files
@@ -17,13 +18,15 @@ from detection_pack.model.rule_reader import load_rule, rule_files
 class Pack:
     """Everything that a build needs. ``root`` is the folder that holds sigma/, pipelines/ and tests/.
 
-    ``pipelines`` are those of the platforms and whatever else stands in pipelines/, by file stem.
+    ``pipelines`` are those of the platforms and whatever else stands in pipelines/, by file stem; ``sources``
+    the log sources, by the names of their folders.
     """
 
     root: Path
     version: str
     rules: tuple[Rule, ...]
     pipelines: Mapping[str, Pipeline] = field(repr=False)
+    sources: Mapping[str, LogSource] = field(default_factory=dict, repr=False)
 
     def rule(self, name: str) -> Rule:
         return next(rule for rule in self.rules if rule.name == name)
@@ -36,18 +39,9 @@ def load_pack(root: Path, rules_dir: Path | None = None, findings: list[Finding]
     together as one `PackError`.
     """
     collected: list[Finding] = [] if findings is None else findings
-    rules: list[Rule] = []
-    seen: dict[str, Path] = {}
-    for path, tier in rule_files(root, rules_dir):
-        try:
-            rule = load_rule(path, tier, named_by_stem=rules_dir is not None)
-            if rule.name in seen:
-                raise name_taken(path, rule.main.line("name"), rule.name, seen[rule.name])
-            seen[rule.name] = path
-            rules.append(rule)
-        except PackError as error:
-            collected.extend(error.findings)
+    rules = load_rules(root, collected, rules_dir)
     try:
+        sources = load_log_sources(root)
         pipelines = load_pipelines(root)
     except PackError as error:
         raise PackError([*collected, *error.findings]) from error
@@ -55,7 +49,21 @@ def load_pack(root: Path, rules_dir: Path | None = None, findings: list[Finding]
         raise no_rule(rules_dir or root / "sigma")
     if collected and findings is None:
         raise PackError(collected)
-    return Pack(root, pack_version(root), tuple(sorted(rules, key=lambda r: r.name)), pipelines)
+    return Pack(root, pack_version(root), rules, pipelines, sources)
+
+
+def load_rules(root: Path, findings: list[Finding], rules_dir: Path | None = None) -> tuple[Rule, ...]:
+    """The rules alone, by name, whatever the pipelines are; a faulty one is reported and left out."""
+    rules: dict[str, Rule] = {}
+    for path, tier in rule_files(root, rules_dir):
+        try:
+            rule = load_rule(path, tier, named_by_stem=rules_dir is not None)
+            if rule.name in rules:
+                raise name_taken(path, rule.main.line("name"), rule.name, rules[rule.name].path)
+            rules[rule.name] = rule
+        except PackError as error:
+            findings.extend(error.findings)
+    return tuple(rules[name] for name in sorted(rules))
 
 
 def no_rule(where: Path) -> PackError:

@@ -22,7 +22,7 @@ from detection_pack.model import pipeline_document
 from detection_pack.model.documents import Document, load_documents, read_text
 from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.log_source import FILE as SOURCE
-from detection_pack.model.log_source import LogSource, load_log_sources
+from detection_pack.model.log_source import LogSource, load_log_sources, tables_of
 from detection_pack.model.merged_pipeline import Scope, merged, scopes
 from detection_pack.model.pipeline_shapes import check_shapes
 from detection_pack.model.rule import Rule
@@ -47,12 +47,14 @@ class Pipeline:
     """A plain pySigma processing pipeline of one platform.
 
     ``path`` is its file, or the first of those that it is merged from; then ``scopes`` has the log sources.
+    ``tables``: the platform's tables, from column to type.
     """
 
     platform: str
     path: Path
     document: Document
     scopes: Mapping[str, Scope] = field(default_factory=dict, repr=False)
+    tables: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
 
     def processing(self) -> ProcessingPipeline:
         """The pySigma pipeline. It empties its state before each rule, so one serves all rules in turn.
@@ -142,18 +144,25 @@ class Pipeline:
         return str(written)
 
 
-def load_pipelines(root: Path, findings: list[Finding] | None = None) -> dict[str, Pipeline]:
+def load_pipelines(
+    root: Path, findings: list[Finding] | None = None, sources: Mapping[str, LogSource] | None = None
+) -> dict[str, Pipeline]:
     """The pipeline of each platform: what the log sources of ``root`` say of it, merged.
 
+    ``sources``: those log sources, where somebody has them already; without any there is no pipeline.
     All that is wrong with any file is raised in one `PackError`; with ``findings`` it is reported there, and
     a platform with a faulty file is left out.
     """
     found: list[Finding] = []
     merged_pipelines: dict[str, Pipeline] = {}
-    try:
-        sources = load_log_sources(root)
-    except PackError as error:
-        sources, found = {}, list(error.findings)
+    if sources is None:
+        try:
+            sources = load_log_sources(root)
+        except PackError as error:
+            sources, found = {}, list(error.findings)
+        if not sources and not found:
+            what, todo = "holds no log source", "write pipelines/<source>/source.yml"
+            found.append(Finding(str(root / "pipelines"), 1, what, todo, pipeline_document.PIPELINE))
     found += _misplaced(root / "pipelines")
     platforms = {path.stem for source in sources.values() for path in pipeline_files(source.folder)}
     for platform in sorted({*PLATFORMS, *platforms} - {COMMON}) if sources else ():
@@ -161,9 +170,6 @@ def load_pipelines(root: Path, findings: list[Finding] | None = None) -> dict[st
             merged_pipelines[platform] = _merged(platform, sources)
         except PackError as error:
             found += error.findings
-    if not sources and not found:
-        what, todo = "holds no log source", "write pipelines/<source>/source.yml"
-        found.append(Finding(str(root / "pipelines"), 1, what, todo, pipeline_document.PIPELINE))
     found = list(dict.fromkeys(found))
     if found and findings is None:
         raise PackError(found)
@@ -187,6 +193,11 @@ def _misplaced(folder: Path) -> list[Finding]:
 def _merged(platform: str, sources: Mapping[str, LogSource]) -> Pipeline:
     """A platform's pipeline. Raises `PackError` with the faults of all its files."""
     findings: list[Finding] = []
+    tables: Mapping[str, Mapping[str, str]] = {}
+    try:
+        tables = tables_of(sources.values(), platform)
+    except PackError as error:
+        findings += error.findings
     paths: dict[str, Path] = {}
     files: dict[str, list[SourceFile]] = {}
     for name, source in sorted(sources.items()):
@@ -208,22 +219,23 @@ def _merged(platform: str, sources: Mapping[str, LogSource]) -> Pipeline:
         raise PackError(findings)
     every = scopes(sources)
     data = merged(platform, sources, files)
-    return _of_data(platform, next(iter(paths.values())), data, {name: every[name] for name in paths})
+    served = {name: every[name] for name in paths}
+    path = next(iter(paths.values()))
+    return _of_data(Pipeline(platform, path, Document(path, data, {}), served, tables))
 
 
-_made: dict[tuple[str, str, str], Pipeline] = {}
+_made: dict[str, Pipeline] = {}
 
 
-def _of_data(platform: str, path: Path, data: Any, served: Mapping[str, Scope]) -> Pipeline:
+def _of_data(new: Pipeline) -> Pipeline:
     """One object for one content: pySigma takes a tenth of a second to read a pipeline."""
-    key = (platform, str(path), repr(data))
+    key = repr((new.platform, str(new.path), new.document.data, new.scopes, new.tables))
     made = _made.get(key)
     if made is None:
-        made = Pipeline(platform, path, Document(path, data, {}), served)
-        made.processing()
+        new.processing()
         if len(_made) > 32:
             _made.clear()
-        _made[key] = made
+        made = _made[key] = new
     return made
 
 

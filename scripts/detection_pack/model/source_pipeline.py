@@ -1,6 +1,7 @@
 """The pySigma files of a log source, ``pipelines/<source>/{common,<platform>}.yml``, made plain.
 
-Each is a pySigma pipeline that may say three things shorter, which are written out here from source.yml:
+Each is a pySigma pipeline that may say three things shorter, which are written out here. An enumeration is
+one of source.yml, or a table of the folder, ``NAME.csv``, with the columns ``value`` and ``name``.
 
 - ``mapping: {enumeration: NAME, to: number | name | both, extra: {…}}`` of a map_string: every name and every
   number, as text, to the number, to the name, or to a list of both; ``extra`` adds spellings;
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -30,7 +31,7 @@ PRIORITIES = {COMMON: 10}
 PRIORITY = 20
 _FORMS = ("number", "name", "both")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-Enumerations = Mapping[str, Mapping[Any, str]]
+_TABLE = re.compile(r"[A-Za-z0-9_]+\.csv")
 
 
 @dataclass(frozen=True)
@@ -51,38 +52,25 @@ class SourceFile:
         return self.document.data.get("transformations") or []
 
 
+@lru_cache(maxsize=64)
 def source_file(source: LogSource, path: Path, text: str) -> SourceFile:
     """Read a file of a log source. Raises `PackError` with every fault; nothing reaches pySigma before."""
-    names = tuple((name, tuple(values.items())) for name, values in source.enumerations.items())
-    pairs = tuple(tuple(sorted(pair.items())) for pair in source.logsources)
-    return _source_file(source.name, pairs, names, path, text)
-
-
-@lru_cache(maxsize=64)
-def _source_file(
-    source: str,
-    logsources: tuple[tuple[tuple[str, str], ...], ...],
-    enumerations: tuple[tuple[str, tuple[tuple[Any, str], ...]], ...],
-    path: Path,
-    text: str,
-) -> SourceFile:
     documents = load_documents(path, text)
     if len(documents) != 1:
         what, todo = "is not one pipeline", "write one YAML mapping with transformations"
         raise PackError.at(path, 1, what, todo, pipeline_document.PIPELINE)
-    known = {name: dict(values) for name, values in enumerations}
     findings: list[Finding] = []
-    plain = _plain(documents[0], known, findings)
+    plain = _plain(documents[0], source, findings)
     # What could not be written out is no mapping of pySigma's either: it is said once.
     findings = findings or pipeline_document.faults(plain)
-    findings = findings or list(_own_faults(plain, [dict(pairs) for pairs in logsources]))
+    findings = findings or list(_own_faults(plain, source.logsources))
     if findings:
         raise PackError(findings)
     check_shapes(plain)
-    return SourceFile(source, path, plain)
+    return SourceFile(source.name, path, plain)
 
 
-def _plain(document: Document, enumerations: Enumerations, findings: list[Finding]) -> Document:
+def _plain(document: Document, source: LogSource, findings: list[Finding]) -> Document:
     """The document with everything short written out."""
     data = copy.deepcopy(document.data)
     items = data.get("transformations") if isinstance(data, dict) else None
@@ -90,32 +78,30 @@ def _plain(document: Document, enumerations: Enumerations, findings: list[Findin
         if isinstance(item, dict):
             at = ("transformations", index)
             try:
-                _write_out(item, document, at, enumerations)
+                _write_out(item, document, at, source)
             except PackError as error:
                 findings += error.findings
     return Document(document.path, data, {k: n for k, n in document.lines.items() if _stands(data, k)})
 
 
-def _write_out(
-    item: dict[Any, Any], document: Document, at: tuple[Key, ...], enumerations: Enumerations
-) -> None:
+def _write_out(item: dict[Any, Any], document: Document, at: tuple[Key, ...], source: LogSource) -> None:
     mapping = item.get("mapping")
     if item.get("type") == "map_string" and isinstance(mapping, dict) and "enumeration" in mapping:
-        item["mapping"] = _mapping(document, (*at, "mapping"), mapping, enumerations)
+        item["mapping"] = _mapping(document, (*at, "mapping"), mapping, source)
     if item.get("type") == "field_name_mapping" and "same" in item:
         item["mapping"] = _with_same(document, at, item)
     for place, condition in _conditions(item, "detection_item_conditions"):
         pattern = condition.get("pattern")
         if condition.get("type") == "match_string" and isinstance(pattern, dict):
             here = (*at, "detection_item_conditions", place, "pattern")
-            values = _enumeration(document, here, pattern, {"enumeration"}, enumerations)
+            values = _enumeration(document, here, pattern, {"enumeration"}, source)
             condition["pattern"] = rf"(?:{'|'.join(re.escape(name) for name in values.values())})\Z"
 
 
 def _mapping(
-    document: Document, at: tuple[Key, ...], stated: dict[Any, Any], enumerations: Enumerations
+    document: Document, at: tuple[Key, ...], stated: dict[Any, Any], source: LogSource
 ) -> dict[str, str | list[str]]:
-    values = _enumeration(document, at, stated, {"enumeration", "to", "extra"}, enumerations)
+    values = _enumeration(document, at, stated, {"enumeration", "to", "extra"}, source)
     form, extra = stated.get("to"), stated.get("extra") or {}
     if form not in _FORMS:
         todo = f"write one of {', '.join(_FORMS)}"
@@ -131,21 +117,24 @@ def _mapping(
 
 
 def _enumeration(
-    document: Document,
-    at: tuple[Key, ...],
-    stated: dict[Any, Any],
-    keys: set[str],
-    enumerations: Enumerations,
-) -> Mapping[Any, str]:
+    document: Document, at: tuple[Key, ...], stated: dict[Any, Any], keys: set[str], source: LogSource
+) -> Mapping[int, str] | Mapping[str, str]:
+    """The names of the enumeration that is stated, by number."""
     for key in stated:
         if key not in keys:
             raise _fault(document, (*at, key), f'uses "{key}"', f"use {', '.join(sorted(keys))}")
-    name = stated.get("enumeration")
-    if not isinstance(name, str) or name not in enumerations:
-        known = ", ".join(sorted(enumerations)) or "none"
-        what = f'the enumeration "{name}" is unknown'
-        raise _fault(document, (*at, "enumeration"), what, f"write it in source.yml, which has {known}")
-    return enumerations[name]
+    name = str(stated.get("enumeration"))
+    if name in source.enumerations:
+        return source.enumerations[name]
+    if _TABLE.fullmatch(name) and (source.folder / name).exists():
+        rows = source.table(name)
+        if all(set(row) == {"value", "name"} and all(row.values()) for row in rows):
+            return {row["value"]: row["name"] for row in rows}
+        todo = "give it the columns value and name"
+        raise _fault(document, (*at, "enumeration"), f'"{name}" is no enumeration', todo)
+    known = ", ".join(sorted(source.enumerations)) or "none"
+    what = f'the enumeration "{name}" is unknown'
+    raise _fault(document, (*at, "enumeration"), what, f"write it in source.yml, which has {known}")
 
 
 def _with_same(document: Document, at: tuple[Key, ...], item: dict[Any, Any]) -> dict[Any, Any]:
@@ -161,7 +150,7 @@ def _with_same(document: Document, at: tuple[Key, ...], item: dict[Any, Any]) ->
     return mapping | {name: name for name in same}
 
 
-def _own_faults(document: Document, logsources: list[dict[str, str]]) -> Iterator[Finding]:
+def _own_faults(document: Document, logsources: Sequence[Mapping[str, str]]) -> Iterator[Finding]:
     """What is wrong with a plain pipeline as a file of this log source."""
     if not isinstance(document.data.get("priority", PRIORITY), int):
         yield _fault(document, ("priority",), "is not a whole number", "write one").findings[0]

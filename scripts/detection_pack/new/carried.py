@@ -63,8 +63,8 @@ def _same(template: Template, old: Correlated, case: Mapping[str, Any], values: 
     base |= case.get("record") or {}
     for own in case.get("each") or [{}]:
         record = {**base, **own}
-        before = as_text(item.field, record, template.kind)
-        after = as_text(item.field, renamed(item, record, values, meant=True), template.kind)
+        before = as_text(item.field, record, template.log_source)
+        after = as_text(item.field, renamed(item, record, values, meant=True), template.log_source)
         if any(item.finds(before, whole) != new.finds(after, whole) for whole in template.whole_terms):
             return False
     return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,7 @@ def _check_converts(pack: Pack, path: Path, tier: str, name: str, text: str, val
     documents = tuple(load_documents(path, text))
     rule = Rule(name, path, tier, documents, documents[-1])
     try:
-        make(Pack(pack.root, pack.version, (rule,), pack.pipelines))
+        make(replace(pack, rules=(rule,)))
     except PackError as error:
         first = error.findings[0]
         raise PackError.at("--value" if values else "--like", 1, first.what, first.todo) from error

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from detection_pack.model.event import Event, Kind
+from detection_pack.model.event import Event
+from detection_pack.model.log_source import LogSource
 
 _PLAIN = re.compile(r"(?:[^\\*?]|\\.|\\$)*", re.DOTALL)
 
@@ -82,9 +83,9 @@ def sigma_value(text: str) -> str:
     return re.sub(r"\\(?=\\|\Z)", r"\\\\", text)
 
 
-def as_text(field: str, record: Mapping[str, Any], kind: Kind) -> str:
+def as_text(field: str, record: Mapping[str, Any], source: LogSource) -> str:
     """What a record holds in a field, as a rule compares it: enumerations as the API's integers."""
-    value = json.loads(Event("", kind, {field: record.get(field)}).json())[field]
+    value = json.loads(Event("", source, {field: record.get(field)}).json())[field]
     return "" if value is None else str(value)
 
 

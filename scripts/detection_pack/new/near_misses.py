@@ -14,7 +14,7 @@ from typing import Any
 
 from detection_pack.checks.events_file import LEAST_CASES
 from detection_pack.model.documents import load_documents
-from detection_pack.model.event import Kind
+from detection_pack.model.log_source import LogSource
 from detection_pack.new.items import Item, as_text
 from detection_pack.new.templates import DATA, Case, Template
 from detection_pack.new.values import CUT, Value
@@ -78,20 +78,20 @@ def _verdict(template: Template, item: Item, candidate: _Candidate, record: Mapp
     found = {item.finds(str(meant[item.field] or ""), whole) for whole in template.whole_terms}
     for other in template.others:
         if other.field in changed:
-            found = {a and b for a in found for b in _finds(other, meant, template.kind)}
+            found = {a and b for a in found for b in _finds(other, meant, template.log_source)}
     if found == {False}:
         # A required item that fails settles it, whatever an item that cannot be judged would say.
         return False
     for fields, items in template.excluded:
-        if changed & fields and not any(_finds(one, meant, template.kind) == {False} for one in items):
+        if changed & fields and not any(_finds(one, meant, template.log_source) == {False} for one in items):
             return None
     return None if changed & template.unjudged or len(found) > 1 else True
 
 
-def _finds(item: Item, record: Mapping[str, Any], kind: Kind) -> set[bool]:
+def _finds(item: Item, record: Mapping[str, Any], source: LogSource) -> set[bool]:
     """What an item says of a record, with whole terms and without; enumerations as the API's integers."""
-    values = (as_text(item.field, {item.field: value}, kind) for value in item.values)
-    same, text = Item(item.field, item.operator, tuple(values)), as_text(item.field, record, kind)
+    values = (as_text(item.field, {item.field: value}, source) for value in item.values)
+    same, text = Item(item.field, item.operator, tuple(values)), as_text(item.field, record, source)
     return {same.finds(text, True), same.finds(text, False)}
 
 

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from detection_pack.model.case import kind_of, load_cases
+from detection_pack.model.case import load_cases, log_source_of
 from detection_pack.model.documents import Document, load_documents
-from detection_pack.model.event import Kind
 from detection_pack.model.findings import PackError
+from detection_pack.model.log_source import LogSource
 from detection_pack.model.pack import Pack
 from detection_pack.model.placeholders import is_blank
 from detection_pack.model.rule import Rule
@@ -30,23 +29,23 @@ _SIDES = ("match", "no_match")
 
 
 @dataclass(frozen=True)
-class LogSource:
-    """What new rules of one log source can build on, read from ``data/``.
+class Surroundings:
+    """What new rules of one log source can build on: ``new`` of its source.yml.
 
-    ``carriers``: field (or ``field|operator``) to the text around a value; ``never``: field to an expression
-    for what it cannot hold; ``others``: field to what else it holds; ``surroundings``, ``elsewhere`` and
-    ``records``: see the files. An unknown log source has none of it.
+    ``rule``: what a rule starts as; ``carriers``: field (or ``field|operator``) to the text around a value;
+    ``never``: field to an expression for what it cannot hold; ``others``: field to what else it holds;
+    ``surroundings``, ``elsewhere`` and ``records``: see the files. A source that says nothing of it has none.
     """
 
     logsource: Mapping[str, str]
-    new: Mapping[str, Any]
-    carriers: Mapping[str, str]
-    never: Mapping[str, str]
-    others: Mapping[str, Sequence[str]]
-    surroundings: Sequence[Mapping[str, Any]]
-    elsewhere: Sequence[Mapping[str, Any]]
-    common: Sequence[str]
-    records: Sequence[Mapping[str, Any]]
+    rule: Mapping[str, Any] = field(default_factory=dict)
+    carriers: Mapping[str, str] = field(default_factory=dict)
+    never: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    surroundings: Sequence[Mapping[str, Any]] = ()
+    elsewhere: Sequence[Mapping[str, Any]] = ()
+    common: Sequence[str] = ()
+    records: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -75,25 +74,23 @@ class Template:
     unjudged: frozenset[str]
     excluded: tuple[tuple[frozenset[str], tuple[Item, ...]], ...]
     record: Mapping[str, Any]
-    kind: Kind
+    log_source: LogSource
     whole_terms: frozenset[bool]
-    source: LogSource
+    source: Surroundings
     correlated: Correlated | None = None
 
 
-@cache
-def log_sources() -> tuple[LogSource, ...]:
+def log_sources(pack: Pack) -> tuple[Surroundings, ...]:
     """Every log source that rules can be made from."""
-    loaded = [load_documents(path)[0].data for path in sorted(DATA.glob("*.yml"))]
-    return tuple(LogSource(**data) for data in loaded if "logsource" in data)
+    return tuple(Surroundings(**source.new) for source in pack.sources.values() if source.new)
 
 
 def from_log_source(pack: Pack, text: str) -> Template:
     """The template of ``product=…,service=…`` (or ``category=…``). Raises `PackError`."""
     stated = dict(part.strip().partition("=")[::2] for part in text.split(","))
-    for source in log_sources():
+    for source in log_sources(pack):
         if source.logsource == stated:
-            document = {**copy.deepcopy(dict(source.new)), "logsource": dict(source.logsource)}
+            document = {**copy.deepcopy(dict(source.rule)), "logsource": dict(source.logsource)}
             record = document.pop("record")
             rule = _as_rule(document)
             place = next(
@@ -104,7 +101,7 @@ def from_log_source(pack: Pack, text: str) -> Template:
                 if isinstance(values, list) and any(map(is_blank, values))
             )
             return _template(pack, rule, (document,), place, record, source)
-    known = " or ".join(",".join(f"{k}={v}" for k, v in s.logsource.items()) for s in log_sources())
+    known = " or ".join(",".join(f"{k}={v}" for k, v in s.logsource.items()) for s in log_sources(pack))
     raise PackError.at(
         "--logsource", 1, f'nothing is known of "{text}"', f"use {known}, or --like a rule of it"
     )
@@ -119,14 +116,14 @@ def like(pack: Pack, rule: Rule) -> Template:
         raise _unusable(rule, "correlates several detections", "use --like with another rule, or --logsource")
     detection = documents[0]["detection"]
     place = _values_of(pack, rule, detection)
-    source = next((s for s in log_sources() if s.logsource.items() <= rule.logsource.items()), None)
-    source = source or LogSource(rule.logsource, {}, {}, {}, {}, (), (), (), ())
+    source = next((s for s in log_sources(pack) if s.logsource.items() <= rule.logsource.items()), None)
+    source = source or Surroundings(rule.logsource)
     events = pack.root / "tests" / "events" / f"{rule.name}.yml"
-    load_cases(events, kind_of(rule))
+    load_cases(events, log_source_of(rule, pack.sources))
     stated = load_documents(events)[0]
     item = item_of(place[1], detection[place[0]][place[1]])
     assert item is not None  # _values_of found it
-    record = _record(rule, stated, item)
+    record = _record(rule, stated, item, log_source_of(rule, pack.sources))
     template = _template(pack, rule, documents, place, record, source)
     if rule.correlation is None:
         return template
@@ -141,7 +138,7 @@ def _template(
     documents: tuple[dict[str, Any], ...],
     place: tuple[str, str],
     record: Mapping[str, Any],
-    source: LogSource,
+    source: Surroundings,
 ) -> Template:
     detection = documents[0]["detection"]
     item = item_of(place[1], detection[place[0]][place[1]])
@@ -168,7 +165,7 @@ def _template(
         unjudged=_fields(unjudged),
         excluded=tuple(excluded),
         record=record,
-        kind=kind_of(rule),
+        log_source=log_source_of(rule, pack.sources),
         whole_terms=frozenset(whole),
         source=source,
     )
@@ -196,7 +193,7 @@ def _values_of(pack: Pack, rule: Rule, detection: Mapping[str, Any]) -> tuple[st
     return max(found, key=lambda one: one[0])[1]
 
 
-def _record(rule: Rule, events: Document, item: Item) -> dict[str, Any]:
+def _record(rule: Rule, events: Document, item: Item, source: LogSource) -> dict[str, Any]:
     """A raw record that the rule matches, without the item's field: the defaults alone where they suffice."""
     defaults = dict(events.data.get("defaults") or {})
     found: list[tuple[bool, dict[str, Any]]] = []
@@ -208,7 +205,7 @@ def _record(rule: Rule, events: Document, item: Item) -> dict[str, Any]:
             own |= dict(case["each"][0])
         absent = set(case.get("absent") or ())
         record = {k: v for k, v in defaults.items() if k not in absent} | own
-        if item.finds(as_text(item.field, record, kind_of(rule)), whole_terms=False):
+        if item.finds(as_text(item.field, record, source), whole_terms=False):
             record = {k: v for k, v in record.items() if k not in (item.field, "Id")}
             found.append((bool(absent or set(own) - {item.field}), record))
     if not found:

@@ -12,7 +12,7 @@ from detection_pack.build.folders import Folder
 from detection_pack.build.settings import Imports, Setting
 from detection_pack.languages.markdown import address, code, fence, link, paragraphs, strong, table, text
 from detection_pack.model.attack import techniques
-from detection_pack.model.case import THRESHOLD, Case, events_file, kind_of, load_cases
+from detection_pack.model.case import THRESHOLD, Case, events_file, load_cases, log_source_of
 from detection_pack.model.pack import Pack
 from detection_pack.model.pipeline import PLATFORMS, Pipeline
 from detection_pack.model.rule import TIERS, Rule
@@ -60,7 +60,7 @@ def folder(pack: Pack, built: Built) -> Folder:
     cases = {}
     for rule in pack.rules:
         path = events_file(pack.root, rule.name)
-        cases[rule.name] = load_cases(path, kind_of(rule)) if path.is_file() else []
+        cases[rule.name] = load_cases(path, log_source_of(rule, pack.sources)) if path.is_file() else []
     prefix = f"{FOLDER}/"
     files = {path.removeprefix(prefix): page for path, page in pages(pack, built, cases).items()}
     return Folder(pack.root / FOLDER, files, INDEX, SIGNATURE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sigma.correlations import SigmaCorrelationCondition, SigmaCorrelationRule
@@ -38,12 +38,14 @@ class Converted:
     """A rule after conversion.
 
     ``queries`` are the backend's finished texts. ``fields`` maps every canonical field of the alert view
-    and of the correlation to the platform's field. ``state`` is the pipeline's state for this rule.
+    and of the correlation to the platform's field. ``state`` is the pipeline's state for this rule,
+    ``tables`` the platform's tables, each from column to type.
     """
 
     queries: tuple[str, ...]
     fields: Mapping[str, str]
     state: Mapping[str, Any]
+    tables: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def convert(rule: Rule, pipeline: Pipeline, backend_class: type[Any], **options:
         raise _refused(rule, pipeline, plain, error) from error
     except Exception as error:  # pySigma raises Python's own errors for values of unexpected types
         raise rule.refused(error) from error
-    return Converted(tuple(queries), mapped, state)
+    return Converted(tuple(queries), mapped, state, pipeline.tables)
 
 
 def _refused(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule], error: RefusedValue) -> PackError:
@@ -167,15 +169,13 @@ def check_fields(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule]) -> None
 def _unknown_values(rule: Rule, pipeline: Pipeline, sigma_rule: SigmaRule) -> list[Finding]:
     """Values of an enumeration that the pipeline does not list, such as a misspelt record type."""
     findings: list[Finding] = []
-    for field, known in pipeline.enumerations(sigma_rule).items():
-        for value in (v for d in sigma_rule.detection.detections.values() for v in values_of(d, field)):
+    for name, known in pipeline.enumerations(sigma_rule).items():
+        for value in (v for d in sigma_rule.detection.detections.values() for v in values_of(d, name)):
             if value in known:
                 continue
             near = _nearest(value, known) if len(findings) < _SUGGESTED else []
-            todo = (
-                f'did you mean "{near[0]}"?' if near else "use a name of the Management Activity API's schema"
-            )
-            what = f'"{value}" is no {field} that {pipeline.shown(sigma_rule)} knows'
+            todo = f'did you mean "{near[0]}"?' if near else "use a name or number that the pipeline maps"
+            what = f'"{value}" is no {name} that {pipeline.shown(sigma_rule)} knows'
             findings.append(Finding(str(rule.path), rule.line_of(value), what, todo))
     return findings
 

@@ -1,9 +1,8 @@
 """What people really export, read as events.
 
-Office 365: Management Activity API records (JSON lines or a JSON list) and the Purview audit search CSV,
-whose ``AuditData`` column holds the record. Hosts: DeviceProcessEvents from advanced hunting (CSV or JSON)
-and Sysmon 1 or Security 4688 events as JSON lines (flat, or as Winlogbeat nests them). A record of another
-kind is left out: an export of a whole event log holds many.
+Files: JSON (a list of records, an object with them under Results or value, a record a line) and CSV. How an
+export of a log source looks is data of the source (``exports`` of source.yml). A record of another kind is
+left out: an export of a whole event log holds many.
 """
 
 from __future__ import annotations
@@ -17,33 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detection_pack.model.event import Event, Kind, plain_record
+from detection_pack.model.event import Event, plain_record
+from detection_pack.model.export_form import ExportForm, csv_columns
 from detection_pack.model.findings import PackError
-
-#: DeviceProcessEvents column -> Sysmon's name, which is Sigma's.
-_DEFENDER = {
-    "ProcessCommandLine": "CommandLine",
-    "DeviceName": "Computer",
-    "ProcessId": "ProcessId",
-    "ProcessIntegrityLevel": "IntegrityLevel",
-    "ProcessVersionInfoOriginalFileName": "OriginalFileName",
-    "ProcessVersionInfoProductName": "Product",
-    "ProcessVersionInfoCompanyName": "Company",
-    "ProcessVersionInfoFileDescription": "Description",
-    "InitiatingProcessCommandLine": "ParentCommandLine",
-    "InitiatingProcessId": "ParentProcessId",
-}
-#: Security 4688 -> Sysmon. Splunk and the event schema spell the command line differently.
-_SECURITY = {
-    "NewProcessName": "Image",
-    "CommandLine": "CommandLine",
-    "Process_Command_Line": "CommandLine",
-    "ProcessCommandLine": "CommandLine",
-    "ParentProcessName": "ParentImage",
-    "NewProcessId": "ProcessId",
-}
-_TIMES = ("UtcTime", "TimeCreated", "@timestamp", "SystemTime", "TimeGenerated", "Timestamp", "EventTime")
-_HOSTS = ("Computer", "Hostname", "host", "ComputerName")
+from detection_pack.model.log_source import LogSource
 
 
 @dataclass(frozen=True)
@@ -53,24 +29,25 @@ class _Row:
     data: Mapping[str, Any]
 
 
-def read_logs(paths: Sequence[Path]) -> list[Event]:
-    """Every event of the files, once each: an Id that comes again is an export's repetition.
+def read_logs(paths: Sequence[Path], sources: Mapping[str, LogSource]) -> list[Event]:
+    """Every event of the files, once each: an identity that comes again is an export's repetition.
 
     Raises `PackError` for a file that cannot be read as one of the formats.
     """
-    events: dict[tuple[Kind, str], Event] = {}
+    events: dict[tuple[str, str], Event] = {}
     for path in paths:
-        records = [_event(row) for row in _rows(path)]
+        records = [_event(row, sources) for row in _rows(path, sources)]
         known = [event for event in records if event is not None]
         if records and not known:
             what = f"holds {len(records)} records, none of a kind that the pack reads"
-            raise PackError.at(path, 1, what, "export audit records or process creations")
+            titles = [form.title for source in sources.values() for form in source.exports]
+            raise PackError.at(path, 1, what, f"export one of: {'; '.join(titles)}")
         for event in known:
-            events.setdefault((event.kind, event.id), event)
+            events.setdefault((event.source.name, event.id), event)
     return list(events.values())
 
 
-def _rows(path: Path) -> Iterator[_Row]:
+def _rows(path: Path, sources: Mapping[str, LogSource]) -> Iterator[_Row]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -83,7 +60,7 @@ def _rows(path: Path) -> Iterator[_Row]:
     elif start == "{" or not start:
         yield from _json_lines(path, text)
     else:
-        yield from _csv_rows(path, text)
+        yield from _csv_rows(path, text, [form for one in sources.values() for form in one.exports])
 
 
 def _json_document(path: Path, text: str) -> Iterator[_Row]:
@@ -118,123 +95,58 @@ def _json_lines(path: Path, text: str) -> Iterator[_Row]:
         yield _Row(path, number, record)
 
 
-def _csv_rows(path: Path, text: str) -> Iterator[_Row]:
+def _csv_rows(path: Path, text: str, forms: Sequence[ExportForm]) -> Iterator[_Row]:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     header_line = text.partition("\n")[0]
     # Spreadsheets write a semicolon where the comma is the decimal sign.
     delimiter = ";" if header_line.count(";") > header_line.count(",") else ","
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
+    known = tuple(dict.fromkeys(csv_columns(forms)))
+    nested = {form.inside for form in forms if form.inside is not None}
     try:
         header = reader.fieldnames or []
-        if "AuditData" not in header and "ProcessCommandLine" not in header:
-            raise PackError.at(
-                path,
-                1,
-                "is neither a Purview audit export nor DeviceProcessEvents",
-                "export with the column AuditData or ProcessCommandLine",
-            )
+        if not set(known) & set(header):
+            todo = f"export with the column {' or '.join(known)}"
+            raise PackError.at(path, 1, "is not an export that the pack reads", todo)
         for row in reader:
-            yield _csv_row(path, reader.line_num, row)
+            yield _csv_row(path, reader.line_num, row, next((one for one in header if one in nested), None))
     except csv.Error as error:
         raise PackError.at(path, reader.line_num or 1, f"CSV: {error}", "export it again") from error
 
 
-def _csv_row(path: Path, line: int, row: Mapping[str, Any]) -> _Row:
-    if row.get("AuditData") is None:
+def _csv_row(path: Path, line: int, row: Mapping[str, Any], inside: str | None) -> _Row:
+    """A row as it is, or the record in its column ``inside``."""
+    if inside is None or row.get(inside) is None:
         return _Row(path, line, {k: v for k, v in row.items() if isinstance(k, str) and v is not None})
     try:
-        record = json.loads(row["AuditData"])
+        record = json.loads(row[inside])
     except (ValueError, RecursionError) as error:
-        raise PackError.at(path, line, "AuditData is not JSON", "export it again, untouched") from error
+        raise PackError.at(path, line, f"{inside} is not JSON", "export it again, untouched") from error
     if not isinstance(record, dict):
-        raise PackError.at(path, line, "AuditData is not a record", "export it again, untouched")
+        raise PackError.at(path, line, f"{inside} is not a record", "export it again, untouched")
     return _Row(path, line, record)
 
 
-def _event(row: _Row) -> Event | None:
-    data = row.data
-    if isinstance(data.get("AuditData"), dict):
-        data = data["AuditData"]
-    if "Operation" in data and "RecordType" in data:
-        return _made("m365", row, dict(data), data.get("Id"))
-    if "ProcessCommandLine" in data and ("FileName" in data or "FolderPath" in data):
-        identity = "/".join(str(data[k]) for k in ("DeviceId", "ReportId") if data.get(k) not in (None, ""))
-        return _made("process", row, _defender(data), data.get("Id") or identity)
-    flat = _flattened(data)
-    event_id = str(flat.get("EventID", flat.get("EventCode", "")))
-    if event_id == "4688" or "NewProcessName" in flat:
-        return _made("process", row, _security(flat), flat.get("Id"))
-    named = "CommandLine" in flat or "ParentImage" in flat
-    if "Image" in flat and named and event_id in ("", "1"):
-        return _made("process", row, _sysmon(flat), flat.get("Id"))
+def _event(row: _Row, sources: Mapping[str, LogSource]) -> Event | None:
+    """The event of the first form that knows the entry; None where none does."""
+    for source in sources.values():
+        for form in source.exports:
+            if (entry := form.entry(row.data)) is not None:
+                return _made(row, source, form, entry)
     return None
 
 
-def _made(kind: Kind, row: _Row, record: dict[str, Any], identity: object) -> Event:
-    name = str(identity) if identity not in (None, "") else f"{row.path.name}:{row.line}"
+def _made(row: _Row, source: LogSource, form: ExportForm, entry: Mapping[str, Any]) -> Event:
+    record = form.record(entry)
+    stated = "/".join(str(entry[key]) for key in form.identity if entry.get(key) not in (None, ""))
+    name = source.identity_of(record) or source.identity_of(entry) or stated or f"{row.path.name}:{row.line}"
     name = name.encode("utf-8", "replace").decode()  # JSON can spell half of a surrogate pair
     try:
-        event = Event(name, kind, plain_record(record))
+        event = Event(name, source, plain_record(record))
     except ValueError as error:
         raise PackError.at(row.path, row.line, f"is {error}", "export the record again") from error
     if event.time is None:
-        wanted = "CreationTime" if kind == "m365" else "time"
-        raise PackError.at(
-            row.path, row.line, f"has no {wanted} that can be read", "export the time as ISO 8601"
-        )
+        wanted = "ISO 8601" if source.time.format == "iso8601" else source.time.format
+        what, todo = f"has no {source.time.field} that can be read", f"export the time as {wanted}"
+        raise PackError.at(row.path, row.line, what, todo)
     return event
-
-
-def _defender(row: Mapping[str, Any]) -> dict[str, Any]:
-    record = {ours: row[theirs] for theirs, ours in _DEFENDER.items() if row.get(theirs) not in (None, "")}
-    record["UtcTime"] = _time(row)
-    record["Image"] = _whole_path(row.get("FolderPath"), row.get("FileName"))
-    parent = _whole_path(row.get("InitiatingProcessFolderPath"), row.get("InitiatingProcessFileName"))
-    if parent:
-        record["ParentImage"] = parent
-    if user := row.get("AccountName"):
-        domain = row.get("AccountDomain")
-        record["User"] = f"{domain}\\{user}" if domain else user
-    return record
-
-
-def _whole_path(folder: object, name: object) -> str:
-    path, file = str(folder or ""), str(name or "")
-    if not path or path.lower().endswith(file.lower()):
-        return path or file
-    return path.rstrip("\\") + "\\" + file
-
-
-def _security(row: Mapping[str, Any]) -> dict[str, Any]:
-    record = {ours: row[theirs] for theirs, ours in _SECURITY.items() if row.get(theirs) is not None}
-    if user := row.get("SubjectUserName"):
-        domain = row.get("SubjectDomainName")
-        record["User"] = f"{domain}\\{user}" if domain else user
-    return record | {"UtcTime": _time(row), "EventID": 4688, **_host(row)}
-
-
-def _sysmon(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in row.items() if v is not None} | {"UtcTime": _time(row), **_host(row)}
-
-
-def _host(row: Mapping[str, Any]) -> dict[str, str]:
-    found = next((row[k] for k in _HOSTS if isinstance(row.get(k), str) and row[k]), None)
-    return {"Computer": found} if found else {}
-
-
-def _time(row: Mapping[str, Any]) -> str | None:
-    return next((str(row[k]) for k in _TIMES if row.get(k) not in (None, "")), None)
-
-
-def _flattened(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of ``winlog.event_data``, ``Event.EventData`` and the like beside the top level's."""
-    flat = {k: v for k, v in data.items() if not isinstance(v, dict)}
-    for key in ("winlog", "Event", "event_data", "EventData", "System", "host"):
-        inner = data.get(key)
-        if isinstance(inner, dict):
-            for name, value in _flattened(inner).items():
-                flat.setdefault(_WINLOG.get(name, name), value)
-    return flat
-
-
-_WINLOG = {"event_id": "EventID", "computer_name": "Computer"}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 from detection_pack.build.dist import manifest_paths, rule_entries
-from detection_pack.model.case import THRESHOLD, Case, events_file, kind_of, load_cases
+from detection_pack.model.case import THRESHOLD, Case, events_file, load_cases, log_source_of
 from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.findings import Finding, PackError, printable
+from detection_pack.model.log_source import LogSource
 from detection_pack.model.pipeline import PLATFORMS
 from detection_pack.model.rule import Rule
 from detection_pack.platforms.elastic import run as elastic
@@ -20,7 +22,23 @@ from detection_pack.platforms.sentinel.imports_engine import run_imports
 from detection_pack.platforms.splunk import run as splunk
 from detection_pack.platforms.splunk.app_engine import run_app
 
-Runner = Callable[[Path, Sequence[RuleEntry], Sequence[Event], Clock], list[Hit]]
+Sources = Iterable[LogSource]
+
+
+class Runner(Protocol):
+    """A platform's engine on a folder of built artefacts."""
+
+    def __call__(
+        self,
+        dist: Path,
+        rules: Sequence[RuleEntry],
+        events: Sequence[Event],
+        clock: Clock,
+        sources: Sources | None = None,
+        /,
+    ) -> list[Hit]: ...
+
+
 #: The queries as files, and the same rules out of what a team imports.
 ENGINES: dict[str, Runner] = {"sentinel": sentinel.run, "splunk": splunk.run, "elastic": elastic.run}
 IMPORTS: dict[str, Runner] = {"sentinel": run_imports, "splunk": run_app, "elastic": run_rules}
@@ -76,14 +94,16 @@ def replay(
     events: Sequence[Event],
     platforms: Sequence[str] = PLATFORMS,
     rules: Iterable[str] | None = None,
+    sources: Sources | None = None,
 ) -> list[Hit]:
     """Execute what stands in ``dist`` on the events, as if right after the last of them.
 
-    The look-back knob is set to cover them all; every other knob is as shipped.
+    The look-back knob is set to cover them all; every other knob is as shipped. ``sources``: the log sources
+    whose tables the queries may read, whether or not there is an event of them.
     """
     entries = selected(rule_entries(dist), rules)
     clock = clock_for(events)
-    return [hit for platform in platforms for hit in ENGINES[platform](dist, entries, events, clock)]
+    return [hit for platform in platforms for hit in ENGINES[platform](dist, entries, events, clock, sources)]
 
 
 def clock_for(events: Sequence[Event]) -> Clock:
@@ -95,19 +115,22 @@ def clock_for(events: Sequence[Event]) -> Clock:
     return Clock(now, f"{(now - min(times)).days + 1}d")
 
 
-def all_cases(root: Path, rules: Sequence[Rule]) -> dict[str, list[Case]]:
+def all_cases(root: Path, rules: Sequence[Rule], sources: Mapping[str, LogSource]) -> dict[str, list[Case]]:
     """The cases of every rule. A rule without an events file is an error."""
     found = {}
     for rule in rules:
         path = events_file(root, rule.name)
         if not path.is_file():
             raise PackError.at(rule.path, 1, "has no events file", f"write tests/events/{path.name}")
-        found[rule.name] = load_cases(path, kind_of(rule))
+        found[rule.name] = load_cases(path, log_source_of(rule, sources))
     return found
 
 
 def execute(
-    dist: Path, cases: Mapping[str, Sequence[Case]], platforms: Sequence[str] = PLATFORMS
+    dist: Path,
+    cases: Mapping[str, Sequence[Case]],
+    platforms: Sequence[str] = PLATFORMS,
+    sources: Sources | None = None,
 ) -> dict[tuple[str, str], list[Hit]]:
     """Replay each rule's own cases: the hits of every ``(rule, platform)``."""
     entries = {entry.name: entry for entry in rule_entries(dist)}
@@ -121,7 +144,8 @@ def execute(
         clock = clock_for(events)
         for platform in platforms:
             runners = (ENGINES[platform], IMPORTS[platform])
-            found[name, platform] = [h for run in runners for h in run(dist, [entries[name]], events, clock)]
+            made = (run(dist, [entries[name]], events, clock, sources) for run in runners)
+            found[name, platform] = [hit for hits in made for hit in hits]
     return found
 
 

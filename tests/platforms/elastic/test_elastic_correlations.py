@@ -14,6 +14,7 @@ from detection_pack.model.findings import PackError
 from detection_pack.platforms.elastic.backend import ElasticQuery, queries
 from detection_pack.platforms.elastic.store import Store
 from support.elastic_rules import AUDIT, pipeline, rule_of
+from support.sources import M365
 
 
 def base(name: str, detection: dict[str, Any]) -> dict[str, Any]:
@@ -63,7 +64,7 @@ def test_types(
 ) -> None:
     query = correlated(kind, condition)
     assert query.esql is not None
-    with Store([Event(str(n), "m365", record) for n, record in enumerate(RECORDS)]) as store:
+    with Store([Event(str(n), M365, record) for n, record in enumerate(RECORDS)]) as store:
         assert [(row["user.id"], row[column]) for row in store.esql(query.esql)] == expected
 
 
@@ -134,7 +135,7 @@ def test_a_threshold_base_query_is_never_narrower(condition: str) -> None:
             (user, key, o, w) for user in values for key in values for o in ("x", "z") for w in ("y", None)
         )
     ]
-    with Store([Event(record["Id"] or "", "m365", record) for record in records]) as store:
+    with Store([Event(record["Id"] or "", M365, record) for record in records]) as store:
         assert query.esql is not None
         exact = {row["event.id"] for row in store.esql(query.esql)}
         wanted = {str(r["Id"]) for r in records if _holds(f"({condition}) or (x and y)", r)}

@@ -16,13 +16,14 @@ from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.pack import Pack
 from detection_pack.platforms.elastic.run import run
 from detection_pack.platforms.elastic.store import ingested
+from support.sources import BY_KIND, M365
 
 BULK = RuleEntry("bulk_cross_mailbox_access", ("UserId", "ClientIP"), 3600)
 NOW = Clock(datetime(2026, 1, 2, tzinfo=UTC))
 
 
 def document(record: dict[str, Any], kind: str = "m365") -> dict[str, Any]:
-    found = ingested([Event("1", "m365" if kind == "m365" else "process", record)])
+    found = ingested([Event("1", BY_KIND[kind], record)])
     read: dict[str, Any] = json.loads(found[0][2])
     return read
 
@@ -123,7 +124,7 @@ def hits(pack: Pack, folder: Path, records: Sequence[dict[str, Any]], kind: str)
     for artefact in of_platform(pack, "elastic"):
         (folder / artefact.path).parent.mkdir(parents=True, exist_ok=True)
         (folder / artefact.path).write_bytes(artefact.content)
-    events = [Event(str(n), "m365", record) for n, record in enumerate(records)]
+    events = [Event(str(n), M365, record) for n, record in enumerate(records)]
     return [hit for hit in run(folder, [BULK], events, NOW) if hit.artefact.endswith(kind)]
 
 

@@ -21,6 +21,7 @@ from detection_pack.platforms.elastic import long_values
 from detection_pack.platforms.elastic.backend import _terminated
 from detection_pack.platforms.elastic.long_values import Clause, clauses, decided
 from detection_pack.platforms.elastic.store import Store
+from support.sources import PROCESS
 
 FIELD = "process.command_line"
 QUERY = (
@@ -30,7 +31,7 @@ QUERY = (
 
 def process(number: int, command: str) -> Event:
     record = {"UtcTime": "2026-01-01 00:00:00", "CommandLine": command, "Image": "C:\\x\\powershell.exe"}
-    return Event(f"e{number}", "process", record)
+    return Event(f"e{number}", PROCESS, record)
 
 
 LETTERS = st.sampled_from("aAbBkK-_./\\\"#&<>~@^$|()[]{}*+?:;' \n\té\u0130\u212a\u2028\U0001f600")
@@ -75,7 +76,7 @@ def test_edges_are_decided_as_the_server_does(pattern: str, value: str, found: b
 
 def test_a_field_that_is_absent_matches_nothing() -> None:
     record = {"UtcTime": "2026-01-01 00:00:00", "ParentCommandLine": "x" * 5000}
-    with Store([Event("e0", "process", record)]) as held:
+    with Store([Event("e0", PROCESS, record)]) as held:
         assert held.lucene(f"{FIELD}:/.*/") == frozenset()
         assert held.lucene("process.parent.command_line:/x+/") == {"e0"}
 

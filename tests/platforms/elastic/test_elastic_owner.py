@@ -20,6 +20,7 @@ from detection_pack.platforms.elastic.rules_engine import run_rules
 from detection_pack.platforms.elastic.run import run
 from detection_pack.platforms.elastic.store import Store, ingested
 from detection_pack.replay.verdict import SOUND_ONLY, clock_for, judge
+from support.sources import M365
 
 BULK = "bulk_cross_mailbox_access"
 
@@ -33,7 +34,7 @@ def completed(event: Event) -> Event:
         if record.get("UserId"):
             record["LogonUserSid"] = _sid(str(record["UserId"]).lower())
         record["MailboxGuid"] = "guid-" + _sid(owner)
-    return Event(event.id, event.kind, record)
+    return Event(event.id, event.source, record)
 
 
 def _sid(name: str) -> str:
@@ -42,7 +43,7 @@ def _sid(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def cases() -> list[Case]:
-    return load_cases(ROOT / "tests" / "events" / f"{BULK}.yml", "m365")
+    return load_cases(ROOT / "tests" / "events" / f"{BULK}.yml", M365)
 
 
 @pytest.mark.parametrize("keeps_item_owner", [True, False])
@@ -51,7 +52,9 @@ def test_same_verdicts_on_both_shapes(cases: list[Case], keeps_item_owner: bool)
     entries = [entry for entry in rule_entries(DIST) if entry.name == BULK]
     clock = clock_for(events)
     hits = [
-        hit for execute in (run, run_rules) for hit in execute(DIST, entries, events, clock, keeps_item_owner)
+        hit
+        for execute in (run, run_rules)
+        for hit in execute(DIST, entries, events, clock, variables={"keeps_item_owner": keeps_item_owner})
     ]
     verdicts = judge(DIST, {BULK: cases}, {(BULK, "elastic"): hits})
     assert [v.artefact.rpartition(".")[2] for v in verdicts] == ["esql", "json", "ndjson", "json"]
@@ -62,10 +65,10 @@ def test_the_shapes_differ_where_the_trap_is(cases: list[Case]) -> None:
     event = completed(cases[0].events[0])
     emails = {}
     for keeps in (True, False):
-        with Store([event], keeps) as store:
+        with Store([event], variables={"keeps_item_owner": keeps}) as store:
             emails[keeps] = store.documents[event.id]["user.email"]
     assert emails == {True: event.record["MailboxOwnerUPN"], False: event.record["UserId"]}
-    assert len(ingested([event], False)) == 1
+    assert len(ingested([event], variables={"keeps_item_owner": False})) == 1
 
 
 def test_threshold_covers_the_exact_rule_on_both_shapes(cases: list[Case]) -> None:
@@ -78,6 +81,6 @@ def test_threshold_covers_the_exact_rule_on_both_shapes(cases: list[Case]) -> No
         return {tuple((field, value.lower()) for field, value in group) for group in found}
 
     for keeps in (True, False):
-        hits = run(DIST, entries, events, clock_for(events), keeps)
+        hits = run(DIST, entries, events, clock_for(events), variables={"keeps_item_owner": keeps})
         assert groups(hits, sound=False) <= groups(hits, sound=True)
         assert len(groups(hits, sound=False)) > 20

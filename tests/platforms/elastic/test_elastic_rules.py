@@ -36,6 +36,7 @@ from detection_pack.platforms.elastic.rules_engine import Arrival, load_rules, n
 from detection_pack.platforms.elastic.schedule import span
 from detection_pack.replay.verdict import SOUND_ONLY, all_cases, clock_for, judge
 from support.elastic_rules import AUDIT, rule_of
+from support.sources import M365
 
 SCHEMA = json.loads((ROOT / "tests" / "data" / "kibana_rule_schema.json").read_text(encoding="utf-8"))
 RULES = load_rules(DIST)
@@ -46,7 +47,7 @@ LATE = [timedelta(0), timedelta(minutes=40), timedelta(hours=3), timedelta(hours
 
 @pytest.fixture(scope="module")
 def cases(pack: Pack) -> dict[str, list[Case]]:
-    return all_cases(ROOT, pack.rules)
+    return all_cases(ROOT, pack.rules, pack.sources)
 
 
 def made(pack: Pack, rule: Rule) -> list[dict[str, Any]]:
@@ -330,7 +331,7 @@ def test_more_than_a_run_may_alert_on_is_left_to_the_next() -> None:
     start = datetime(2026, 3, 10, 12, tzinfo=UTC)
     record = {"RecordType": 2, "ClientInfoString": "curl/8.5", "CreationTime": "2026-03-10T12:00:00"}
     arrivals = [
-        Arrival(Event(f"e{n}", "m365", {**record, "Id": f"e{n}"}), start + timedelta(hours=1))
+        Arrival(Event(f"e{n}", M365, {**record, "Id": f"e{n}"}), start + timedelta(hours=1))
         for n in range(2 * rule["max_signals"] + 1)
     ]
     alerts = scheduled(rule, arrivals)
@@ -352,7 +353,7 @@ def test_a_window_that_fills_up_late_alerts_once_where_suppression_is_licensed()
             "UserId": "visitor@contoso.example" if n % 2 else "Visitor@contoso.example",
             "MailboxOwnerUPN": f"owner{n}@contoso.example",
         }
-        arrivals.append(Arrival(Event(f"e{n}", "m365", record), at + 4 * n * timedelta(hours=1)))
+        arrivals.append(Arrival(Event(f"e{n}", M365, record), at + 4 * n * timedelta(hours=1)))
     [alert] = scheduled(rule, arrivals)
     fifth = arrivals[4].ingested
     assert timedelta(0) <= alert.at - fifth <= span(rule["interval"])
@@ -374,7 +375,7 @@ def test_a_threshold_counts_by_arrival_and_then_anew() -> None:
             Arrival(
                 Event(
                     f"e{n}",
-                    "m365",
+                    M365,
                     {
                         "Id": f"e{n}",
                         "RecordType": 2,

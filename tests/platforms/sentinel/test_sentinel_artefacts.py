@@ -43,11 +43,11 @@ from detection_pack.platforms.sentinel.defender import defender_query
 from detection_pack.platforms.sentinel.imports_engine import analytics_rule, deployed_rules, run_imports
 from detection_pack.platforms.sentinel.run import Workspace, verdicts
 from detection_pack.platforms.sentinel.schedule import SETTLE
-from detection_pack.platforms.sentinel.tables import DEFENDER, columns, table_names
 from detection_pack.replay.verdict import all_cases, clock_for
 from judges import kql_judge, require
 from platforms.sentinel.test_sentinel_backend import CASES, PIPELINE, rule_of
 from platforms.sentinel.test_sentinel_correlations import CORRELATIONS, EXECUTED, NOW, correlation_file, sent
+from support.sources import DEFENDER_TABLES, M365, SENTINEL_TABLES
 
 HUNTING_SCHEMA = load_pipelines(ROOT)["defender"]
 NAMES = (
@@ -75,7 +75,7 @@ def facts(hits: Sequence[Hit]) -> list[tuple[str, ...]]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_imports_reach_the_verdicts_of_the_plain_query(name: str, pack: Pack) -> None:
-    cases = all_cases(ROOT, [pack.rule(name)])[name]
+    cases = all_cases(ROOT, [pack.rule(name)], pack.sources)[name]
     events = [event for case in cases for event in case.events]
     clock = clock_for(events)
     entries = [entry for entry in rule_entries(DIST) if entry.name == name]
@@ -97,7 +97,7 @@ def test_every_correlation_is_scheduled_and_hunted_alike(
     arrived = dict.fromkeys((e.id for e in events), NOW.now - timedelta(seconds=SETTLE))
     queries = {
         "scheduled": (Workspace(events, arrived), scheduled(rule).query),
-        "hunted": (Workspace(events, schema=DEFENDER), defender_query(rule, HUNTING_SCHEMA)),
+        "hunted": (Workspace(events, schema="defender"), defender_query(rule, HUNTING_SCHEMA)),
     }
     for name, (workspace, text) in queries.items():
         lines = text.split("\n| extend DetectionType")[0]
@@ -108,9 +108,9 @@ def test_every_correlation_is_scheduled_and_hunted_alike(
 def test_custom_detections_link_to_one_event(pack: Pack) -> None:
     """Timestamp and ReportId are of one and the same event, and somebody or something is named."""
     for name in NAMES:
-        cases = all_cases(ROOT, [pack.rule(name)])[name]
+        cases = all_cases(ROOT, [pack.rule(name)], pack.sources)[name]
         events = {event.id: event for case in cases for event in case.events}
-        workspace = Workspace(list(events.values()), schema=DEFENDER)
+        workspace = Workspace(list(events.values()), schema="defender")
         text = (DIST / "defender" / f"{name}.kql").read_text(encoding="utf-8")
         rows = workspace.query(text, clock_for(list(events.values())))
         assert rows
@@ -145,7 +145,7 @@ def arrival(name: str, minutes: float, late: float, **record: Any) -> Arrival:
         "Operation": "Search-Mailbox",
         "UserId": f"{name}@contoso.example",
     }
-    return Arrival(Event(name, "m365", {**base, **record}), time + timedelta(minutes=late))
+    return Arrival(Event(name, M365, {**base, **record}), time + timedelta(minutes=late))
 
 
 def visits(name: str, minutes: Sequence[float], late: Sequence[float]) -> list[Arrival]:
@@ -155,7 +155,7 @@ def visits(name: str, minutes: Sequence[float], late: Sequence[float]) -> list[A
             made := arrival(f"{name}-{number}", minute, delay),
             event=Event(
                 made.event.id,
-                "m365",
+                M365,
                 {
                     **made.event.record,
                     "RecordType": 2,
@@ -316,7 +316,7 @@ def test_core_rules_are_as_the_portal_shows_them() -> None:
 def test_columns_that_a_rule_names_are_in_its_result() -> None:
     require(kql_judge.available())
     documents = imported()
-    tables = {name: columns(name) for name in table_names()}
+    tables = SENTINEL_TABLES
     queries = {name: document["query"] for name, document in documents.items()}
     for name, analysis in kql_judge.analyze(tables, queries).items():
         assert not analysis.diagnostics, name
@@ -491,7 +491,7 @@ def test_every_custom_detection_is_without_a_diagnostic(tmp_path: Path) -> None:
     for kind in CORRELATIONS:
         rule = load_rule(correlation_file(tmp_path, kind), "other", named_by_stem=True)
         queries[f"correlation {kind}"] = defender_query(rule, HUNTING_SCHEMA)
-    tables = {name: columns(name, DEFENDER) for name in table_names(DEFENDER)}
+    tables = DEFENDER_TABLES
     for name, analysis in kql_judge.analyze(tables, queries).items():
         assert not analysis.diagnostics, (name, list(map(str, analysis.diagnostics)))
         there = {column.name: column.type for column in analysis.columns}

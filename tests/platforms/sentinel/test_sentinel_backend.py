@@ -22,6 +22,7 @@ from detection_pack.model.rule import Rule
 from detection_pack.model.rule_reader import load_rule
 from detection_pack.platforms.sentinel.query import query_of
 from detection_pack.platforms.sentinel.run import Workspace, verdicts
+from support.sources import M365, PROCESS
 
 NOW = Clock(datetime(2026, 3, 10, 13, 0, tzinfo=UTC))
 PIPELINE: Pipeline = load_pipelines(ROOT)["sentinel"]
@@ -48,10 +49,9 @@ def rule_of(folder: Path, selection: dict[str, Any], condition: str = "selection
 
 def matched(rule: Rule, *records: dict[str, Any]) -> list[bool]:
     """For each record, whether the rule's KQL finds it."""
-    kind: Any = "process" if rule.logsource.get("category") else "m365"
-    time = "UtcTime" if kind == "process" else "CreationTime"
-    base = {"Workload": "Exchange", "RecordType": 2, time: "2026-03-10T12:00:00"}
-    events = [Event(str(i), kind, {**base, **record}) for i, record in enumerate(records)]
+    source = PROCESS if rule.logsource.get("category") else M365
+    base = {"Workload": "Exchange", "RecordType": 2, source.time.field: "2026-03-10T12:00:00"}
+    events = [Event(str(i), source, {**base, **record}) for i, record in enumerate(records)]
     text = query_of(rule, PIPELINE).text()
     [hit] = verdicts(Workspace(events), text, RuleEntry(rule.name), NOW, "probe.kql")
     return [event.id in hit.events for event in events]

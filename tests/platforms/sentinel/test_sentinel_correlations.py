@@ -17,6 +17,7 @@ from detection_pack.model.rule_reader import load_rule
 from detection_pack.platforms.sentinel.query import query_of
 from detection_pack.platforms.sentinel.run import Workspace
 from platforms.sentinel.test_sentinel_backend import PIPELINE
+from support.sources import M365
 
 NOW = Clock(datetime(2026, 3, 10, 16, 0, tzinfo=UTC))
 
@@ -61,7 +62,7 @@ def sent(records: list[dict[str, Any]]) -> list[Event]:
         "Operation": "Send",
         "CreationTime": "2026-03-10T12:10:00",
     }
-    return [Event(str(i), "m365", {**base, **record}) for i, record in enumerate(records)]
+    return [Event(str(i), M365, {**base, **record}) for i, record in enumerate(records)]
 
 
 def fired(folder: Path, kind: str, records: list[dict[str, Any]]) -> set[str]:

@@ -53,6 +53,7 @@ from detection_pack.platforms.splunk.query import EXCLUSIONS, SplunkQuery, queri
 from detection_pack.platforms.splunk.run import Row, Workspace, execute
 from detection_pack.replay.verdict import all_cases, clock_for
 from judges import require
+from support.sources import BY_KIND
 
 NOW = Clock(datetime(2024, 2, 1, 18, 0, tzinfo=UTC))
 PROCESS = {"product": "windows", "category": "process_creation"}
@@ -100,7 +101,7 @@ def files(app_path: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def events(pack: Pack) -> list[Event]:
-    cases = all_cases(ROOT, pack.rules)
+    cases = all_cases(ROOT, pack.rules, pack.sources)
     return [event for listed in cases.values() for case in listed for event in case.events]
 
 
@@ -359,11 +360,11 @@ def test_time_range_holds_where_the_search_names_none() -> None:
 
 
 def m365(name: str, time: str = "2024-02-01T12:30:00", **record: Any) -> Event:
-    return Event(name, "m365", {"CreationTime": time, **record})
+    return Event(name, BY_KIND["m365"], {"CreationTime": time, **record})
 
 
 def process(name: str, **record: Any) -> Event:
-    return Event(name, "process", {"UtcTime": "2024-02-01 12:30:00.000", **record})
+    return Event(name, BY_KIND["process"], {"UtcTime": "2024-02-01 12:30:00.000", **record})
 
 
 # --- exclusions ----------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from detection_pack.platforms.splunk.artefacts import macros_conf
 from detection_pack.platforms.splunk.query import COLUMNS, SplunkQuery, queries
 from detection_pack.platforms.splunk.run import Row, execute, run, run_union
 from support.reference_model import contains_whole_term
+from support.sources import BY_KIND
 
 NOW = Clock(datetime(2024, 2, 1, 18, 0, tzinfo=UTC))
 M365 = {"product": "m365", "service": "exchange"}
@@ -57,11 +58,11 @@ def found(query: SplunkQuery, events: Sequence[Event]) -> list[Row]:
 
 
 def m365(name: str, **record: Any) -> Event:
-    return Event(name, "m365", {"CreationTime": "2024-02-01T12:30:00", **record})
+    return Event(name, BY_KIND["m365"], {"CreationTime": "2024-02-01T12:30:00", **record})
 
 
 def process(name: str, **record: Any) -> Event:
-    return Event(name, "process", {"UtcTime": "2024-02-01 12:30:00.000", **record})
+    return Event(name, BY_KIND["process"], {"UtcTime": "2024-02-01 12:30:00.000", **record})
 
 
 #: (name, detection, records that match, records that do not)

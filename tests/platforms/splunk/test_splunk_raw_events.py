@@ -15,6 +15,7 @@ from conftest import DIST
 from detection_pack.model.event import Clock, Event
 from detection_pack.platforms.splunk.app_engine import open_app
 from detection_pack.platforms.splunk.run import Workspace
+from support.sources import PROCESS
 
 CLOCK = Clock(datetime(2026, 3, 10, 13, 0, tzinfo=UTC))
 RAW = sorted((DIST / "splunk" / "queries").glob("*.raw.spl"))
@@ -41,10 +42,10 @@ def events() -> list[Event]:
     }
     other = {**record, "CommandLine": "powershell -c Search-MailboxAuditLog"}
     return [
-        Event("sysmon", "process", {**record, "EventID": 1}),
-        Event("security", "process", {**record, "EventID": 4688}),
-        Event("no term", "process", {**other, "EventID": 1}),
-        Event("no shell", "process", {**record, "EventID": 4688, "Image": "C:\\Windows\\cmd.exe"}),
+        Event("sysmon", PROCESS, {**record, "EventID": 1}),
+        Event("security", PROCESS, {**record, "EventID": 4688}),
+        Event("no term", PROCESS, {**other, "EventID": 1}),
+        Event("no shell", PROCESS, {**record, "EventID": 4688, "Image": "C:\\Windows\\cmd.exe"}),
     ]
 
 

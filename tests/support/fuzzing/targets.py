@@ -29,6 +29,7 @@ from support.fuzzing import seeds
 from support.fuzzing.mutation import TOKENS, as_yaml, spoil_bytes, spoil_tree
 from support.fuzzing.sandbox import Command, Sandbox, alarm
 from support.fuzzing.seeds import ROOT
+from support.sources import SOURCES
 
 
 @dataclass(frozen=True)
@@ -284,7 +285,7 @@ def _replay_logs(sandbox: Sandbox, inputs: Sequence[Input]) -> list[Command]:
     for index, path in enumerate(paths):
         try:
             with alarm(sandbox.limit):
-                logs.read_logs([path])
+                logs.read_logs([path], SOURCES)
             readable.append(index)
         except BaseException as error:  # what it is shows when the command reads it
             codes = (2,) if isinstance(error, PackError) else (0,)

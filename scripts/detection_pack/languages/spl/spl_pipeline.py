@@ -18,7 +18,6 @@ from detection_pack.languages.spl.spl_sql import Expressions, Relation, Sql, as_
 from detection_pack.languages.spl.spl_steps import EVENT_COLUMNS, EVENTS, ORIGIN, SQL_TYPES, Steps, tree_of
 
 #: The tables of the data sets that `tstats` reads, by the name that it calls them.
-_DATA_SETS = {"Endpoint.Processes": "splunk_endpoint_processes"}
 _DATA_SET = """SELECT id AS __id, fields AS __fields, _time AS "f:_time" FROM """
 
 
@@ -92,13 +91,13 @@ class Pipelines(Steps):
         tokens = [c for c in tree.children if isinstance(c, Token)]
         place = self.source.line_column(tree.meta.start_pos)
         data_set, *names = (str(t) for t in tokens if t.type == "WORD")
-        if data_set not in _DATA_SETS:
+        if data_set not in self.data_sets:
             raise UnsupportedSpl(f"the data set {data_set}", *place)
         subtrees = [c for c in tree.children if isinstance(c, Tree)]
         options = dict(_option(c) for c in subtrees if c.data == "summary_option")
         terms = next(c for c in subtrees if c.data == "search_expr")
         found = self.ranged(
-            self.step(f"{_DATA_SET}{_DATA_SETS[data_set]}", {"_time": "num"}, True),
+            self.step(f'{_DATA_SET}"{data_set}"', {"_time": "num"}, True),
             terms,
         )
         fill = options.get("fillnull_value")

@@ -13,7 +13,7 @@ from detection_pack.languages.spl.spl_sql import Expressions, Node, Relation, Sq
 
 ORIGIN = ("__ids", "__group", "__window", "__value")
 EVENTS = """SELECT [id] AS __ids, CAST(NULL AS VARCHAR[]) AS __group, CAST(NULL AS DOUBLE) AS __window,
-    CAST(NULL AS DOUBLE) AS __value, fields AS __fields, _time AS "f:_time", ['main'] AS "f:index",
+    CAST(NULL AS DOUBLE) AS __value, fields AS __fields, _time AS "f:_time", ["index"] AS "f:index",
     [sourcetype] AS "f:sourcetype", tag AS "f:tag", [_raw] AS "f:_raw" FROM splunk_events"""
 EVENT_COLUMNS = {"_time": "num", "index": "mv", "sourcetype": "mv", "tag": "mv", "_raw": "mv"}
 SQL_TYPES = {"str": "VARCHAR", "num": "DOUBLE", "mv": "VARCHAR[]", "null": "VARCHAR"}
@@ -30,11 +30,13 @@ class Lookup:
 @dataclass(frozen=True)
 class Surroundings:
     """What a search finds around it. ``now`` is in seconds; ``window`` is the time range that it is
-    dispatched with, first second and end, None for all time."""
+    dispatched with, first second and end, None for all time. ``data_sets``: the data sets of accelerated data
+    models, each a table of its name with ``id``, ``_time`` and ``fields``."""
 
     now: float
     window: tuple[float, float] | None = None
     lookups: Mapping[str, Lookup] = field(default_factory=dict)
+    data_sets: frozenset[str] = frozenset()
 
 
 class Steps:
@@ -43,6 +45,7 @@ class Steps:
     def __init__(self, source: Source, surroundings: Surroundings) -> None:
         self.source, self.now = source, surroundings.now
         self.window, self.lookups = surroundings.window, surroundings.lookups
+        self.data_sets = surroundings.data_sets
         self.steps: list[str] = []
 
     def step(self, sql: str, columns: dict[str, str], is_open: bool) -> Relation:

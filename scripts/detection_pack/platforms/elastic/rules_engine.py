@@ -16,7 +16,7 @@ Sources: Kibana, security_solution/server/lib/detection_engine/rule_types (``esq
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import Any
 from detection_pack.languages.esql.esql_sql import UnsupportedEsql
 from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.findings import PackError
+from detection_pack.model.log_source import LogSource
 from detection_pack.platforms.built_file import built_text
 from detection_pack.platforms.elastic.esql_text import COLUMNS, WINDOW
 from detection_pack.platforms.elastic.rules import NAME_TAG, PATH
@@ -79,13 +80,14 @@ def run_rules(
     rules: Sequence[RuleEntry],
     events: Sequence[Event],
     clock: Clock,
-    keeps_item_owner: bool = True,
+    sources: Iterable[LogSource] | None = None,
+    variables: Mapping[str, bool] | None = None,
 ) -> list[Hit]:
     """Execute the Kibana rules of these Sigma rules. A query rule gives one hit with all its events; the
     others one hit a group and window. Without ``clock.lookback`` a rule's own ``from`` says how far back."""
     entries = {entry.name: entry for entry in rules}
     hits: list[Hit] = []
-    with Store(events, keeps_item_owner) as store:
+    with Store(events, sources, variables) as store:
         for rule in load_rules(dist):
             if (entry := entries.get(name_of(rule))) is None:
                 continue

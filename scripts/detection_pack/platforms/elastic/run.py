@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from detection_pack.languages.esql.esql_sql import UnsupportedEsql
-from detection_pack.model.event import Clock, Event, Hit, RuleEntry, parse_time
+from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.findings import PackError
+from detection_pack.model.log_source import LogSource
+from detection_pack.model.record_time import parse_time
 from detection_pack.platforms.built_file import built_text
 from detection_pack.platforms.elastic import schedule
 from detection_pack.platforms.elastic.artefacts import FOLDER
@@ -29,14 +31,15 @@ def run(
     rules: Sequence[RuleEntry],
     events: Sequence[Event],
     clock: Clock,
-    keeps_item_owner: bool = True,
+    sources: Iterable[LogSource] | None = None,
+    variables: Mapping[str, bool] | None = None,
 ) -> list[Hit]:
     """Execute each rule's files. A plain rule gives one hit, with no event where nothing matched. A
     correlation gives one hit a group and window from the ES|QL, which is exact, and one a group and window
     from the threshold rule, which covers it. Raises `PackError` for a file that is missing or refused."""
     span = (clock.now - _span(clock.lookback or DEFAULT_LOOKBACK), clock.now)
     hits: list[Hit] = []
-    with Store(events, keeps_item_owner) as store:
+    with Store(events, sources, variables) as store:
         for rule in rules:
             base = dist / FOLDER / rule.name
             view = _read_json(base.with_name(f"{rule.name}.view.json"))

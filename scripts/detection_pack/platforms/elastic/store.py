@@ -1,6 +1,7 @@
 """Events as Elastic holds them, to search with Lucene and ES|QL.
 
-Lucene runs on osmem-server with the index mapping of `mapping.json`; one server serves the whole process.
+Lucene runs on osmem-server with the index mapping of `mapping.json` and of the log sources; one server serves
+the whole process.
 ES|QL runs on DuckDB through `esql_sql`.
 """
 
@@ -14,25 +15,37 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import duckdb
 from osmem_server import OsmemServer
 
 from detection_pack.languages.esql.esql_sql import Translation
-from detection_pack.model.event import Event, parse_time
+from detection_pack.model.event import Event
+from detection_pack.model.log_source import LogSource, tables_of
+from detection_pack.model.record_time import parse_time
 from detection_pack.platforms.elastic.long_values import decided, is_long
-from detection_pack.platforms.rows import csv_rows, insert_rows, load_raw
+from detection_pack.platforms.rows import connected, ingest, insert_rows, known_sources
 
+PLATFORM = "elastic"
 _HERE = Path(__file__).parent
 _BULK = 5_000
 _RUNS = itertools.count(1)
-_ADDRESSES = ("source.ip", "client.ip")
+_MACROS = _HERE / "ingest_macros.sql"
+#: The pieces of a record as one document; empty and null values are dropped.
+_DOCUMENTS = """
+WITH filled AS (
+    SELECT pieces.id, index_name, entry.key AS name, entry.value ->> '$' AS value
+    FROM elastic_pieces AS pieces, json_each(document) AS entry
+)
+SELECT id, index_name, json_group_object(name, value) AS document
+FROM filled WHERE value IS NOT NULL AND value <> '' AND NOT contains(name, '"')
+GROUP BY id, index_name ORDER BY id
+"""
 
 #: Why Elasticsearch refuses a document for the names of its fields (DotExpandingXContentParser), or because
 #: what is an object in a document before it is a value in this one (DocumentParser).
@@ -50,18 +63,33 @@ class SearchFailed(Exception):
 
 
 class Store:
-    """The documents of ``events``. Use it as a context manager: it owns indices on the server."""
+    """The documents of ``events``. Use it as a context manager: it owns indices on the server.
 
-    def __init__(self, events: Sequence[Event], keeps_item_owner: bool = True) -> None:
+    It has the fields of ``sources`` besides those of the events' own. ``variables`` are what the models of
+    log sources ask for.
+    """
+
+    def __init__(
+        self,
+        events: Sequence[Event],
+        sources: Iterable[LogSource] | None = None,
+        variables: Mapping[str, bool] | None = None,
+    ) -> None:
         self._run = next(_RUNS)
+        known = known_sources(events, sources)
+        self._mapping = mapping_of(known)
+        properties = self._mapping["mappings"]["properties"]
+        self._types: dict[str, str] = {field: stated["type"] for field, stated in properties.items()}
+        # Fields that hold values of any length; a keyword field here ignores more than 1,024 characters.
+        self._wildcards = tuple(field for field, kind in self._types.items() if kind == "wildcard")
         self.documents: dict[str, dict[str, Any]] = {}
         self._index_of: dict[str, str] = {}
         self._ids: list[str] = []
-        for identifier, index, text in ingested(events, keeps_item_owner):
-            self.documents[identifier] = _as_indexed(json.loads(text))
+        for identifier, index, text in ingested(events, known, variables):
+            self.documents[identifier] = self._as_indexed(json.loads(text))
             self._index_of[identifier] = index
         self._ids = list(self.documents)
-        self._long = {i for i, document in self.documents.items() if is_long(document, _wildcards())}
+        self._long = {i for i, document in self.documents.items() if is_long(document, self._wildcards)}
         self._created: dict[tuple[str, bool], str] = {}
 
     def __enter__(self) -> Store:
@@ -80,7 +108,7 @@ class Store:
         answers = [_request_search(self._names(indices, False), _filter(query, during), body)]
         if names := self._names(indices, True):
             held = {i: self.documents[i] for i in self._ids if i in self._long and i in self.documents}
-            for text, identifiers in decided(query, held, _wildcards()):
+            for text, identifiers in decided(query, held, self._wildcards):
                 numbers = [str(n) for n, i in enumerate(self._ids) if i in identifiers]
                 clauses = [*_filter(text, during), {"ids": {"values": numbers}}]
                 answers.append(_request_search(names, clauses, body))
@@ -101,16 +129,27 @@ class Store:
             for i, d in self.documents.items()
             if _within(d, during)
         ]
-        addresses = {d[f] for d in self.documents.values() for f in _ADDRESSES if f in d}
-        translation = Translation(text, dict(_fields()), addresses)
+        networked = [field for field, kind in self._types.items() if kind == "ip"]
+        addresses = {d[f] for d in self.documents.values() for f in networked if f in d}
+        translation = Translation(text, self._types, addresses)
         held = [row for row in held if _matches(row[0], translation.indices)]
-        with duckdb.connect() as connection:
-            connection.execute("SET TimeZone = 'UTC'")
+        with connected() as connection:
             connection.execute("CREATE TABLE esql_source(index_name VARCHAR, document JSON)")
             insert_rows(connection, "esql_source", held)
             rows = connection.execute(translation.sql).fetchall()
         names = list(translation.columns)
         return [{n: _aware(v) for n, v in zip(names, row, strict=True)} for row in rows]
+
+    def _as_indexed(self, document: dict[str, Any]) -> dict[str, Any]:
+        """A typed field holds a value of its type, in one spelling, or nothing: the index template of
+        logs-*-* says `ignore_malformed` (component template logs@settings), so the rest is kept."""
+        for field, kind in self._types.items():
+            if field in document and kind in _TYPES:
+                try:
+                    document[field] = _TYPES[kind](document[field])
+                except ValueError:
+                    del document[field]
+        return document
 
     def _names(self, indices: Sequence[str], long: bool | None = None) -> list[str]:
         """The server's indices for the patterns; with ``long`` only those with long values, or without."""
@@ -123,10 +162,9 @@ class Store:
         ]
 
     def _create(self) -> None:
-        mapping = json.loads((_HERE / "mapping.json").read_text(encoding="utf-8"))
         for logical, long in sorted({(index, i in self._long) for i, index in self._index_of.items()}):
             name = f"run-{self._run}-{'long-' if long else ''}{logical}"
-            _request("PUT", f"/{name}", mapping)
+            _request("PUT", f"/{name}", self._mapping)
             self._created[logical, long] = name
         lines = []
         for number, identifier in enumerate(self._ids):
@@ -148,33 +186,30 @@ class Store:
         del self.documents[identifier]
 
 
-def ingested(events: Sequence[Event], keeps_item_owner: bool = True) -> list[tuple[str, str, str]]:
-    """``(id, index, document as JSON)`` of each event, as the ingest model has it.
+def ingested(
+    events: Sequence[Event],
+    sources: Iterable[LogSource] | None = None,
+    variables: Mapping[str, bool] | None = None,
+) -> list[tuple[str, str, str]]:
+    """``(id, index, document as JSON)`` of each event, as the ingest models of the sources have it."""
+    with connected() as connection:
+        ingest(connection, PLATFORM, events, known_sources(events, sources), _MACROS, variables)
+        return connection.execute(_DOCUMENTS).fetchall()
 
-    ``keeps_item_owner``: whether user.email of an ExchangeItem record still is the mailbox's owner where
-    UserId is an address, or UserId, as the integration's pipeline writes over it.
+
+def mapping_of(sources: Iterable[LogSource]) -> dict[str, Any]:
+    """The index mapping: what every index has, and the fields of the sources by the types in their tables.
+
+    A type such as ``keyword+text`` is a field with a further one of the other type below it.
     """
-    with duckdb.connect() as connection:
-        load_raw(connection, events)
-        connection.execute("CREATE TABLE event_codes(value VARCHAR, code VARCHAR)")
-        insert_rows(connection, "event_codes", csv_rows(_HERE / "event_codes.csv"))
-        connection.execute(f"SET VARIABLE keeps_item_owner = {keeps_item_owner}")
-        connection.execute((_HERE / "ingest.sql").read_text(encoding="utf-8"))
-        return connection.execute(
-            "SELECT id, index_name, document FROM elastic_documents ORDER BY id"
-        ).fetchall()
-
-
-def _as_indexed(document: dict[str, Any]) -> dict[str, Any]:
-    """A typed field holds a value of its type, in one spelling, or nothing: the index template of logs-*-*
-    says `ignore_malformed` (component template logs@settings), so the rest of the document is kept."""
-    for field, kind in _typed().items():
-        if field in document:
-            try:
-                document[field] = _TYPES[kind](document[field])
-            except ValueError:
-                del document[field]
-    return document
+    mapping: dict[str, Any] = json.loads((_HERE / "mapping.json").read_text(encoding="utf-8"))
+    properties = mapping["mappings"]["properties"]
+    for columns in tables_of(sources, PLATFORM).values():
+        for field, stated in columns.items():
+            kind, *further = stated.split("+")
+            typed: dict[str, Any] = {"type": kind} | ({"ignore_above": 1024} if kind == "keyword" else {})
+            properties[field] = typed | ({"fields": {t: {"type": t} for t in further}} if further else {})
+    return mapping
 
 
 def _boolean(value: Any) -> bool:
@@ -203,22 +238,6 @@ _TYPES: dict[str, Callable[[Any], Any]] = {
     "boolean": _boolean,
     "long": _long,
 }
-
-
-@cache
-def _typed() -> dict[str, str]:
-    return {field: kind for field, kind in _fields() if kind in _TYPES}
-
-
-@cache
-def _wildcards() -> tuple[str, ...]:
-    """The fields that hold values of any length; a keyword field here ignores more than 1,024 characters."""
-    return tuple(field for field, kind in _fields() if kind == "wildcard")
-
-
-def _fields() -> list[tuple[str, str]]:
-    mapping = json.loads((_HERE / "mapping.json").read_text(encoding="utf-8"))
-    return [(field, stated["type"]) for field, stated in mapping["mappings"]["properties"].items()]
 
 
 def _matches(index: str, patterns: Sequence[str]) -> bool:

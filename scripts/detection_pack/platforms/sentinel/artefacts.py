@@ -13,12 +13,10 @@ from detection_pack.platforms.conversion import Artefact, Part
 from detection_pack.platforms.sentinel.analytics import analytics_yaml, scheduled_rule
 from detection_pack.platforms.sentinel.arm import resource, templates
 from detection_pack.platforms.sentinel.backend import SentinelBackend
-from detection_pack.platforms.sentinel.defender import defender_query
+from detection_pack.platforms.sentinel.defender import DEFENDER, defender_query
 from detection_pack.platforms.sentinel.query import LOOKBACK, SentinelQuery, conversion_of, query_from
-from detection_pack.platforms.sentinel.tables import table_names
 
 PLATFORM = "sentinel"
-DEFENDER = "defender"
 UNION = f"{PLATFORM}/remote_email_collection.kql"
 
 
@@ -55,6 +53,7 @@ def assembled(parts: Sequence[Part], version: str) -> list[Artefact]:
 
 def union(queries: Sequence[SentinelQuery]) -> str:
     """All rules in one query, newest first, with one look-back for all and each rule's own knobs."""
+    tables = {query.table for query in queries}
     lookbacks = list(dict.fromkeys(query.lookback for query in queries))
     shared = len(lookbacks) == 1
     lines = [kql_comment("T1114.002 Remote Email Collection: every core rule, newest first")]
@@ -64,7 +63,7 @@ def union(queries: Sequence[SentinelQuery]) -> str:
     branches: dict[str, SentinelQuery] = {}
     for query in queries:
         # A branch named as a table would read itself, and two names may differ in their underscores alone.
-        name = query.identifier + ("Rule" if query.identifier in table_names() else "")
+        name = query.identifier + ("Rule" if query.identifier in tables else "")
         branches[name if name not in branches else f"{name}_{len(branches)}"] = query
     for name, query in branches.items():
         body = query.body

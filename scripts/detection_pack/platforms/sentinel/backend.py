@@ -11,6 +11,7 @@ Kusto, an absent value is the empty string; so ``A =~ B`` is total and needs no 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from sigma.backends.kusto.kusto import KustoBackend
@@ -31,7 +32,6 @@ from detection_pack.languages.kql.kql_literals import kql_string, kql_verbatim
 from detection_pack.languages.regex.patterns import with_exact_end
 from detection_pack.model.refused_value import RefusedValue
 from detection_pack.platforms.sentinel.correlations import KustoCorrelations
-from detection_pack.platforms.sentinel.tables import columns
 from detection_pack.platforms.terms import whole_term
 
 Any_ = SpecialChars.WILDCARD_MULTI
@@ -59,8 +59,12 @@ class SentinelBackend(KustoCorrelations, KustoBackend):  # type: ignore[misc]
 
     # ---- fields and their types ---------------------------------------------------------------------
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, tables: Mapping[str, Mapping[str, str]] | None = None, **kwargs: Any
+    ) -> None:
+        """``tables``: the columns of each table with their Kusto types."""
         super().__init__(*args, **kwargs)
+        self.tables = tables or {}
         self.used_columns: set[str] = set()
         self._inside = 0
 
@@ -68,7 +72,7 @@ class SentinelBackend(KustoCorrelations, KustoBackend):  # type: ignore[misc]
         """The expression for a column, and its Kusto type. Raises `RefusedValue` where there is none."""
         table = state.processing_state.get("query_table", "")
         try:
-            kind = columns(table)[name]
+            kind = self.tables[table][name]
         except KeyError:
             raise RefusedValue(f'table "{table}" has no column "{name}"', name) from None
         self.used_columns.add(name)

@@ -19,8 +19,9 @@ from detection_pack.model.refused_value import RefusedValue
 from detection_pack.model.rule import Rule
 from detection_pack.platforms.sentinel.backend import SentinelBackend
 from detection_pack.platforms.sentinel.query import alert_view, conversion_of
-from detection_pack.platforms.sentinel.tables import DEFENDER, columns
 
+#: The name of the schema, of its files in a log source's folder and of its folder in dist/.
+DEFENDER = "defender"
 TIME = "Timestamp"
 
 
@@ -32,11 +33,12 @@ class DefenderBackend(SentinelBackend):
     def _column(self, name: str, state: ConversionState) -> tuple[str, str]:
         """A field taken out of RawEventData is text, and stands before any column of its name."""
         table = state.processing_state.get("query_table", "")
-        if name not in self._listed("derived_fields", state) and name not in columns(table, DEFENDER):
+        columns = self.tables.get(table, {})
+        if name not in self._listed("derived_fields", state) and name not in columns:
             raise RefusedValue(f'table "{table}" of Defender XDR has no column "{name}"', name)
         self.used_columns.add(name)
         derived = name in self._listed("derived_fields", state)
-        return name, "string" if derived else columns(table, DEFENDER)[name]
+        return name, "string" if derived else columns[name]
 
     def finish_query(self, rule: Any, query: Any, state: ConversionState) -> Any:
         text = super().finish_query(rule, query, state)
@@ -68,5 +70,5 @@ def defender_query(rule: Rule, pipeline: Pipeline) -> str:
     """
     converted, knobs = conversion_of(rule, pipeline, DefenderBackend)
     leading = [TIME, *(converted.state.get("evidence_fields") or ())]
-    view = alert_view(rule, converted, DEFENDER, leading)
+    view = alert_view(rule, converted, leading)
     return "\n".join([*knobs, converted.queries[0], *view]) + "\n"

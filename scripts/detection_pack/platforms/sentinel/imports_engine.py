@@ -4,7 +4,7 @@ detections, taken out of the shipped files as the portals take them."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,24 +13,31 @@ import yaml
 
 from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.findings import PackError
+from detection_pack.model.log_source import LogSource
 from detection_pack.platforms.built_file import built_text
 from detection_pack.platforms.sentinel.arm import unescaped
+from detection_pack.platforms.sentinel.defender import DEFENDER
 from detection_pack.platforms.sentinel.run import Workspace, verdicts
 from detection_pack.platforms.sentinel.schedule import SETTLE
-from detection_pack.platforms.sentinel.tables import DEFENDER
 
 ANALYTICS, DETECTIONS, TEMPLATE = "sentinel/analytics", "defender", "sentinel/azuredeploy"
 
 
-def run_imports(dist: Path, rules: Sequence[RuleEntry], events: Sequence[Event], clock: Clock) -> list[Hit]:
+def run_imports(
+    dist: Path,
+    rules: Sequence[RuleEntry],
+    events: Sequence[Event],
+    clock: Clock,
+    sources: Iterable[LogSource] | None = None,
+) -> list[Hit]:
     """Execute every importable query that dist/manifest.json lists for these rules.
 
     All events count as ingested since the run before. Hits are as those of `engine.run`; their artefact names
     the file that the query came from. A rule of the hunting tier has none of these files.
     """
     arrivals = dict.fromkeys((event.id for event in events), clock.now - timedelta(seconds=SETTLE))
-    workspace = Workspace(events, arrivals)
-    hunting = Workspace(events, schema=DEFENDER)
+    workspace = Workspace(events, arrivals, sources=sources)
+    hunting = Workspace(events, schema=DEFENDER, sources=sources)
     deployed = deployed_rules(dist)
     files = _files(dist)
     hits: list[Hit] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 from detection_pack.languages.kql.kql_literals import kql_comment, kql_string
 from detection_pack.model.pipeline import Pipeline
@@ -12,7 +12,6 @@ from detection_pack.model.rule import Rule
 from detection_pack.platforms.conversion import Converted, convert
 from detection_pack.platforms.sentinel.backend import SentinelBackend
 from detection_pack.platforms.sentinel.correlations import EXTRA, FIRST_SEEN, VALUE
-from detection_pack.platforms.sentinel.tables import SENTINEL, columns
 
 LOOKBACK = "LookbackPeriod"
 
@@ -61,14 +60,14 @@ def conversion_of(
     rule: Rule, pipeline: Pipeline, backend: type[SentinelBackend]
 ) -> tuple[Converted, tuple[str, ...]]:
     """The one query of a rule without its alert view, and the ``let`` lines of a correlation's knobs."""
-    options: dict[str, str | None] = {}
+    options: dict[str, Any] = {"tables": pipeline.tables}
     knobs: list[str] = []
     correlation = rule.correlation
     if correlation is not None:
         prefix = pascal(rule.name)
         extra = rule.alert.extra
         mapping = pipeline.map_field(rule, extra) if extra else None
-        options = {"knobs": prefix, "extra_field": mapping}
+        options |= {"knobs": prefix, "extra_field": mapping}
         knobs.append(f"let {prefix}Window = {timespan(correlation.window)};")
         if correlation.type not in ("temporal_ordered",):
             knobs.append(f"let {prefix}Threshold = {correlation.threshold};")
@@ -83,7 +82,6 @@ def conversion_of(
 def alert_view(
     rule: Rule,
     converted: Converted,
-    schema: Path = SENTINEL,
     leading: Sequence[str] | None = None,
     further: Sequence[str] = (),
 ) -> list[str]:
@@ -100,7 +98,9 @@ def alert_view(
             return '""'
         name = converted.fields[field]
         name = files.get(name, name)
-        return name if columns(table, schema).get(name, "string") == "string" else f"tostring({name})"
+        return (
+            name if converted.tables.get(table, {}).get(name, "string") == "string" else f"tostring({name})"
+        )
 
     detail = []
     for is_field, part in alert.detail_parts():

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import duckdb_kql
+from duckdb_kql.engine import schema as schema_of
 from duckdb_kql.errors import KqlError
 
 from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.findings import PackError
+from detection_pack.model.log_source import LogSource, tables_of
 from detection_pack.platforms.built_file import built_text
-from detection_pack.platforms.rows import insert_rows, load_raw
+from detection_pack.platforms.rows import connected, ingest, insert_rows, known_sources
 from detection_pack.platforms.sentinel.correlations import VALUE, WINDOW_START
-from detection_pack.platforms.sentinel.tables import DEFENDER, SENTINEL, columns, table_names
 
 PLATFORM = "sentinel"
-_HERE = Path(__file__).parent
 _TYPES = {
     "string": "VARCHAR DEFAULT ''",
     "datetime": "TIMESTAMP",
@@ -30,7 +30,6 @@ _TYPES = {
     "bool": "BOOLEAN",
     "dynamic": "JSON",
 }
-_INGEST = {SENTINEL: "ingest.sql", DEFENDER: "ingest_defender.sql"}
 _PROJECTION = "\n| project "
 #: A string literal (kept), or the function.
 _INGESTION_TIME = re.compile(r'(@"(?:[^"]|"")*"|"(?:[^"\\\n]|\\.)*")|ingestion_time\(\)')
@@ -40,20 +39,23 @@ _LOOKBACK = re.compile(r"^let (LookbackPeriod|\w+Lookback) = [^;]+;", re.MULTILI
 class Workspace:
     """A Log Analytics workspace (or the advanced hunting tables) in memory that holds ``events``.
 
-    ``ingested`` says when each event, by its id, reached its table; only a query that asks for
-    ``ingestion_time()`` needs it, and an event without one has none.
+    It has the tables of ``sources`` besides those of the events' own. ``ingested`` says when each event, by
+    its id, reached its table; only a query that asks for ``ingestion_time()`` needs it, and an event without
+    one has none. ``schema`` is "sentinel" or "defender".
     """
 
     def __init__(
         self,
         events: Sequence[Event],
         ingested: Mapping[str, datetime] | None = None,
-        schema: Path = SENTINEL,
+        schema: str = PLATFORM,
+        sources: Iterable[LogSource] | None = None,
     ) -> None:
-        self.connection = duckdb_kql.connect()
-        self.schema = schema
+        known = known_sources(events, sources)
+        self.connection = connected()
+        self._tables = tables_of(known, schema)
         self._create_tables()
-        self._load(events)
+        ingest(self.connection, schema, events, known)
         if ingested:
             self._stamp(ingested)
 
@@ -63,35 +65,32 @@ class Workspace:
             text = _LOOKBACK.sub(lambda m: f"let {m[1]} = {clock.lookback};", text)
         now = clock.now.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
         text = _with_ingestion_column(_with_plain_characters(text))
-        result = duckdb_kql.query(self.connection, text, query_now=now)
+        # Not `duckdb_kql.query`: it sets the zone, and the settings are locked. Nothing may be written.
+        known = schema_of(self.connection)
+        made = duckdb_kql.to_sql(text, schema=known, query_now=now, allow_write=False)
+        result = self.connection.sql(str(made), params=made.parameters)
         names = list(result.columns)
         return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
     def _create_tables(self) -> None:
-        for table in table_names(self.schema):
-            listed = ", ".join(
-                f'"{name}" {_TYPES[kind]}' for name, kind in columns(table, self.schema).items()
-            )
+        for table, columns in self._tables.items():
+            listed = ", ".join(f"{quoted(name)} {_TYPES[kind]}" for name, kind in columns.items())
             own = "_EventId VARCHAR, _IngestionTime TIMESTAMP"
-            self.connection.sql(f'CREATE TABLE "{table}" ({own}, {listed})')
-
-    def _load(self, events: Sequence[Event]) -> None:
-        load_raw(self.connection, events)
-        self.connection.execute(
-            "CREATE OR REPLACE TEMP MACRO utc(text) AS "
-            "TRY_CAST(regexp_replace(replace(text, ' ', 'T'), '(\\.\\d{6})\\d*|Z$', '\\1', 'g') AS TIMESTAMP)"
-        )
-        for name in ("ingest_common.sql", _INGEST[self.schema]):
-            self.connection.execute((_HERE / name).read_text(encoding="utf-8"))
+            self.connection.sql(f"CREATE TABLE {quoted(table)} ({own}, {listed})")
 
     def _stamp(self, ingested: Mapping[str, datetime]) -> None:
         self.connection.sql("CREATE TABLE arrivals(id VARCHAR, arrival VARCHAR)")
         times = [(k, v.astimezone(UTC).replace(tzinfo=None).isoformat()) for k, v in ingested.items()]
         insert_rows(self.connection, "arrivals", times)
-        for table in table_names(self.schema):
+        for table in self._tables:
             self.connection.sql(
-                f'UPDATE "{table}" SET _IngestionTime = arrival::TIMESTAMP FROM arrivals WHERE id = _EventId'
+                f"UPDATE {quoted(table)} SET _IngestionTime = arrival::TIMESTAMP"
+                " FROM arrivals WHERE id = _EventId"
             )
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _with_plain_characters(text: str) -> str:
@@ -112,10 +111,16 @@ def _with_ingestion_column(text: str) -> str:
     return _INGESTION_TIME.sub(lambda m: "_IngestionTime" if m[1] is None else m[0], text)
 
 
-def run(dist: Path, rules: Sequence[RuleEntry], events: Sequence[Event], clock: Clock) -> list[Hit]:
+def run(
+    dist: Path,
+    rules: Sequence[RuleEntry],
+    events: Sequence[Event],
+    clock: Clock,
+    sources: Iterable[LogSource] | None = None,
+) -> list[Hit]:
     """Execute ``sentinel/queries/<name>.kql`` for each rule. One hit a plain rule (with no event where none
     matched), one a group and window for a correlation."""
-    workspace = Workspace(events)
+    workspace = Workspace(events, sources=sources)
     hits: list[Hit] = []
     for rule in rules:
         path = dist / PLATFORM / "queries" / f"{rule.name}.kql"
@@ -150,9 +155,13 @@ def _group_columns(text: str) -> list[str]:
     return [part.split(" = ")[0] for part in found[-1].split(", ")] if found and found[-1] else []
 
 
-def run_union(dist: Path, events: Sequence[Event], clock: Clock) -> list[dict[str, Any]]:
+def run_union(
+    dist: Path, events: Sequence[Event], clock: Clock, sources: Iterable[LogSource] | None = None
+) -> list[dict[str, Any]]:
     """The rows of ``sentinel/remote_email_collection.kql``, as it stands."""
-    return Workspace(events).query(built_text(dist / PLATFORM / "remote_email_collection.kql"), clock)
+    return Workspace(events, sources=sources).query(
+        built_text(dist / PLATFORM / "remote_email_collection.kql"), clock
+    )
 
 
 def _correlated(rule: RuleEntry, artefact: str, row: Mapping[str, Any]) -> Hit:

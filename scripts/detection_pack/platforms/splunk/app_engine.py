@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,6 +16,7 @@ from detection_pack.languages.spl.spl_search import seconds
 from detection_pack.languages.spl.spl_steps import Lookup
 from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.findings import PackError
+from detection_pack.model.log_source import LogSource
 from detection_pack.platforms.splunk.app import APP, FORMS
 from detection_pack.platforms.splunk.run import PLATFORM, Workspace, hits_of
 
@@ -68,18 +69,30 @@ def _lookups(files: Mapping[str, str]) -> dict[str, Lookup]:
     }
 
 
-def run_app(dist: Path, rules: Sequence[RuleEntry], events: Sequence[Event], clock: Clock) -> list[Hit]:
+def run_app(
+    dist: Path,
+    rules: Sequence[RuleEntry],
+    events: Sequence[Event],
+    clock: Clock,
+    sources: Iterable[LogSource] | None = None,
+) -> list[Hit]:
     """Execute every saved search of these rules, as if it were enabled and before any throttling.
 
     The artefact of a hit is the archive's path; that of a search on a data set adds its name, so that neither
     form of a rule can hide what the other misses.
     """
-    return run(open_app(dist), rules, events, clock)
+    return run(open_app(dist), rules, events, clock, sources)
 
 
-def run(app: App, rules: Sequence[RuleEntry], events: Sequence[Event], clock: Clock) -> list[Hit]:
+def run(
+    app: App,
+    rules: Sequence[RuleEntry],
+    events: Sequence[Event],
+    clock: Clock,
+    sources: Iterable[LogSource] | None = None,
+) -> list[Hit]:
     """`run_app` of an app that has been opened."""
-    workspace = Workspace(events)
+    workspace = Workspace(events, sources)
     macros = dict(app.macros)
     if clock.lookback is not None:
         macros |= {name: f"-{clock.lookback}" for name in macros if name.endswith("_lookback")}

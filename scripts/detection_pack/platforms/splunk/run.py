@@ -6,7 +6,7 @@ pack writes, with the semantics that Splunk documents; anything else raises `Uns
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,14 +20,15 @@ from detection_pack.languages.spl.spl_sql import SQL_MACROS
 from detection_pack.languages.spl.spl_steps import ORIGIN, Lookup, Surroundings
 from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.findings import PackError
+from detection_pack.model.log_source import LogSource
 from detection_pack.platforms.built_file import built_text
-from detection_pack.platforms.rows import load_raw
+from detection_pack.platforms.rows import connected, ingest, known_sources
 
 PLATFORM = "splunk"
 UNION = f"{PLATFORM}/remote_email_collection.spl"
 MACROS = f"{PLATFORM}/macros.conf"
 
-HERE = Path(__file__).parent
+_MACROS = Path(__file__).with_name("ingest_macros.sql")
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,15 @@ FORMS = (".tstats.spl", ".raw.spl")
 
 
 class Workspace:
-    """Events as Splunk shows them, ready for any number of searches."""
+    """Events as Splunk shows them, ready for any number of searches; ``sources`` as for Sentinel's."""
 
-    def __init__(self, events: Sequence[Event]) -> None:
-        self.connection = duckdb.connect(config={"enable_external_access": "false"})
-        self.connection.execute("SET TimeZone = 'UTC'")
+    def __init__(self, events: Sequence[Event], sources: Iterable[LogSource] | None = None) -> None:
+        self.connection = connected()
         self.connection.execute(SQL_MACROS)
-        load_raw(self.connection, events)
-        self.connection.execute((HERE / "ingest.sql").read_text(encoding="utf-8"))
+        ingest(self.connection, PLATFORM, events, known_sources(events, sources), _MACROS)
+        tables = self.connection.execute("SELECT table_name FROM information_schema.tables").fetchall()
+        # A model makes a data set as a table of its name, which no other table has a dot in.
+        self._data_sets = frozenset(name for (name,) in tables if "." in name)
 
     def search(
         self,
@@ -74,7 +76,7 @@ class Workspace:
         """
         tree, source = parse(spl, macros)
         bounds = None if window is None else (window[0].timestamp(), window[1].timestamp())
-        around = Surroundings(now.timestamp(), bounds, lookups or {})
+        around = Surroundings(now.timestamp(), bounds, lookups or {}, self._data_sets)
         statement = Pipelines(source, around).statement(tree)
         try:
             found = self.connection.execute(statement.sql).fetchall()
@@ -101,7 +103,13 @@ def _moment(epoch: float | None) -> datetime | None:
     return None if epoch is None else datetime.fromtimestamp(epoch, UTC)
 
 
-def run(dist: Path, rules: Sequence[RuleEntry], events: Sequence[Event], clock: Clock) -> list[Hit]:
+def run(
+    dist: Path,
+    rules: Sequence[RuleEntry],
+    events: Sequence[Event],
+    clock: Clock,
+    sources: Iterable[LogSource] | None = None,
+) -> list[Hit]:
     """Execute ``splunk/queries/<name>.spl`` of every rule, and its other forms where there are some, as
     they stand.
 
@@ -109,7 +117,7 @@ def run(dist: Path, rules: Sequence[RuleEntry], events: Sequence[Event], clock: 
     other forms of a rule give a hit without rows: theirs would repeat the rule's. Raises `PackError` where a
     file cannot be read or holds SPL that this engine does not support.
     """
-    workspace = Workspace(events)
+    workspace = Workspace(events, sources)
     macros = _macros(dist, clock)
     hits: list[Hit] = []
     for rule in rules:

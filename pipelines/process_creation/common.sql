@@ -1,17 +1,14 @@
--- What both schemas share: reading a raw record, and the process columns that Sentinel and Defender XDR name
--- alike. Reads raw(id, kind, record JSON); sources are named in the files that use it.
+-- What the ingest models of several platforms share: reads raw(id, time, record JSON).
 
-CREATE OR REPLACE TEMP MACRO field(record, name) AS coalesce(record ->> ('$."' || name || '"'), '');
-CREATE OR REPLACE TEMP MACRO last_part(path) AS regexp_extract(path, '[^\\/]*$');
-
--- One digest of Sysmon's Hashes, `SHA1=…,MD5=…`; the table has it in lower case.
+-- One digest of Sysmon's Hashes, `SHA1=…,MD5=…`, in lower case.
 CREATE OR REPLACE TEMP MACRO digest(record, kind) AS
   lower(regexp_extract(field(record, 'Hashes'), '(?i)(?:^|,)' || kind || '=([0-9a-f]+)', 1));
 
+-- The columns that Sentinel and Defender XDR name alike. Sources: the references of both tables.
 CREATE OR REPLACE TEMP VIEW process_columns AS
 SELECT
   id AS _EventId,
-  utc(field(record, 'UtcTime')) AS moment,
+  time AS moment,
   'ProcessCreated' AS ActionType,
   field(record, 'Computer') AS DeviceName,
   last_part(field(record, 'Image')) AS FileName,
@@ -34,4 +31,4 @@ SELECT
   TRY_CAST(nullif(field(record, 'ParentProcessId'), '') AS BIGINT) AS InitiatingProcessId,
   last_part(field(record, 'ParentUser')) AS InitiatingProcessAccountName
 FROM raw
-WHERE kind = 'process' AND utc(field(record, 'UtcTime')) IS NOT NULL;
+WHERE time IS NOT NULL;

@@ -1,67 +1,11 @@
--- The search-time fields that Splunk shows of each raw record.
+-- The search-time fields that Splunk shows of a process creation.
 --
--- In:  raw(id, kind, record), one row a record, deduplicated; enums(enum, value, name).
--- Out: splunk_events(id, _time in seconds, sourcetype, tag, _raw, fields).
---
--- Office 365 records keep their JSON names (Splunk Add-on for Microsoft Office 365; KV_MODE=json): a nested
--- object is dotted, an array is `Name{}`, a member that is JSON null is no field. The raw API always sends
--- RecordType, LogonType and UserType as integers; events files may name them.
 -- Process creations carry the CIM Endpoint.Processes names ("Endpoint" in the Common Information Model
 -- manual): process is the command line, process_name the file name. user is modelled without its domain, as
 -- Security 4688's user and the reference query's AccountName are; an add-on that aliases Sysmon's User to
 -- user shows DOMAIN\user, which changes what an alert shows and what a rule on User finds, nothing else.
 
-CREATE OR REPLACE TABLE splunk_nodes AS
-SELECT
-    raw.id,
-    raw.kind,
-    node.id AS position,
-    -- `$.Parameters[0].Name` is `Parameters{}.Name`; a key with odd characters is quoted in the path.
-    replace(regexp_replace(substr(node.fullkey, 3), '\[[0-9]+\]', '{}', 'g'), '"', '') AS name,
-    node.atom ->> '$' AS value
-FROM raw, json_tree(raw.record) AS node
-WHERE node.type NOT IN ('OBJECT', 'ARRAY', 'NULL');
-
-CREATE OR REPLACE TABLE splunk_m365 AS
-WITH numbered AS (
-    SELECT n.id, n.position, n.name, coalesce(CAST(e.value AS VARCHAR), n.value) AS value
-    FROM splunk_nodes n
-    LEFT JOIN enums e
-      ON e.name = n.value
-     AND e.enum = CASE n.name
-            WHEN 'RecordType' THEN 'AuditLogRecordType'
-            WHEN 'LogonType' THEN 'LogonType'
-            WHEN 'InternalLogonType' THEN 'LogonType'
-            WHEN 'UserType' THEN 'UserType' END
-    WHERE n.kind = 'm365'
-),
--- The add-on lifts every cmdlet parameter to a field of its name; a record's own field is not replaced.
-parameters AS (
-    SELECT
-        raw.id,
-        1000000 + index AS position,
-        record ->> ('$.Parameters[' || index || '].Name') AS name,
-        record ->> ('$.Parameters[' || index || '].Value') AS value
-    FROM raw, LATERAL (SELECT unnest(range(CAST(coalesce(json_array_length(record, '$.Parameters'), 0) AS BIGINT))) AS index)
-    WHERE kind = 'm365' AND json_type(record, '$.Parameters') = 'ARRAY'
-),
-lifted AS (
-    SELECT id, min(position) AS position, name, arg_min(value, position) AS value
-    FROM parameters p
-    WHERE name IS NOT NULL AND value IS NOT NULL
-      AND NOT EXISTS (SELECT 1 FROM numbered n WHERE n.id = p.id AND n.name = p.name)
-    GROUP BY id, name
-),
-named AS (
-    SELECT id, name, list(value ORDER BY position) AS members
-    FROM (SELECT * FROM numbered UNION ALL SELECT * FROM lifted)
-    GROUP BY id, name
-)
-SELECT id, map(list(name ORDER BY name), list(members ORDER BY name)) AS fields
-FROM named
-GROUP BY id;
-
-CREATE OR REPLACE TABLE splunk_process AS
+INSERT INTO splunk_events BY NAME
 WITH named AS (
     SELECT
         id,
@@ -83,11 +27,10 @@ WITH named AS (
         END AS name,
         CASE WHEN name = 'User' THEN regexp_replace(value, '^.*\\', '') ELSE value END AS value
     FROM splunk_nodes
-    WHERE kind = 'process'
 ),
 -- The events' own names, which stand beside those that the add-ons give them.
 security AS (
-    SELECT DISTINCT id FROM splunk_nodes WHERE kind = 'process' AND name = 'EventID' AND value = '4688'
+    SELECT DISTINCT id FROM splunk_nodes WHERE name = 'EventID' AND value = '4688'
 ),
 own_names AS (
     SELECT n.id,
@@ -100,21 +43,20 @@ own_names AS (
         CASE WHEN s.id IS NOT NULL AND n.name = 'User' THEN regexp_replace(n.value, '^.*\\', '')
             ELSE n.value END AS value
     FROM splunk_nodes n LEFT JOIN security s ON s.id = n.id
-    WHERE n.kind = 'process'
-        AND n.name IN ('Image', 'CommandLine', 'ParentImage', 'ParentCommandLine', 'User', 'Computer',
+    WHERE n.name IN ('Image', 'CommandLine', 'ParentImage', 'ParentCommandLine', 'User', 'Computer',
             'Company', 'Description', 'Product')
     UNION ALL
     -- Security 4688 has the two parts of the account apart (Splunk Add-on for Microsoft Windows, XML events).
     SELECT n.id, 'SubjectDomainName', regexp_extract(n.value, '^(.*)\\', 1)
     FROM splunk_nodes n JOIN security s ON s.id = n.id
-    WHERE n.kind = 'process' AND n.name = 'User' AND contains(n.value, '\')
+    WHERE n.name = 'User' AND contains(n.value, '\')
     UNION ALL
     SELECT raw.id, 'EventCode', CASE WHEN s.id IS NULL THEN '1' ELSE '4688' END
-    FROM raw LEFT JOIN security s ON s.id = raw.id WHERE raw.kind = 'process'
+    FROM raw LEFT JOIN security s ON s.id = raw.id
     UNION ALL
     SELECT raw.id, 'source', CASE WHEN s.id IS NULL THEN 'XmlWinEventLog:Microsoft-Windows-Sysmon/Operational'
         ELSE 'XmlWinEventLog:Security' END
-    FROM raw LEFT JOIN security s ON s.id = raw.id WHERE raw.kind = 'process'
+    FROM raw LEFT JOIN security s ON s.id = raw.id
 ),
 file_names AS (
     SELECT id, CASE name WHEN 'process_path' THEN 'process_name' ELSE 'parent_process_name' END AS name,
@@ -130,34 +72,24 @@ listed AS (
         UNION ALL SELECT * FROM own_names
     )
     GROUP BY id, name
+),
+shown AS (
+    SELECT id, map(list(name ORDER BY name), list(members ORDER BY name)) AS fields FROM listed GROUP BY id
 )
-SELECT id, map(list(name ORDER BY name), list(members ORDER BY name)) AS fields
-FROM listed
-GROUP BY id;
-
--- Times without an offset are in the session's zone, UTC (a cast to TIMESTAMP would ignore an offset). A record without a readable time has none here, and no search finds it.
-CREATE OR REPLACE TABLE splunk_events AS
-SELECT
-    raw.id,
-    epoch(TRY_CAST(raw.record ->> (CASE raw.kind WHEN 'm365' THEN '$.CreationTime' ELSE '$.UtcTime' END)
-        AS TIMESTAMPTZ)) AS _time,
-    CASE raw.kind WHEN 'm365' THEN 'o365:management:activity' ELSE 'XmlWinEventLog' END AS sourcetype,
-    CASE raw.kind WHEN 'm365' THEN CAST([] AS VARCHAR[]) ELSE ['process', 'report'] END AS tag,
-    CAST(raw.record AS VARCHAR) AS _raw,
-    coalesce(m.fields, p.fields) AS fields
-FROM raw
-LEFT JOIN splunk_m365 m ON m.id = raw.id
-LEFT JOIN splunk_process p ON p.id = raw.id;
+SELECT raw.id, epoch(raw.time) AS _time, 'XmlWinEventLog' AS sourcetype, ['process', 'report'] AS tag,
+    CAST(raw.record AS VARCHAR) AS _raw, fields
+FROM raw JOIN shown ON shown.id = raw.id;
 
 -- The data set Endpoint.Processes of the Common Information Model (Splunk_SA_CIM, Endpoint.json): events with
 -- the tags process and report, each field under the name of the data set. The model calculates some fields,
 -- which are "unknown" where the event has none; a missing process name it takes from the command line.
 -- An empty value is not in the summary of an accelerated model, so it is null here.
-CREATE OR REPLACE TABLE splunk_endpoint_processes AS
+CREATE TABLE IF NOT EXISTS "Endpoint.Processes"(id VARCHAR, _time DOUBLE, fields MAP(VARCHAR, VARCHAR[]));
+INSERT INTO "Endpoint.Processes" BY NAME
 WITH values_of AS (
     SELECT e.id, e._time, entry.key AS name, list_filter(entry.value, lambda v: v <> '') AS members
     FROM splunk_events e, LATERAL (SELECT unnest(map_entries(e.fields)) AS entry)
-    WHERE list_contains(e.tag, 'process') AND list_contains(e.tag, 'report')
+    WHERE e.id IN (SELECT id FROM raw)
 ),
 calculated AS (
     SELECT e.id, e._time, field.name,
@@ -173,7 +105,7 @@ calculated AS (
         (VALUES ('dest', NULL), ('user', NULL), ('process', NULL), ('parent_process', NULL),
                 ('original_file_name', NULL), ('process_name', 'process'),
                 ('parent_process_name', 'parent_process')) AS field(name, command_line)
-    WHERE list_contains(e.tag, 'process') AND list_contains(e.tag, 'report')
+    WHERE e.id IN (SELECT id FROM raw)
 ),
 filled AS (
     SELECT id, _time, name, members FROM values_of WHERE len(members) > 0

@@ -1,29 +1,21 @@
--- What the Office 365 and Defender XDR connectors make of a raw record.
---
--- Reads raw(id, kind, record JSON) and enums(enum, value, name); fills OfficeActivity and
--- DeviceProcessEvents, whose columns are those of Azure Monitor's reference. A column that a connector does
--- not fill keeps its default: the empty string for text, null for everything else. _EventId is ours: it
--- carries the identity of the record through a query. ingest_common.sql comes first. Sources: the
--- OfficeActivity table reference, a real exported row (OTRF Security-Datasets), the advanced hunting reference
--- of DeviceProcessEvents.
-
-CREATE OR REPLACE TEMP MACRO spelled(kind, raw) AS
-  coalesce((SELECT any_value(e.name) FROM enums e WHERE e.enum = kind AND e.value = raw), raw);
+-- What the Office 365 connector makes of an audit record: OfficeActivity of Azure Monitor's reference. A column that
+-- the connector does not fill keeps its default: the empty string for text, null for everything else. Sources: the
+-- OfficeActivity table reference, a real exported row (OTRF Security-Datasets).
 
 -- Exchange, SharePoint, OneDrive and Teams only: compliance records (Workload SecurityComplianceCenter) never
 -- reach the table. Names for every record type but 50, which the one real exported row spells in digits.
 INSERT INTO OfficeActivity BY NAME
 WITH office AS (
-  SELECT id, record, field(record, 'RecordType') AS raw_type,
+  SELECT id, time, record,
     CASE WHEN regexp_full_match(field(record, 'RecordType'), '[0-9]+') THEN spelled('AuditLogRecordType', field(record, 'RecordType'))
          ELSE field(record, 'RecordType') END AS type_name
-  FROM raw WHERE kind = 'm365'
+  FROM raw
 )
 SELECT
   id AS _EventId,
   field(record, 'Id') AS OfficeId,
   CASE WHEN type_name = 'ExchangeItemAggregated' THEN '50' ELSE type_name END AS RecordType,
-  utc(field(record, 'CreationTime')) AS TimeGenerated,
+  time AS TimeGenerated,
   field(record, 'Operation') AS Operation,
   field(record, 'OrganizationId') AS OrganizationId,
   field(record, 'OrganizationName') AS OrganizationName,
@@ -66,7 +58,4 @@ SELECT
 FROM office
 WHERE type_name NOT IN ('Discovery') AND type_name NOT LIKE 'SecurityComplianceCenter%'
   AND field(record, 'Workload') NOT IN ('SecurityComplianceCenter', 'AzureActiveDirectory')
-  AND utc(field(record, 'CreationTime')) IS NOT NULL;
-
-INSERT INTO DeviceProcessEvents BY NAME
-SELECT * EXCLUDE (moment), moment AS TimeGenerated, 'DeviceProcessEvents' AS "Type" FROM process_columns;
+  AND time IS NOT NULL;
