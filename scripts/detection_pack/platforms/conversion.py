@@ -39,13 +39,14 @@ class Converted:
 
     ``queries`` are the backend's finished texts. ``fields`` maps every canonical field of the alert view
     and of the correlation to the platform's field. ``state`` is the pipeline's state for this rule,
-    ``tables`` the platform's tables, each from column to type.
+    ``tables`` the platform's tables, each from column to type, ``names`` its fields for the log source.
     """
 
     queries: tuple[str, ...]
     fields: Mapping[str, str]
     state: Mapping[str, Any]
     tables: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    names: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,8 @@ def convert(rule: Rule, pipeline: Pipeline, backend_class: type[Any], **options:
         raise _refused(rule, pipeline, plain, error) from error
     except Exception as error:  # pySigma raises Python's own errors for values of unexpected types
         raise rule.refused(error) from error
-    return Converted(tuple(queries), mapped, state, pipeline.tables)
+    names = {name for r in plain for listed in pipeline.mapping_of(r).names.values() for name in listed}
+    return Converted(tuple(queries), mapped, state, pipeline.tables, frozenset(names))
 
 
 def _refused(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule], error: RefusedValue) -> PackError:
