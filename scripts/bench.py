@@ -63,7 +63,7 @@ def stock(platform: str, rules: Sequence[Path]) -> float:
     program = shutil.which("sigma", path=str(Path(sys.executable).parent)) or shutil.which("sigma")
     if program is None:
         raise SystemExit("sigma is not installed; pip install -e '.[test]'")
-    pipeline = f"pipelines/{platform}.yml"
+    pipeline = f"dist/pipelines/{platform}.yml"
     return seconds([program, "convert", "-t", TARGETS[platform], "-p", pipeline, *map(str, rules)])
 
 

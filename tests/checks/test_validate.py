@@ -25,7 +25,7 @@ CMDLET = "sigma/core/exchange_admin_cmdlet.yml"
 BULK = "sigma/core/bulk_cross_mailbox_access.yml"
 EVENTS = "tests/events/exchange_admin_cmdlet.yml"
 BULK_EVENTS = "tests/events/bulk_cross_mailbox_access.yml"
-SPLUNK = "pipelines/splunk.yml"
+SPLUNK = "pipelines/m365/splunk.yml"
 DATA = Path(__file__).parents[1] / "data"
 
 ITEM = "    Operation|contains:\n"

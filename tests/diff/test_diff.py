@@ -339,7 +339,7 @@ def test_pipeline_that_changes_every_rule(root: Path, run: Any, monkeypatch: pyt
 
     monkeypatch.setattr(comparison, "changed_verdicts", nothing_changed)
     edit(
-        root / "pipelines" / "sentinel.yml",
+        root / "pipelines" / "m365" / "sentinel.yml",
         "iff(isnotempty(ClientIP), ClientIP, Client_IPAddress)",
         "ClientIP",
     )

@@ -74,9 +74,9 @@ def test_hooks_take_the_whole_pack_and_start_on_what_they_read() -> None:
     for hook in hooks.values():
         assert hook["pass_filenames"] is False and hook["language"] == "system", hook["id"]
     starts = {
-        "validate": ["sigma/core/a.yml", "pipelines/splunk.yml", "tests/events/a.yml", "scripts/build.py"],
+        "validate": ["sigma/core/a.yml", "pipelines/a/splunk.yml", "tests/events/a.yml", "scripts/build.py"],
         "build-check": [
-            "sigma/core/a.yml", "pipelines/splunk.yml", "tests/events/a.yml", "scripts/build.py",
+            "sigma/core/a.yml", "pipelines/a/splunk.yml", "tests/events/a.yml", "scripts/build.py",
             "dist/manifest.json", "docs/rules/a.md", "pyproject.toml",
         ],
     }  # fmt: skip

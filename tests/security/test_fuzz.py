@@ -285,8 +285,8 @@ STATES: dict[str, str] = {
 @pytest.mark.parametrize("variant", [0, 1, 2, 3])
 def test_pipelines_that_campaigns_have_found(sandbox: Sandbox, state: str, variant: int) -> None:
     root = targets.small_pack(sandbox)
-    text = (root / "pipelines" / "elastic.yml").read_text(encoding="utf-8")
-    given = Input("elastic.yml", f"{text}\n- type: set_state\n  {state}\n".encode(), variant)
+    text = (root / "pipelines" / "m365" / "elastic.yml").read_text(encoding="utf-8")
+    given = Input("m365/elastic.yml", f"{text}\n- type: set_state\n  {state}\n".encode(), variant)
     [(_, outcome)] = campaign.run_inputs(sandbox, target("pack with a mutated pipeline"), [given])
     assert outcome.faults == () and outcome.code == 1, outcome
 

@@ -12,7 +12,7 @@ import yaml
 
 from conftest import ROOT
 from detection_pack.model.event import Event
-from detection_pack.model.pipeline import Pipeline, load_pipeline
+from detection_pack.model.pipeline import Pipeline, load_pipelines
 from detection_pack.model.rule import Rule
 from detection_pack.model.rule_reader import load_rule
 from detection_pack.platforms.elastic.backend import ElasticQuery, queries
@@ -25,7 +25,7 @@ PROCESS = {"product": "windows", "category": "process_creation"}
 
 @cache
 def pipeline() -> Pipeline:
-    return load_pipeline("elastic", ROOT / "pipelines" / "elastic.yml")
+    return load_pipelines(ROOT)["elastic"]
 
 
 def rule(detection: Mapping[str, Any], logsource: Mapping[str, str] = AUDIT) -> Rule:

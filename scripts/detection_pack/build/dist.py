@@ -38,7 +38,8 @@ def make(pack: Pack, keep_going: bool = False) -> Built:
     """All files of dist/, in memory. A rule that a platform cannot say raises `PackError`, or with
     ``keep_going`` is left out on that platform; the manifest then says why."""
     setting = Setting(pack.pipelines, pack.version)
-    return _built([outcome(rule, setting) for rule in pack.rules], setting, keep_going)
+    plain = [Artefact(f"pipelines/{name}.yml", p.text().encode()) for name, p in pack.pipelines.items()]
+    return _built([outcome(rule, setting) for rule in pack.rules], setting, keep_going, *plain)
 
 
 def make_folder(
@@ -56,13 +57,13 @@ def make_folder(
     return _built(list(outcomes_of_files(files, setting, jobs)), setting, keep_going)
 
 
-def _built(found: Sequence[Outcome], setting: Setting, keep_going: bool) -> Built:
+def _built(found: Sequence[Outcome], setting: Setting, keep_going: bool, *more: Artefact) -> Built:
     refused = [finding for one in found for finding in one.findings]
     fine, taken = _distinct([one for one in found if one.parts])
     refused = list(dict.fromkeys([*refused, *taken]))
     if refused and not keep_going:
         raise PackError(refused)
-    made: list[Artefact] = []
+    made = list(more)
     for name in setting.platforms:
         parts = [one.parts[name] for one in fine if name in one.parts]
         made += [artefact for part in parts for artefact in part.artefacts]

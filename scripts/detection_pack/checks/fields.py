@@ -44,7 +44,7 @@ def misnamed(subject: Subject) -> Iterator[Misnamed]:
     """Unknown log sources, fields and enumerated values: every one, with the pipelines that lack it."""
     for document in subject.rule.documents:
         if "correlation" not in document.data and (rule := probe(document)) is not None:
-            known = {p.path.name: p.known_fields(rule) for p in subject.pipelines.values()}
+            known = {p.shown(rule): p.known_fields(rule) for p in subject.pipelines.values()}
             lacking = [name for name, fields in known.items() if not fields]
             if lacking:
                 yield Misnamed(_log_source(subject, document, lacking), document, ("logsource",))
@@ -95,7 +95,7 @@ def _near(name: str, candidates: list[str]) -> str | None:
 
 
 def _values(subject: Subject, document: Document, rule: SigmaRule) -> Iterator[Misnamed]:
-    enumerations = {p.path.name: p.enumerations(rule) for p in subject.pipelines.values()}
+    enumerations = {p.shown(rule): p.enumerations(rule) for p in subject.pipelines.values()}
     for leaf in leaves(document):
         field = leaf.field or ""
         known = {name: found[field] for name, found in enumerations.items() if field in found}
@@ -132,7 +132,7 @@ def _shown_fields(subject: Subject) -> Iterator[Misnamed]:
     rule = probe(plain[0]) if plain else None
     if rule is None:
         return
-    known = {p.path.name: p.known_fields(rule) for p in subject.pipelines.values()}
+    known = {p.shown(rule): p.known_fields(rule) for p in subject.pipelines.values()}
     known = {name: fields for name, fields in known.items() if fields}
     main = subject.rule.main
     for keys, field in [*_alert_fields(main), *_correlation_fields(main)] if known else ():
@@ -174,5 +174,5 @@ def _correlation_fields(main: Document) -> Iterator[tuple[Keys, str]]:
 
 
 def _shown(names: Iterable[str]) -> str:
-    listed = [f"pipelines/{name}" for name in sorted(set(names))]
+    listed = sorted(set(names))
     return listed[0] if len(listed) == 1 else f"{', '.join(listed[:-1])} and {listed[-1]}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from detection_pack.model.documents import load_documents
 from detection_pack.model.findings import PackError
+from detection_pack.model.pipeline import pipeline_files
 from detection_pack.model.rule import TIERS
 from detection_pack.model.rule_reader import rule_files
 
@@ -28,7 +29,7 @@ def files_of(root: Path, paths: Sequence[Path]) -> Files:
     """The files of ``paths``: a rule of the pack has its tier, any other the tier "other"."""
     if not paths or any(path.resolve() == root.resolve() for path in paths):
         events = sorted((root / "tests" / "events").glob("*.yml"))
-        pipelines = sorted((root / "pipelines").glob("*.yml"))
+        pipelines = own_pipelines(root)
         others = files_of(root, [p for p in paths if p.resolve() != root.resolve()]) if paths else None
         extra = others.rules if others else ()
         inside = {path.resolve() for path, _ in rule_files(root)}
@@ -38,7 +39,7 @@ def files_of(root: Path, paths: Sequence[Path]) -> Files:
     pipelines, events = [], []
     for path in dict.fromkeys(file for given in paths for file in _listed(given)):
         parent = path.resolve().parent
-        if parent == (root / "pipelines").resolve() or _says(path, {"transformations"}):
+        if parent.parent == (root / "pipelines").resolve() or _says(path, {"transformations"}):
             pipelines.append(path)
         elif parent == (root / "tests" / "events").resolve() or _says(path, {"match", "no_match"}):
             events.append(path)
@@ -46,6 +47,12 @@ def files_of(root: Path, paths: Sequence[Path]) -> Files:
             tiers = {(root / "sigma" / tier).resolve(): tier for tier in TIERS}
             rules.append((path, tiers.get(parent, "other")))
     return Files(tuple(rules), tuple(pipelines), tuple(events))
+
+
+def own_pipelines(root: Path) -> list[Path]:
+    """The pySigma files of the pack's log sources."""
+    folders = sorted(folder for folder in (root / "pipelines").glob("*") if folder.is_dir())
+    return [path for folder in folders for path in pipeline_files(folder)]
 
 
 def _listed(path: Path) -> list[Path]:

@@ -24,9 +24,9 @@ from detection_pack.checks.subject import Subject, Value, read_subject
 from detection_pack.model import pipeline_document
 from detection_pack.model.documents import Document, Key
 from detection_pack.model.findings import Finding, PackError
-from detection_pack.model.log_source import LogSource, load_log_sources, source_of, tables_of
+from detection_pack.model.log_source import LogSource, load_log_sources, source_of
 from detection_pack.model.pack import Pack, pack_version
-from detection_pack.model.pipeline import Pipeline, load_pipeline
+from detection_pack.model.pipeline import Pipeline, load_pipeline, load_pipelines
 from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.rule import TIERS, Rule
 from detection_pack.model.rule_reader import ALERT, KNOB, rule_files
@@ -84,18 +84,21 @@ class _Validation:
             return {}
 
     def _pipelines(self) -> Iterator[tuple[str, Pipeline]]:
-        """Every pipeline of the pack; a faulty one is always reported, because rules hang on it."""
-        own = sorted((self.root / "pipelines").glob("*.yml"))
+        """Every pipeline of the pack; a faulty file is always reported, because rules hang on it."""
+        findings: list[Finding] = []
+        pipelines = load_pipelines(self.root, findings, self.sources)
         selected = {path.resolve(): path for path in self.files.pipelines}
-        for path in [*own, *(p for r, p in selected.items() if r not in {o.resolve() for o in own})]:
-            shown = selected.get(path.resolve(), path)
-            try:
-                pipeline = load_pipeline(path.stem, shown)
-            except PackError as error:
-                self.findings += (_as(finding, pipeline_document.PIPELINE) for finding in error.findings)
-                continue
-            if path in own:
-                yield path.stem, replace(pipeline, tables=tables_of(self.sources.values(), path.stem))
+        own = (self.root / "pipelines").resolve()
+        for resolved, path in selected.items():
+            if own not in resolved.parents:
+                try:
+                    load_pipeline(path.stem, path)
+                except PackError as error:
+                    findings += error.findings
+        for finding in findings:
+            shown = str(selected.get(Path(finding.path).resolve(), finding.path))
+            self.findings.append(replace(_as(finding, pipeline_document.PIPELINE), path=shown))
+        yield from pipelines.items()
 
     def _subjects(self) -> Iterator[Subject]:
         for path, tier in self.files.rules:
@@ -219,9 +222,8 @@ class _Validation:
     def _contradictions(self) -> Iterable[Finding]:
         """Of rules without any error, whose events have none."""
         bad = {Path(finding.path).resolve() for finding in self.findings if finding.severity == "error"}
-        if not set(PLATFORMS) <= set(self.pipelines) or any(
-            (self.root / "pipelines" / f"{name}.yml").resolve() in bad for name in self.pipelines
-        ):
+        own = (self.root / "pipelines").resolve()
+        if not set(PLATFORMS) <= set(self.pipelines) or any(own in path.parents for path in bad):
             return ()
         sources = {path.stem: (path, tier) for path, tier in rule_files(self.root)}
         runnable = {}

@@ -1,4 +1,4 @@
-"""A platform's field and value mapping: plain pySigma, read from its YAML.
+"""A platform's field and value mapping: plain pySigma, merged from the folders of the log sources.
 
 pySigma's objects are made here (`Pipeline.processing`) and used by the backends of the platforms; nothing
 else sees them.
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+import yaml
 from sigma.correlations import SigmaCorrelationRule
 from sigma.processing.pipeline import ProcessingPipeline
 from sigma.rule import SigmaRule
@@ -20,11 +21,14 @@ from sigma.rule import SigmaRule
 from detection_pack.model import pipeline_document
 from detection_pack.model.documents import Document, load_documents, read_text
 from detection_pack.model.findings import Finding, PackError
-from detection_pack.model.log_source import load_log_sources, tables_of
+from detection_pack.model.log_source import FILE as SOURCE
+from detection_pack.model.log_source import LogSource, load_log_sources, tables_of
+from detection_pack.model.merged_pipeline import Scope, merged, scopes
 from detection_pack.model.pipeline_shapes import check_shapes
 from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.rule import Rule
-from detection_pack.model.source_mapping import SourceMapping, source_mapping
+from detection_pack.model.source_mapping import SourceMapping, may_apply, source_mapping
+from detection_pack.model.source_pipeline import COMMON, SourceFile, source_file
 
 
 @dataclass(frozen=True)
@@ -39,11 +43,16 @@ class FieldTraits:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A plain pySigma processing pipeline of one platform; ``tables``: its tables, from column to type."""
+    """A plain pySigma processing pipeline of one platform.
+
+    ``path`` is its file, or the first of those that it is merged from; then ``scopes`` has the log sources.
+    ``tables``: the platform's tables, from column to type.
+    """
 
     platform: str
     path: Path
     document: Document
+    scopes: Mapping[str, Scope] = field(default_factory=dict, repr=False)
     tables: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
 
     def processing(self) -> ProcessingPipeline:
@@ -83,7 +92,7 @@ class Pipeline:
         source = rule.logsource if isinstance(rule, SigmaRule) else None
         found = self._mapping_by_source.get(source)
         if found is None:
-            items = [item for item in self._parsed.items if self._log_source_matches(item, rule)]
+            items = [item for item in self._parsed.items if may_apply(item, rule)]
             found = self._mapping_by_source[source] = source_mapping(items)
         return found
 
@@ -113,35 +122,124 @@ class Pipeline:
         processing.apply(plain)
         return str(plain.fields[0]) if plain.fields else field, processing.state
 
-    @staticmethod
-    def _log_source_matches(item: Any, rule: SigmaRule | SigmaCorrelationRule) -> bool:
-        conditions = item.rule_conditions
-        listed = conditions.values() if isinstance(conditions, dict) else conditions
-        sources = [c for c in listed if type(c).__name__ == "LogsourceCondition"]
-        return not sources or any(c.match(rule) for c in sources)
+    def shown(self, rule: SigmaRule) -> str:
+        """The file that maps the log source of this rule, as messages name it."""
+        if not self.scopes:
+            return f"pipelines/{self.path.name}"
+        stated = rule.logsource
+        pairs = {"category": stated.category, "product": stated.product, "service": stated.service}
+        serving = (name for name, scope in self.scopes.items() if scope.serves(pairs))
+        return f"pipelines/{next(serving, '*')}/{self.platform}.yml"
+
+    def text(self) -> str:
+        """The pipeline as a file, for ``sigma convert -p``."""
+        return self._text
+
+    @cached_property
+    def _text(self) -> str:
+        # libyaml is part of every published wheel of PyYAML, but not of every build of it.
+        dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+        written = yaml.dump(self.document.data, Dumper=dumper, sort_keys=False, allow_unicode=True, width=110)
+        return str(written)
 
 
-def load_pipelines(root: Path) -> dict[str, Pipeline]:
-    """Every pipeline of ``root``: those of the platforms, and of what a platform serves besides.
+def load_pipelines(
+    root: Path, findings: list[Finding] | None = None, sources: Mapping[str, LogSource] | None = None
+) -> dict[str, Pipeline]:
+    """The pipeline of each platform: what the log sources of ``root`` say of it, merged.
 
-    All that is wrong with any of them is raised in one `PackError`.
+    ``sources``: those log sources, where somebody has them already; without any there is no pipeline.
+    All that is wrong with any file is raised in one `PackError`; with ``findings`` it is reported there, and
+    a platform with a faulty file is left out.
     """
-    folder = root / "pipelines"
-    found: dict[str, Pipeline] = {}
-    findings: list[Finding] = []
-    for name in sorted({*PLATFORMS, *(path.stem for path in folder.glob("*.yml"))}):
+    found: list[Finding] = []
+    merged_pipelines: dict[str, Pipeline] = {}
+    if sources is None:
         try:
-            pipeline = load_pipeline(name, folder / f"{name}.yml")
-            found[name] = replace(pipeline, tables=tables_of(load_log_sources(root).values(), name))
+            sources = load_log_sources(root)
         except PackError as error:
-            findings += error.findings
+            sources, found = {}, list(error.findings)
+        if not sources and not found:
+            what, todo = "holds no log source", "write pipelines/<source>/source.yml"
+            found.append(Finding(str(root / "pipelines"), 1, what, todo, pipeline_document.PIPELINE))
+    found += _misplaced(root / "pipelines")
+    platforms = {path.stem for source in sources.values() for path in pipeline_files(source.folder)}
+    for platform in sorted({*PLATFORMS, *platforms} - {COMMON}) if sources else ():
+        try:
+            merged_pipelines[platform] = _merged(platform, sources)
+        except PackError as error:
+            found += error.findings
+    found = list(dict.fromkeys(found))
+    if found and findings is None:
+        raise PackError(found)
+    if findings is not None:
+        findings += found
+    return merged_pipelines
+
+
+def pipeline_files(folder: Path) -> list[Path]:
+    """The pySigma files of a log source's folder."""
+    return sorted(path for path in folder.glob("*.yml") if path.name != SOURCE)
+
+
+def _misplaced(folder: Path) -> list[Finding]:
+    """A pipeline beside the folders would be left out without a word."""
+    what, todo = "stands in the folder of no log source", "move it to pipelines/<source>/<platform>.yml"
+    files = [*folder.glob("*.yml"), *(p for p in folder.glob("*/*.yml") if not (p.parent / SOURCE).is_file())]
+    return [Finding(str(path), 1, what, todo, pipeline_document.PIPELINE) for path in sorted(files)]
+
+
+def _merged(platform: str, sources: Mapping[str, LogSource]) -> Pipeline:
+    """A platform's pipeline. Raises `PackError` with the faults of all its files."""
+    findings: list[Finding] = []
+    tables: Mapping[str, Mapping[str, str]] = {}
+    try:
+        tables = tables_of(sources.values(), platform)
+    except PackError as error:
+        findings += error.findings
+    paths: dict[str, Path] = {}
+    files: dict[str, list[SourceFile]] = {}
+    for name, source in sorted(sources.items()):
+        own = source.folder / f"{platform}.yml"
+        if not own.is_file():
+            continue
+        paths[name] = own
+        for path in (source.folder / f"{COMMON}.yml", own):
+            if path.is_file():
+                try:
+                    files.setdefault(name, []).append(source_file(source, path, read_text(path)))
+                except PackError as error:
+                    findings += error.findings
+    if not paths:
+        folder = next(iter(sources.values())).folder.parent
+        what, todo = f'no log source has a file for "{platform}"', f"write pipelines/<source>/{platform}.yml"
+        findings.append(Finding(str(folder), 1, what, todo, pipeline_document.PIPELINE))
     if findings:
         raise PackError(findings)
-    return found
+    every = scopes(sources)
+    data = merged(platform, sources, files)
+    served = {name: every[name] for name in paths}
+    path = next(iter(paths.values()))
+    return _of_data(Pipeline(platform, path, Document(path, data, {}), served, tables))
+
+
+_made: dict[str, Pipeline] = {}
+
+
+def _of_data(new: Pipeline) -> Pipeline:
+    """One object for one content: pySigma takes a tenth of a second to read a pipeline."""
+    key = repr((new.platform, str(new.path), new.document.data, new.scopes, new.tables))
+    made = _made.get(key)
+    if made is None:
+        new.processing()
+        if len(_made) > 32:
+            _made.clear()
+        made = _made[key] = new
+    return made
 
 
 def load_pipeline(platform: str, path: Path) -> Pipeline:
-    """The pipeline file of a platform. Raises `PackError` with every fault.
+    """A pipeline file that stands alone. Raises `PackError` with every fault.
 
     The document is judged before pySigma reads it: reading a hostile one must not reach for anything.
     """

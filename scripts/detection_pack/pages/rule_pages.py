@@ -284,7 +284,9 @@ def _files(rule: Rule, files: Mapping[str, bytes]) -> Iterator[str]:
     own = [a["path"] for entry in listed["rules"] if entry["name"] == rule.name for a in entry["artefacts"]]
     yield _bullets(map(_dist, own))
     yield "All rules together:"
-    yield _bullets(_dist(artefact["path"]) for artefact in listed["artefacts"])
+    # The pipelines are what rules are converted with; nobody imports them.
+    paths = [artefact["path"] for artefact in listed["artefacts"]]
+    yield _bullets(_dist(path) for path in paths if not path.startswith("pipelines/"))
     guides = (link(here.title, f"../import/{here.id}.md") for here in platforms())
     yield f"How to import: {', '.join(guides)}."
 

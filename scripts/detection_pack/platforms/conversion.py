@@ -25,6 +25,7 @@ from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.refused_value import RefusedValue
 from detection_pack.model.rule import Rule
+from detection_pack.model.users import open_users
 from detection_pack.platforms.split_fields import refusals
 from detection_pack.platforms.terms import SUBSTRING
 
@@ -39,13 +40,14 @@ class Converted:
 
     ``queries`` are the backend's finished texts. ``fields`` maps every canonical field of the alert view
     and of the correlation to the platform's field. ``state`` is the pipeline's state for this rule,
-    ``tables`` the platform's tables, each from column to type.
+    ``tables`` the platform's tables, each from column to type, ``names`` its fields for the log source.
     """
 
     queries: tuple[str, ...]
     fields: Mapping[str, str]
     state: Mapping[str, Any]
     tables: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    names: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ def convert(rule: Rule, pipeline: Pipeline, backend_class: type[Any], **options:
     collection = rule.sigma()
     plain = [r for r in collection.rules if isinstance(r, SigmaRule)]
     correlations = [r for r in collection.rules if isinstance(r, SigmaCorrelationRule)]
+    for sigma_rule in plain:
+        open_users(sigma_rule, pipeline.mapping_of(sigma_rule).domain_users)
     check_fields(rule, pipeline, plain)
     wanted = list(rule.alert.fields)
     for correlation in correlations:
@@ -115,7 +119,8 @@ def convert(rule: Rule, pipeline: Pipeline, backend_class: type[Any], **options:
         raise _refused(rule, pipeline, plain, error) from error
     except Exception as error:  # pySigma raises Python's own errors for values of unexpected types
         raise rule.refused(error) from error
-    return Converted(tuple(queries), mapped, state, pipeline.tables)
+    names = {name for r in plain for listed in pipeline.mapping_of(r).names.values() for name in listed}
+    return Converted(tuple(queries), mapped, state, pipeline.tables, frozenset(names))
 
 
 def _refused(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule], error: RefusedValue) -> PackError:
@@ -133,7 +138,9 @@ def check_fields(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule]) -> None
     findings = []
     known: frozenset[str] = frozenset()
     absent: Mapping[str, str] = {}
+    shown = ""
     for sigma_rule in plain:
+        shown = pipeline.shown(sigma_rule)
         absent = pipeline.mapping_of(sigma_rule).absent
         known = pipeline.known_fields(sigma_rule)
         if not known:
@@ -141,25 +148,25 @@ def check_fields(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule]) -> None
             raise PackError.at(
                 rule.path,
                 rule.main.line("logsource"),
-                f"the log source {source} is unknown to {_shown(pipeline)}",
+                f"the log source {source} is unknown to {pipeline.shown(sigma_rule)}",
                 "use a log source that the pipeline maps, or map it there",
             )
         findings += _unknown_values(rule, pipeline, sigma_rule)
         findings += [
             Finding(str(rule.path), rule.line_of(f), *_halves(f'field "{f}": {what}'))
-            for f, what in refusals(sigma_rule, pipeline.mapping_of(sigma_rule).split)
+            for f, what in refusals(sigma_rule, pipeline.mapping_of(sigma_rule))
         ]
         used = [f for d in sigma_rule.detection.detections.values() for f in fields_of(d)]
         unknown = [f for f in dict.fromkeys(used) if f not in known]
         findings += [
-            _unknown(rule, f, known if n < _SUGGESTED else frozenset(), absent, pipeline)
+            _unknown(rule, f, known if n < _SUGGESTED else frozenset(), absent, shown)
             for n, f in enumerate(unknown)
         ]
     stated = list(rule.alert.fields)
     if rule.correlation is not None:
         stated += rule.correlation.group_by
         stated += [rule.correlation.value_field] if rule.correlation.value_field else []
-    findings += [_unknown(rule, f, known, absent, pipeline) for f in dict.fromkeys(stated) if f not in known]
+    findings += [_unknown(rule, f, known, absent, shown) for f in dict.fromkeys(stated) if f not in known]
     if findings:
         raise PackError(findings)
 
@@ -173,7 +180,7 @@ def _unknown_values(rule: Rule, pipeline: Pipeline, sigma_rule: SigmaRule) -> li
                 continue
             near = _nearest(value, known) if len(findings) < _SUGGESTED else []
             todo = f'did you mean "{near[0]}"?' if near else "use a name or number that the pipeline maps"
-            what = f'"{value}" is no {name} that {_shown(pipeline)} knows'
+            what = f'"{value}" is no {name} that {pipeline.shown(sigma_rule)} knows'
             findings.append(Finding(str(rule.path), rule.line_of(value), what, todo))
     return findings
 
@@ -241,15 +248,14 @@ def _nearest(text: str, known: frozenset[str]) -> list[str]:
     return difflib.get_close_matches(text, sorted(known), n=1, cutoff=0.6)
 
 
-def _unknown(
-    rule: Rule, name: str, known: frozenset[str], absent: Mapping[str, str], pipeline: Pipeline
-) -> Finding:
+def _unknown(rule: Rule, name: str, known: frozenset[str], absent: Mapping[str, str], shown: str) -> Finding:
+    """``shown`` is the file that would map it."""
     if name in absent:
-        what, todo = _halves(f'field "{name}" is nothing that {_shown(pipeline)} can map: {absent[name]}')
+        what, todo = _halves(f'field "{name}" is nothing that {shown} can map: {absent[name]}')
         return Finding(str(rule.path), rule.line_of(name), what, todo)
     near = _nearest(name, known)
     todo = f'did you mean "{near[0]}"?' if near else "map it there or use a field that is"
-    what = f'field "{name}" is unknown to {_shown(pipeline)}'
+    what = f'field "{name}" is unknown to {shown}'
     return Finding(str(rule.path), rule.line_of(name), what, todo)
 
 
@@ -257,10 +263,6 @@ def _halves(message: str) -> tuple[str, str]:
     """What is wrong and what to do, which ``; `` divides."""
     what, _, todo = message.partition("; ")
     return what, todo or "leave the condition on it out"
-
-
-def _shown(pipeline: Pipeline) -> str:
-    return f"pipelines/{pipeline.path.name}"
 
 
 def _correlation_fields(correlation: SigmaCorrelationRule) -> list[str]:

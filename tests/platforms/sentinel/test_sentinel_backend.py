@@ -201,12 +201,12 @@ def test_file_name_is_an_equality(tmp_path: Path) -> None:
         (
             {"Operatoin": "Send"},
             1,
-            'field "Operatoin" is unknown to pipelines/sentinel.yml; did you mean "Operation"?',
+            'field "Operatoin" is unknown to pipelines/m365/sentinel.yml; did you mean "Operation"?',
         ),
         ({"RecordType": "ExchangeItme"}, 1, '"ExchangeItme"'),
         ({"RecordType": "Discovery"}, 1, "never reach OfficeActivity"),
         ({"CreationTime|contains": "2026"}, 1, "holds a time"),
-        ({"InternalLogonType": "Owner"}, 1, "holds a number"),
+        ({"InternalLogonType": "Ownre"}, 1, '"Ownre" is no InternalLogonType'),
         ({"ClientInfoString|re": "a(?=b)"}, 1, 'has "(?="'),
     ],
 )

@@ -33,7 +33,7 @@ from detection_pack.languages.spl.spl_parser import UnsupportedSpl, macros_of
 from detection_pack.languages.spl.spl_steps import Lookup
 from detection_pack.model.event import Clock, Event, Hit
 from detection_pack.model.pack import Pack
-from detection_pack.model.pipeline import Pipeline, load_pipeline
+from detection_pack.model.pipeline import Pipeline, load_pipelines
 from detection_pack.model.rule import Rule
 from detection_pack.model.rule_reader import load_rule
 from detection_pack.platforms.splunk import run as engine
@@ -230,7 +230,7 @@ def test_a_rules_text_holds_no_token(text: str, wanted: str) -> None:
 
 @functools.cache
 def pipeline() -> Pipeline:
-    return load_pipeline("splunk", ROOT / "pipelines" / "splunk.yml")
+    return load_pipelines(ROOT)["splunk"]
 
 
 def written(folder: Path, name: str = "case", **document: Any) -> Rule:

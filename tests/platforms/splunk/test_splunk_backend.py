@@ -23,7 +23,7 @@ from detection_pack.languages.spl.spl_parser import macros_of
 from detection_pack.model.event import Clock, Event, RuleEntry
 from detection_pack.model.findings import PackError
 from detection_pack.model.pack import Pack, load_pack
-from detection_pack.model.pipeline import Pipeline, load_pipeline
+from detection_pack.model.pipeline import Pipeline, load_pipelines
 from detection_pack.model.rule import Rule
 from detection_pack.model.rule_reader import load_rule
 from detection_pack.platforms.splunk.artefacts import macros_conf
@@ -40,7 +40,7 @@ PROCESS = {"product": "windows", "category": "process_creation"}
 
 @functools.cache
 def pipeline() -> Pipeline:
-    return load_pipeline("splunk", ROOT / "pipelines" / "splunk.yml")
+    return load_pipelines(ROOT)["splunk"]
 
 
 def converted(documents: Sequence[dict[str, Any]], folder: Path) -> SplunkQuery:
@@ -644,18 +644,6 @@ def test_the_files_are_the_same_twice_and_the_union_is_the_sum_of_its_rules(
     (tmp_path / "splunk/queries/suspicious_ews_client.spl").write_text("*\n| transaction UserId\n")
     with pytest.raises(PackError, match=r"suspicious_ews_client\.spl:2: unsupported SPL: 'transaction'"):
         run(tmp_path, entries, events, NOW)
-
-
-def test_the_pipeline_maps_every_name_of_the_enumerations() -> None:
-    items = {item.get("id"): item for item in pipeline().document.data["transformations"]}
-    for enum, field in (
-        ("AuditLogRecordType", "recordtype"),
-        ("LogonType", "logontype"),
-        ("UserType", "usertype"),
-    ):
-        mapped = items[f"m365_{field}_name"]["mapping"]
-        names = {name: str(value) for value, name in BY_KIND["m365"].enumerations[enum].items()}
-        assert mapped == names | {value: value for value in names.values()}
 
 
 def test_plain_pysigma_refuses_a_field_that_the_pipeline_does_not_map() -> None:

@@ -18,13 +18,10 @@ import yaml
 
 from detection_pack.model.case import load_cases
 from detection_pack.model.event import Event
-from detection_pack.model.platform_names import PLATFORMS
 from support.fuzzing.mutation import as_json
 
 ROOT = Path(__file__).resolve().parents[3]
 RICH = Path(__file__).with_name("seeds")
-#: Every pipeline that a build reads.
-PIPELINES = (*PLATFORMS, "defender")
 
 
 @dataclass(frozen=True)
@@ -32,6 +29,12 @@ class Seed:
     """A YAML file: as it stands, as bytes and as trees."""
 
     path: Path
+    folder: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """Where the file stands in ``folder``, or its own name."""
+        return self.path.relative_to(self.folder).as_posix() if self.folder else self.path.name
 
     @cached_property
     def data(self) -> bytes:
@@ -50,7 +53,9 @@ def rules() -> tuple[Seed, ...]:
 
 @cache
 def pipelines() -> tuple[Seed, ...]:
-    return tuple(Seed(ROOT / "pipelines" / f"{name}.yml") for name in PIPELINES)
+    """Every file of the log sources that a build reads."""
+    folder = ROOT / "pipelines"
+    return tuple(Seed(path, folder) for path in sorted(folder.glob("*/*.yml")))
 
 
 @cache
@@ -70,6 +75,8 @@ def shortened(tree: Any, longest: int) -> Any:
 def pruned_pipeline(tree: Any, names: set[str]) -> Any:
     """A pipeline without the mapped names that no rule of ours uses: the same structure in fewer lines."""
     out = dict(tree)
+    if "transformations" not in out:
+        return out
     out["transformations"] = [
         {
             **item,

@@ -28,7 +28,7 @@ from detection_pack.replay import logs
 from support.fuzzing import seeds
 from support.fuzzing.mutation import TOKENS, as_yaml, spoil_bytes, spoil_tree
 from support.fuzzing.sandbox import Command, Sandbox, alarm
-from support.fuzzing.seeds import PIPELINES, ROOT
+from support.fuzzing.seeds import ROOT
 from support.sources import SOURCES
 
 
@@ -78,7 +78,7 @@ def _yaml_input(
         texts = [seed.data for seed in listed]
         for _ in range(rng.choice([1, 1, 2, 4])):
             data = spoil_bytes(rng, data, texts)
-    return Input(name or listed[index].path.name, data, rng.randrange(1000))
+    return Input(name or listed[index].name, data, rng.randrange(1000))
 
 
 @cache
@@ -162,8 +162,8 @@ def small_pack(sandbox: Sandbox) -> Path:
         for seed in _kept(seeds.rules()):
             [documents] = _short((seed,), 3)
             files[f"sigma/core/{seed.path.name}"] = as_yaml(rng, documents)
-        for name, documents in zip(PIPELINES, _small_pipelines(), strict=True):
-            files[f"pipelines/{name}.yml"] = as_yaml(rng, documents)
+        for seed, documents in zip(seeds.pipelines(), _small_pipelines(), strict=True):
+            files[f"pipelines/{seed.name}"] = as_yaml(rng, documents)
         for seed in _kept(seeds.events_files()):
             [documents] = _short((seed,), 2)
             files[f"tests/events/{seed.path.name}"] = as_yaml(rng, documents)

@@ -63,7 +63,7 @@ def field_type(name: str, state: Mapping[str, Any]) -> str:
     if not types:
         return "keyword"
     if name not in types:
-        raise RefusedValue(f'field "{name}" has no type in pipelines/elastic.yml', name)
+        raise RefusedValue(f'field "{name}" has no type in the pipeline ("field_types")', name)
     return str(types[name])
 
 
