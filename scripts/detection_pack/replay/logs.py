@@ -237,6 +237,7 @@ def _made(row: _Row, source: LogSource, form: ExportForm, entry: Mapping[str, An
         raise PackError.at(row.path, row.line, f"is {error}", "export the record again") from error
     if event.time is None:
         wanted = "ISO 8601" if source.time.format == "iso8601" else source.time.format
-        what, todo = f"has no {source.time.field} that can be read", f"export the time as {wanted}"
+        what = f"has no time that can be read ({source.time.field} of the record)"
+        todo = f"export the time as {wanted}"
         raise PackError.at(row.path, row.line, what, todo)
     return event
