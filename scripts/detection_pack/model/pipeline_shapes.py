@@ -36,8 +36,25 @@ def _integration(value: Any) -> bool:
     return _mapping_to(_text)(value) and {"title", "setup"} <= set(value)
 
 
+def _record(shapes: Mapping[str, Shape]) -> Shape:
+    """A mapping of exactly these keys."""
+
+    def matches(value: Any) -> bool:
+        return (
+            isinstance(value, dict)
+            and set(value) == set(shapes)
+            and all(s(value[k]) for k, s in shapes.items())
+        )
+
+    return matches
+
+
 def _span(value: Any) -> bool:
     return _text(value) and re.fullmatch(r"[1-9][0-9]{0,4}[smhd]", value) is not None
+
+
+def _data_set(value: Any) -> bool:
+    return _text(value) and re.fullmatch(r"\w+\.\w+", value) is not None
 
 
 _TEXT = (_text, "a text")
@@ -62,7 +79,27 @@ STATES: Mapping[str, tuple[Shape, str]] = {
     "derived_fields": _NAMES,
     "field_types": _NAMES,
     "file_name_fields": _NAMES,
-    "raw_fields": _LISTS,
+    "connectors": (
+        _mapping_to(_record({"connector": _text, "data_type": _text})),
+        "a mapping of tables to connector and data_type",
+    ),
+    "data_set": (_record({"name": _data_set, "options": _text}), "name, MODEL.DATASET, and options, a macro"),
+    "domain_users": _NAMES,
+    "entities": (
+        _mapping_to(_record({"type": _text, "identifiers": _mapping_to(_text)})),
+        "a mapping of columns to type and identifiers",
+    ),
+    "host_fields": _TEXTS,
+    "macros": (
+        _mapping_to(_record({"definition": _text, "description": _text})),
+        "a mapping of macros to definition and description",
+    ),
+    "raw_events": (
+        _record({"macro": _text, "fields": _mapping_to(_texts), "last_parts": _texts}),
+        "macro, fields (a mapping of texts to lists of texts) and last_parts, a list of texts",
+    ),
+    "security_domain": _TEXT,
+    "undecided_fields": _NAMES,
     "shown_fields": _LISTS,
     "schedule": (_mapping_to(_span), "a mapping of texts to time spans such as 15m"),
     "integrations": (_mapping_to(_integration), "a mapping of indices to title, setup and package"),

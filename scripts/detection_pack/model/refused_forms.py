@@ -18,10 +18,10 @@ from sigma.modifiers import (
     SigmaWideModifier,
 )
 from sigma.rule import SigmaDetectionItem, SigmaRule
-from sigma.types import SigmaRegularExpression, SigmaString
+from sigma.types import SigmaString
 
 from detection_pack.model.documents import Document, Key
-from detection_pack.model.users import USER, items_of
+from detection_pack.model.users import items_of
 
 Place = tuple[Key, ...]
 
@@ -134,7 +134,5 @@ def _refused(item: SigmaDetectionItem) -> Iterator[tuple[str, str]]:
     elif not encoded and any(m in (SigmaWideModifier, SigmaUTF16BEModifier) for m in item.modifiers):
         yield "|wide alone asks for text with a NUL beside each character", "add |base64offset and |contains"
     for value in item.value:
-        if item.field == USER and isinstance(value, SigmaRegularExpression):
-            yield "no platform has the account and its domain as one text", "compare it with plain values"
         if isinstance(value, SigmaString) and value.contains_placeholder():
             yield f'the placeholder in "{value}" stands for a list that is not here', "write the values"

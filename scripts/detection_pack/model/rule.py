@@ -19,12 +19,10 @@ from pathlib import Path
 from sigma.collection import SigmaCollection
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaError
-from sigma.rule import SigmaRule
 
 from detection_pack.model.documents import Document
 from detection_pack.model.findings import PackError
 from detection_pack.model.refused_forms import translated
-from detection_pack.model.users import open_users
 
 TIERS = ("core", "extended", "hunting")
 DEFAULT_LOOKBACK = "24h"
@@ -165,9 +163,6 @@ class Rule:
                 # Python warns of an expression that it reads in another way than it may seem; so may Splunk.
                 warnings.simplefilter("error", FutureWarning)
                 collection = SigmaCollection.from_dicts([copy.deepcopy(d.data) for d in self.documents])
-            for rule in collection.rules:
-                if isinstance(rule, SigmaRule):
-                    open_users(rule)
             return collection
         except SigmaError as error:
             raise self.refused(error) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sigma.correlations import SigmaCorrelationRule
@@ -17,13 +17,15 @@ class SourceMapping:
     ``names``: the platform's names of each field that is mapped. ``split``: the fields whose values are
     looked for in several of the platform's at once. ``absent``: why the platform has no such field (the
     pipeline's state ``absent_fields``). ``enumerations``: the values of each field whose values are mapped
-    one by one.
+    one by one. ``digests``: the fields whose text is taken apart into digests. ``domain_users``: see `users`.
     """
 
     names: Mapping[str, tuple[str, ...]]
     split: frozenset[str]
     absent: Mapping[str, str]
     enumerations: Mapping[str, frozenset[str]]
+    digests: frozenset[str] = frozenset()
+    domain_users: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def fields(self) -> frozenset[str]:
@@ -36,6 +38,8 @@ def source_mapping(items: Sequence[Any]) -> SourceMapping:
     split: set[str] = set()
     absent: dict[str, str] = {}
     enumerations: dict[str, frozenset[str]] = {}
+    digests: set[str] = set()
+    users: dict[str, str] = {}
     for item in items:
         step = item.transformation
         match type(step).__name__:
@@ -45,16 +49,20 @@ def source_mapping(items: Sequence[Any]) -> SourceMapping:
                     names[str(name)] = names.get(str(name), ()) + listed
                     split |= {str(name)} if len(listed) > 1 else set()
             case "HashesFieldsDetectionItemTransformation":
-                split |= set(step.field_to_parse)
+                digests |= set(step.field_to_parse)
             case "SetStateTransformation" if step.key == "absent_fields":
                 absent |= {str(name): str(reason) for name, reason in step.val.items()}
+            case "SetStateTransformation" if step.key == "domain_users":
+                users |= {str(name): str(parts) for name, parts in step.val.items()}
             case "MapStringTransformation":
                 conditions = item.field_name_conditions
                 stated = conditions.values() if isinstance(conditions, dict) else conditions
                 values = frozenset(map(str, step.mapping))
                 for name in (name for condition in stated for name in getattr(condition, "fields", ())):
                     enumerations[name] = enumerations.get(name, frozenset()) | values
-    return SourceMapping(names, frozenset(split), absent, enumerations)
+    # A platform that keeps both parts in one field maps no field of the parts.
+    users = {name: parts for name, parts in users.items() if parts in names}
+    return SourceMapping(names, frozenset(split | digests), absent, enumerations, frozenset(digests), users)
 
 
 def may_apply(item: Any, rule: SigmaRule | SigmaCorrelationRule) -> bool:

@@ -25,6 +25,7 @@ from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.refused_value import RefusedValue
 from detection_pack.model.rule import Rule
+from detection_pack.model.users import open_users
 from detection_pack.platforms.split_fields import refusals
 from detection_pack.platforms.terms import SUBSTRING
 
@@ -39,13 +40,14 @@ class Converted:
 
     ``queries`` are the backend's finished texts. ``fields`` maps every canonical field of the alert view
     and of the correlation to the platform's field. ``state`` is the pipeline's state for this rule,
-    ``tables`` the platform's tables, each from column to type.
+    ``tables`` the platform's tables, each from column to type, ``names`` its fields for the log source.
     """
 
     queries: tuple[str, ...]
     fields: Mapping[str, str]
     state: Mapping[str, Any]
     tables: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    names: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ def convert(rule: Rule, pipeline: Pipeline, backend_class: type[Any], **options:
     collection = rule.sigma()
     plain = [r for r in collection.rules if isinstance(r, SigmaRule)]
     correlations = [r for r in collection.rules if isinstance(r, SigmaCorrelationRule)]
+    for sigma_rule in plain:
+        open_users(sigma_rule, pipeline.mapping_of(sigma_rule).domain_users)
     check_fields(rule, pipeline, plain)
     wanted = list(rule.alert.fields)
     for correlation in correlations:
@@ -115,7 +119,8 @@ def convert(rule: Rule, pipeline: Pipeline, backend_class: type[Any], **options:
         raise _refused(rule, pipeline, plain, error) from error
     except Exception as error:  # pySigma raises Python's own errors for values of unexpected types
         raise rule.refused(error) from error
-    return Converted(tuple(queries), mapped, state, pipeline.tables)
+    names = {name for r in plain for listed in pipeline.mapping_of(r).names.values() for name in listed}
+    return Converted(tuple(queries), mapped, state, pipeline.tables, frozenset(names))
 
 
 def _refused(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule], error: RefusedValue) -> PackError:
@@ -149,7 +154,7 @@ def check_fields(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule]) -> None
         findings += _unknown_values(rule, pipeline, sigma_rule)
         findings += [
             Finding(str(rule.path), rule.line_of(f), *_halves(f'field "{f}": {what}'))
-            for f, what in refusals(sigma_rule, pipeline.mapping_of(sigma_rule).split)
+            for f, what in refusals(sigma_rule, pipeline.mapping_of(sigma_rule))
         ]
         used = [f for d in sigma_rule.detection.detections.values() for f in fields_of(d)]
         unknown = [f for f in dict.fromkeys(used) if f not in known]

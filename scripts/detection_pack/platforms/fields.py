@@ -9,6 +9,7 @@ from sigma.rule import SigmaRule
 
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.rule import Rule
+from detection_pack.model.users import open_users
 from detection_pack.platforms.conversion import fields_of
 
 
@@ -44,7 +45,11 @@ def platform_fields(
     for field in fields:
         # Applying a pipeline changes the rule and the pipeline's state: both are fresh each time.
         plain, processing = _plain(rule)[0], pipeline.processing()
-        plain.fields = [field]
+        parts = pipeline.mapping_of(plain).domain_users
+        open_users(plain, parts)
+        read = {name for detection in plain.detection.detections.values() for name in fields_of(detection)}
+        opened = field in parts and parts[field] in read
+        plain.fields = [parts[field] if opened else field]
         processing.apply(plain)
         files: Mapping[str, str] = processing.state.get("file_name_fields") or {}
         named[field] = tuple(PlatformField(name, files.get(name)) for name in plain.fields)

@@ -74,9 +74,9 @@ class ElasticBackend(LuceneBackend):
         converted: list[Any] = super().convert_rule(rule, *args, **kwargs)
         state = self.last_processing_pipeline.state
         for name in rule.fields:
-            if name == "MailboxOwnerUPN":
-                what = "MailboxOwnerUPN has another field on each record type; split the rule by record type"
-                raise RefusedValue(what, name)
+            # Which field it is may hang on the rest of the rule, and this rule leaves it open.
+            if name in (undecided := state.get("undecided_fields") or {}):
+                raise RefusedValue(undecided[name], name)
             field_type(name, state)
         if len(converted) > 1:
             raise RefusedValue("a list of conditions is several rules; write one condition", "condition")

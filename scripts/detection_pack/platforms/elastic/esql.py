@@ -65,11 +65,12 @@ class EsqlBackend(TextQueryBackend):
         converted: list[Any] = super().convert_rule(rule, *args, **kwargs)
         if len(converted) > 1:
             raise RefusedValue("a list of conditions is not supported; write one", "condition")
+        state = self.last_processing_pipeline.state
         for field in rule.fields:
-            if field == "MailboxOwnerUPN":
-                what = "MailboxOwnerUPN has another field on each record type; split the rule by record type"
-                raise RefusedValue(what, field)
-            field_type(field, self.last_processing_pipeline.state)
+            # Which field it is may hang on the rest of the rule, and this rule leaves it open.
+            if field in (undecided := state.get("undecided_fields") or {}):
+                raise RefusedValue(undecided[field], field)
+            field_type(field, state)
         return converted
 
     # -- conditions ------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import itertools
 import json
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -25,22 +25,6 @@ from detection_pack.platforms.sentinel.backend import SentinelBackend
 from detection_pack.platforms.sentinel.query import alert_view, conversion_of, timespan
 from detection_pack.platforms.sentinel.schedule import AnalyticsBackend, schedule_of, scheduled
 
-#: Table -> what delivers it: connectorId, data type.
-CONNECTORS: Mapping[str, tuple[str, str]] = {
-    "OfficeActivity": ("Office365", "OfficeActivity (Exchange)"),
-    "DeviceProcessEvents": ("MicrosoftThreatProtection", "DeviceProcessEvents"),
-}
-#: Table -> column -> the entity that it names: its type, and each identifier with the column that fills it.
-ENTITIES: Mapping[str, Mapping[str, tuple[str, Mapping[str, str]]]] = {
-    "OfficeActivity": {
-        "UserId": ("Account", {"FullName": "UserId"}),
-        "ClientIP": ("IP", {"Address": "ClientIP"}),
-    },
-    "DeviceProcessEvents": {
-        "AccountName": ("Account", {"Name": "AccountName", "NTDomain": "AccountDomain"}),
-        "DeviceName": ("Host", {"FullName": "DeviceName"}),
-    },
-}
 SEVERITIES = {
     "informational": "Informational",
     "low": "Low",
@@ -130,7 +114,7 @@ def scheduled_rule(
         title=rule.title,
         description=description,
         severity=SEVERITIES.get(rule.level, "Medium"),
-        connectors=tuple(CONNECTORS[table] for table in map(str, named) if table in CONNECTORS),
+        connectors=_connectors(converted, map(str, named)),
         frequency=schedule.frequency,
         period=schedule.period,
         tactics=_tactics(rule),
@@ -146,18 +130,27 @@ def scheduled_rule(
     return made
 
 
+def _connectors(converted: Converted, tables: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """What delivers the tables, connector and data type, as the pipeline's state ``connectors`` has it."""
+    known: Mapping[str, Mapping[str, str]] = converted.state.get("connectors") or {}
+    return tuple((known[t]["connector"], known[t]["data_type"]) for t in tables if t in known)
+
+
 def _entities(
     rule: Rule, converted: Converted
 ) -> tuple[tuple[tuple[str, Mapping[str, str]], ...], tuple[str, ...]]:
-    """The entities that the alert view's user and source name, and the columns that they need besides."""
-    known = ENTITIES.get(str(converted.state.get("query_table", "")), {})
+    """The entities that the alert view's user and source name, and the columns that they need besides.
+
+    The pipeline's state ``entities`` says of a column which entity it names, and what fills its identifiers.
+    """
+    known: Mapping[str, Mapping[str, Any]] = converted.state.get("entities") or {}
     found: list[tuple[str, Mapping[str, str]]] = []
     further: list[str] = []
     for field, shown in ((rule.alert.user, "UserId"), (rule.alert.source, "ClientIP")):
         column = converted.fields[field] if field else ""
         if column not in known:
             continue
-        kind, identifiers = known[column]
+        kind, identifiers = known[column]["type"], known[column]["identifiers"]
         filled = {i: shown if c == column else c for i, c in identifiers.items()}
         if rule.correlation is not None:  # only its group columns outlive the aggregation
             filled = {i: c for i, c in filled.items() if c == shown}

@@ -31,7 +31,7 @@ class DefenderBackend(SentinelBackend):
     name = "Microsoft Defender XDR KQL"
 
     def _column(self, name: str, state: ConversionState) -> tuple[str, str]:
-        """A field taken out of RawEventData is text, and stands before any column of its name."""
+        """A field that the pipeline derives is text, and stands before any column of its name."""
         table = state.processing_state.get("query_table", "")
         columns = self.tables.get(table, {})
         if name not in self._listed("derived_fields", state) and name not in columns:

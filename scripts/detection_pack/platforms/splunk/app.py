@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,8 +43,8 @@ SEVERITIES = {
     "high": ("high", "5", 75),
     "critical": ("critical", "6", 90),
 }
-#: Canonical fields that name a host: as the source of an alert they are at risk themselves.
-HOSTS = frozenset({"Computer"})
+#: The definition of a macro that stands for an index: a site puts its own there.
+ANY_INDEX = "index=*"
 
 LICENSE = ("Detection Rule License 1.1", "https://github.com/SigmaHQ/Detection-Rule-License")
 
@@ -66,19 +66,22 @@ def credit(rule: Rule) -> Credit:
     return Credit(rule.name, one_line(rule.title), rule.id, one_line(rule.main.data.get("author") or ""))
 
 
-def app_archive(version: str, credits: Sequence[Credit], macros: str, searches: Sequence[str]) -> bytes:
+def app_archive(
+    version: str, credits: Sequence[Credit], macros: str, searches: Sequence[str], indexes: Sequence[str] = ()
+) -> bytes:
     """The app as a .tgz; see `app_files`."""
-    files = app_files(version, credits, macros, searches)
+    files = app_files(version, credits, macros, searches, indexes)
     return tgz({f"{APP}/{path}": text.encode() for path, text in files.items()})
 
 
 def app_files(
-    version: str, credits: Sequence[Credit], macros: str, searches: Sequence[str]
+    version: str, credits: Sequence[Credit], macros: str, searches: Sequence[str], indexes: Sequence[str] = ()
 ) -> dict[str, str]:
-    """The files of the app by path. ``macros`` is its macros.conf, ``searches`` each rule's stanzas."""
+    """The files of the app by path. ``macros`` is its macros.conf, ``searches`` each rule's stanzas,
+    ``indexes`` the macros that a site sets to its indexes."""
     authors = [name for name in dict.fromkeys(one.author for one in credits) if name] or ["unknown"]
     return {
-        "README.md": _readme(version, credits),
+        "README.md": _readme(version, credits, indexes),
         "app.manifest": json.dumps(_manifest(version, authors), indent=2, ensure_ascii=False) + "\n",
         "default/app.conf": conf_text(_app_conf(version, authors)),
         "default/macros.conf": macros,
@@ -96,7 +99,7 @@ def exclusion(about: str) -> dict[str, str]:
     return {"definition": EXCLUSION, "description": about, "iseval": "0"}
 
 
-# Macros stay inside the app: a site may have its own o365_management_activity. Enterprise Security lists the
+# Macros stay inside the app: a site may have others of the same name. Enterprise Security lists the
 # searches of other apps only if they are exported.
 _META = """[]
 access = read : [ * ], write : [ admin, sc_admin ]
@@ -118,7 +121,7 @@ def saved_searches(rule: Rule, query: SplunkQuery) -> Stanzas:
     stanzas: Stanzas = {}
     for form, text in zip(FORMS, (query.text, query.data_set_text, query.raw_text), strict=True):
         if text is not None:
-            stanzas[rule.name + form] = saved_search(rule, rule.name + form, text)
+            stanzas[rule.name + form] = saved_search(rule, query, rule.name + form, text)
     return stanzas
 
 
@@ -130,7 +133,7 @@ def saved_searches_text(rule: Rule, query: SplunkQuery) -> str:
         raise rule.refused(error, "name") from error
 
 
-def saved_search(rule: Rule, stanza: str, text: str) -> dict[str, str]:
+def saved_search(rule: Rule, query: SplunkQuery, stanza: str, text: str) -> dict[str, str]:
     """The settings of one scheduled search.
 
     It runs each hour over the whole look-back, because audit records arrive late, and throttles what it has
@@ -169,10 +172,10 @@ def saved_search(rule: Rule, stanza: str, text: str) -> dict[str, str]:
         "action.notable": "1",
         "action.notable.param.rule_title": f"{literal(label)} : $UserId$ , $ClientIP$",
         "action.notable.param.rule_description": f"$DetectionDetail$ . {literal(described)}",
-        "action.notable.param.security_domain": _domain(rule),
+        "action.notable.param.security_domain": query.security_domain,
         "action.notable.param.severity": severity,
         "action.risk": "1",
-        "action.risk.param._risk": _json(_risk(rule)),
+        "action.risk.param._risk": _json(_risk(rule, query.hosts)),
         "action.risk.param._risk_message": f"{literal(one_line(rule.alert.type))} : $UserId$ , $ClientIP$",
         "action.risk.param.verbose": "0",
     }
@@ -193,22 +196,18 @@ def _annotations(rule: Rule) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value}
 
 
-def _risk(rule: Rule) -> list[dict[str, Any]]:
+def _risk(rule: Rule, hosts: Container[str]) -> list[dict[str, Any]]:
     """Who gains risk: the account, and the host where the source of the alert is one; an address is a threat
     object."""
     _, _, score = SEVERITIES.get(rule.level, SEVERITIES["medium"])
     found: list[dict[str, Any]] = []
     if rule.alert.user is not None:
         found.append({"risk_object_field": "UserId", "risk_object_type": "user", "risk_score": score})
-    if rule.alert.source in HOSTS:
+    if rule.alert.source in hosts:
         found.append({"risk_object_field": "ClientIP", "risk_object_type": "system", "risk_score": score})
     elif rule.alert.source is not None:
         found.append({"threat_object_field": "ClientIP", "threat_object_type": "ip_address"})
     return found
-
-
-def _domain(rule: Rule) -> str:
-    return "endpoint" if rule.logsource.get("category") == "process_creation" else "threat"
 
 
 def _json(value: Any) -> str:
@@ -256,14 +255,17 @@ def _manifest(version: str, authors: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _readme(version: str, credits: Sequence[Credit]) -> str:
+def _readme(version: str, credits: Sequence[Credit], indexes: Sequence[str]) -> str:
+    # Markdown takes the end of a line for a space.
+    named = " and\n".join(indexes)
     lines = [
         f"# {LABEL} {version}",
         "",
         ABOUT,
         "",
-        "Every search is a disabled, scheduled alert. Before you enable one, set the macros o365_index and",
-        "endpoint_index to your indexes. Results that are allowed go into the lookup file",
+        "Every search is a disabled, scheduled alert. Before you enable one, set "
+        + (f"the macros {named} to your indexes" if named else "its macros")
+        + ". Results that are allowed go into the lookup file",
         f"{ALLOWLIST}.csv, a row for each pair of UserId and ClientIP; the macro <name>_filter",
         "takes any other condition. Keep your changes outside default/ and save the lookup file before an",
         "upgrade.",

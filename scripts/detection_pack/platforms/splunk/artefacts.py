@@ -10,6 +10,7 @@ from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.rule import Rule
 from detection_pack.platforms.conversion import Artefact, Part
 from detection_pack.platforms.splunk.app import (
+    ANY_INDEX,
     APP,
     ON_DATA_SET,
     ON_RAW_EVENTS,
@@ -20,31 +21,13 @@ from detection_pack.platforms.splunk.app import (
     saved_searches_text,
 )
 from detection_pack.platforms.splunk.query import COLUMNS, EXCLUSIONS, KEEP_ALL, SplunkQuery, queries
-from detection_pack.platforms.splunk.raw_events import DEFINITION, MACRO
-from detection_pack.platforms.splunk.tstats import OPTIONS, OPTIONS_MACRO
 
 PLATFORM = "splunk"
 UNION = f"{PLATFORM}/remote_email_collection.spl"
 MACROS = f"{PLATFORM}/macros.conf"
 
-#: Where the events are. A site that keeps them elsewhere edits these in its own macros.conf. A definition
-#: of several terms has parentheses ("Use macros with event types and tags", Knowledge Management Manual).
-SOURCES = {
-    "o365_index": ("index=*", "The index of the Office 365 audit records, such as index=o365."),
-    "o365_management_activity": (
-        '(`o365_index` sourcetype="o365:management:activity")',
-        "Office 365 audit records of the Splunk Add-on for Microsoft Office 365.",
-    ),
-    "endpoint_index": ("index=*", "The index of the process creations, such as index=wineventlog."),
-    "endpoint_processes": (
-        "(`endpoint_index` tag=process tag=report)",
-        "Process creations, by the tags of the CIM Endpoint.Processes data set.",
-    ),
-    MACRO: (DEFINITION, "Process creations by Sysmon and the Security log, without the help of any add-on."),
-    OPTIONS_MACRO: (
-        OPTIONS,
-        "How tstats reads Endpoint.Processes; without fillnull_value, events that lack a field are lost.",
-    ),
+#: What every search calls.
+SHARED = {
     EXCLUSIONS: (
         KEEP_ALL,
         "Drops what a site allows. The app reads its allow-list here; without the app: every result is kept.",
@@ -70,6 +53,7 @@ def part(rule: Rule, pipelines: Mapping[str, Pipeline], version: str) -> Part:
     shared = {
         "branch": branch(query),
         "macros": conf_text(macros_of(query)),
+        "sources": {name: list(macro) for name, macro in query.sources.items()},
         "searches": saved_searches_text(rule, query),
         "credit": dataclasses.asdict(credit(rule)),
     }
@@ -83,10 +67,16 @@ def assembled(parts: Sequence[Part], version: str) -> list[Artefact]:
     if core:
         files.append(Artefact(UNION, union(core).encode()))
     macros = [one.shared["macros"] for one in parts]
-    files.append(Artefact(MACROS, joined([conf_text(source_macros()), *macros]).encode()))
-    in_app = joined([conf_text(source_macros() | {EXCLUSIONS: exclusion(SOURCES[EXCLUSIONS][1])}), *macros])
+    sources: dict[str, Sequence[str]] = {}
+    for one in parts:
+        sources |= one.shared["sources"]
+    files.append(Artefact(MACROS, joined([conf_text(source_macros(sources)), *macros]).encode()))
+    about = exclusion(SHARED[EXCLUSIONS][1])
+    in_app = joined([conf_text(source_macros(sources) | {EXCLUSIONS: about}), *macros])
     credits_of_all = [Credit(**one.shared["credit"]) for one in parts]
-    app = app_archive(version, credits_of_all, in_app, [one.shared["searches"] for one in parts])
+    indexes = [name for name, (definition, _) in sources.items() if definition == ANY_INDEX]
+    searches = [one.shared["searches"] for one in parts]
+    app = app_archive(version, credits_of_all, in_app, searches, indexes)
     files.append(Artefact(f"{PLATFORM}/{APP}-{version}.tgz", app))
     return files
 
@@ -111,12 +101,16 @@ def union(branches: Sequence[str]) -> str:
 
 
 def macros_conf(made: Iterable[SplunkQuery]) -> str:
-    """``macros.conf``: the source macros, then every rule's knobs."""
-    return joined([conf_text(source_macros()), *(conf_text(macros_of(query)) for query in made)])
+    """``macros.conf``: the macros of the log sources, then every rule's knobs."""
+    queries_of = list(made)
+    sources = {name: macro for query in queries_of for name, macro in query.sources.items()}
+    return joined([conf_text(source_macros(sources)), *(conf_text(macros_of(query)) for query in queries_of)])
 
 
-def source_macros() -> Stanzas:
-    return {name: _macro(definition, about) for name, (definition, about) in SOURCES.items()}
+def source_macros(sources: Mapping[str, Sequence[str]]) -> Stanzas:
+    """Where the events are, as ``{macro: (definition, description)}`` has it, and what every search calls. A
+    site that keeps its events elsewhere edits these in its own macros.conf."""
+    return {name: _macro(definition, about) for name, (definition, about) in ({**sources, **SHARED}).items()}
 
 
 def macros_of(query: SplunkQuery) -> Stanzas:

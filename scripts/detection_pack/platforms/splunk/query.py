@@ -17,7 +17,7 @@ from detection_pack.platforms.splunk.backend import PackSplunkBackend
 from detection_pack.platforms.splunk.correlations import COUNT, FIRST_SEEN, plain_name, span
 from detection_pack.platforms.splunk.predicates import Predicate, is_multivalue
 from detection_pack.platforms.splunk.raw_events import raw_search
-from detection_pack.platforms.splunk.tstats import CATEGORY, data_set_search
+from detection_pack.platforms.splunk.tstats import data_set_search
 
 #: Drops the results that a site has allowed; every search calls it.
 EXCLUSIONS = "remote_email_collection_exclusions"
@@ -32,18 +32,21 @@ class SplunkQuery:
     """A search that can be pasted into Splunk once its macros exist.
 
     ``search`` finds the events or groups, ``view`` makes the columns; ``macros`` maps each knob of the rule
-    to its shipped definition, ``source_macro`` is the macro that finds the log source. ``data_set_search``
-    finds the same in an accelerated data set, ``raw_search`` in events without CIM fields, where they can
-    answer.
+    to its shipped definition, ``sources`` each macro of the log source to its definition and description.
+    ``data_set_search`` finds the same in an accelerated data set, ``raw_search`` in events without CIM
+    fields, where they can answer. For Enterprise Security: ``security_domain`` is what kind of finding it
+    is, ``hosts`` are the canonical fields that name a host, which is at risk itself.
     """
 
     name: str
     search: str
     view: str
     macros: Mapping[str, str]
-    source_macro: str
+    sources: Mapping[str, tuple[str, str]]
     data_set_search: str | None = None
     raw_search: str | None = None
+    security_domain: str = "threat"
+    hosts: frozenset[str] = frozenset()
 
     @property
     def text(self) -> str:
@@ -82,7 +85,7 @@ def queries(rule: Rule, pipeline: Pipeline) -> SplunkQuery:
     """Convert one rule file. Raises `PackError` where SPL cannot say what the rule says."""
     shown = len(rule.alert.fields)
     # A correlation counts events, and the other forms have groups.
-    several = rule.correlation is None and rule.logsource.get("category") == CATEGORY
+    several = rule.correlation is None
     backend = _FormsBackend if several else PackSplunkBackend
     converted = convert(rule, pipeline, backend, knobs=rule.name, shown=shown)
     try:
@@ -96,16 +99,30 @@ def queries(rule: Rule, pipeline: Pipeline) -> SplunkQuery:
             macros[f"{rule.name}_threshold"] = f"{rule.correlation.threshold}"
         macros[f"{rule.name}_filter"] = KEEP_ALL
         view = _view(rule, converted, text)
-        query = SplunkQuery(rule.name, text, view, macros, str(converted.state["source_macro"]))
+        query = SplunkQuery(
+            rule.name,
+            text,
+            view,
+            macros,
+            source_macros(converted.state),
+            security_domain=str(converted.state.get("security_domain") or "threat"),
+            hosts=frozenset(converted.state.get("host_fields") or ()),
+        )
         if not several:
             return query
         return replace(
             query,
-            data_set_search=data_set_search(rule.name, found.condition, view, converted.state),
-            raw_search=raw_search(rule.name, found.condition, view, converted.state),
+            data_set_search=data_set_search(rule.name, found.condition, view, converted),
+            raw_search=raw_search(rule.name, found.condition, view, converted),
         )
     except RefusedValue as error:
         raise rule.refused(error, error.subject) from error
+
+
+def source_macros(state: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """The macros that find the events of a log source, from the pipeline's state ``macros``."""
+    stated: Mapping[str, Mapping[str, str]] = state.get("macros") or {}
+    return {name: (macro["definition"], macro["description"]) for name, macro in stated.items()}
 
 
 def _view(rule: Rule, converted: Converted, search: str) -> str:

@@ -1,6 +1,6 @@
-"""The second form of a process rule: the accelerated data set Endpoint.Processes, read by `tstats`.
+"""The second form of a rule: the accelerated data set of its events, read by `tstats`.
 
-The Common Information Model calculates some fields of the data set (Splunk_SA_CIM, Endpoint.json): what an
+The Common Information Model calculates some fields of a data set (Splunk_SA_CIM, say Endpoint.json): what an
 event lacks is "unknown" there, and a missing process name is taken from the command line. `tstats` drops a
 row whose group has a null unless `fillnull_value` names a text for it (Search Reference, "tstats"), and the
 same text is used. So `tstats` narrows by what must be in a field, the added texts are taken away again, a
@@ -12,66 +12,43 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
-from typing import Any
 
+from detection_pack.platforms.conversion import Converted
 from detection_pack.platforms.splunk.predicates import Predicate, conjuncts, text_predicate
 
-MODEL, DATASET = "Endpoint", "Processes"
-#: Log sources of Sigma whose events are in the data set.
-CATEGORY = "process_creation"
 #: What stands for an absent value, in the data set and in the groups of `tstats`.
 ABSENT = "unknown"
-
-OPTIONS_MACRO = "endpoint_processes_summaries"
-OPTIONS = f"summariesonly=false allow_old_summaries=true fillnull_value={ABSENT}"
-
-#: The fields of the data set that events bring themselves (Common Information Model manual, "Endpoint").
-FIELDS = frozenset(
-    {
-        "dest",
-        "original_file_name",
-        "parent_process",
-        "parent_process_guid",
-        "parent_process_id",
-        "parent_process_name",
-        "parent_process_path",
-        "process",
-        "process_current_directory",
-        "process_guid",
-        "process_hash",
-        "process_id",
-        "process_integrity_level",
-        "process_name",
-        "process_path",
-        "user",
-    }
-)
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 #: Conditions that tell an empty value from an absent one, and keywords: neither is in the data set.
 _BEYOND = re.compile(r'_raw|coalesce\([^()]*,"x"\)=""|isnotnull\(')
 
 
-def _narrowing(condition: Predicate) -> str:
+def _narrowing(condition: Predicate, data_set: str) -> str:
     """The terms that `tstats` can narrow by."""
     terms = []
     for part in conjuncts(condition):
         if part.text is not None and not part.derived:
-            match = dataclasses.replace(part.text, field=f"{DATASET}.{part.text.field}")
+            match = dataclasses.replace(part.text, field=f"{data_set}.{part.text.field}")
             terms.append(str(text_predicate(match).search))
     return " ".join(terms)
 
 
-def data_set_search(name: str, condition: Predicate, view: str, state: Mapping[str, Any]) -> str | None:
+def data_set_search(name: str, condition: Predicate, view: str, converted: Converted) -> str | None:
     """The search of a rule on the data set, up to its view; None where the data set cannot answer it.
 
-    ``state`` is the pipeline's, whose ``file_name_fields`` maps the field of a path to that of its file name.
+    The pipeline's state ``data_set`` has its ``name``, model and data set, and the macro of the ``options``
+    of tstats; ``file_name_fields`` maps the field of a path to that of its file name.
     """
+    state = converted.state
+    if not (stated := state.get("data_set")):
+        return None
+    data_set = str(stated["name"]).rpartition(".")[2]
     file_names: Mapping[str, str] = state.get("file_name_fields") or {}
-    terms, where = _narrowing(condition), condition.where
+    terms, where = _narrowing(condition, data_set), condition.where
     if _BEYOND.search(where) or _words(where, view) & set(state.get("event_fields") or ()):
         return None
-    read = fields_read(where, view)
+    read = fields_read(where, view, converted)
     names = {file: path for path, file in file_names.items() if file in read}
     fields = sorted(read | set(names.values()))
     if not fields:
@@ -80,10 +57,10 @@ def data_set_search(name: str, condition: Predicate, view: str, state: Mapping[s
     restored += [f"{field}={_unless(field, field)}" for field in fields if field not in names]
     return "\n".join(
         (
-            f"| tstats `{OPTIONS_MACRO}` count AS count min(_time) AS firstTime"
-            f" FROM datamodel={MODEL}.{DATASET} WHERE earliest=`{name}_lookback` latest=now"
-            f"{' ' if terms else ''}{terms} BY {' '.join(f'{DATASET}.{field}' for field in fields)}",
-            f"| rename {DATASET}.* AS *",
+            f"| tstats `{stated['options']}` count AS count min(_time) AS firstTime"
+            f" FROM datamodel={stated['name']} WHERE earliest=`{name}_lookback` latest=now"
+            f"{' ' if terms else ''}{terms} BY {' '.join(f'{data_set}.{field}' for field in fields)}",
+            f"| rename {data_set}.* AS *",
             f"| eval {', '.join(restored)}",
             f"| where {where}",
             "| eval _time=firstTime",
@@ -91,9 +68,12 @@ def data_set_search(name: str, condition: Predicate, view: str, state: Mapping[s
     )
 
 
-def fields_read(where: str, view: str) -> set[str]:
-    """The fields of the data set that a condition and its view name."""
-    return _words(where, view) & FIELDS
+def fields_read(where: str, view: str, converted: Converted) -> set[str]:
+    """The fields of the data set that a condition and its view name: those of the log source but for
+    ``event_fields``, which only the events themselves have."""
+    files: Mapping[str, str] = converted.state.get("file_name_fields") or {}
+    own = {*converted.names, *files.values()} - set(converted.state.get("event_fields") or ())
+    return _words(where, view) & own
 
 
 def _words(where: str, view: str) -> set[str]:
