@@ -27,6 +27,7 @@ from detection_pack.checks.catalogue import CheckInfo, Keys
 from detection_pack.checks.subject import Subject
 from detection_pack.model.documents import Document
 from detection_pack.model.findings import Finding, PackError, Severity
+from detection_pack.model.log_source import source_of
 from detection_pack.model.rule import Rule
 
 CONFIGURATION = "sigma-check.yml"
@@ -63,6 +64,8 @@ _SAID_OF_THE_PACK = frozenset(
         "sigmahq_status_existence",
     }
 )
+#: What is known of log sources besides SigmaHQ's taxonomy: those of the pack have a folder.
+_OF_LOG_SOURCES = frozenset({"sigmahq_logsource_unknown"})
 #: Attributes in which an issue names what it found.
 _NAMED = ("field", "value", "string", "word", "tag", "link", "reference", "fieldname", "detection_name")
 _NAMED_TOO = ("condition_name", "user", "selection", "filename", "title", "unsupported_regexp", "modifiers")
@@ -251,6 +254,8 @@ def _guarded(run: Any) -> list[Any]:
 def _finding(name: str, issue: Any, place: _Places) -> Iterator[Finding]:
     subject = place.checked.subject
     if subject.in_pack and name in _SAID_OF_THE_PACK:
+        return
+    if name in _OF_LOG_SOURCES and source_of(subject.sources, place.checked.rule.logsource) is not None:
         return
     named = [_text(getattr(issue, a)) for a in (*_NAMED, *_NAMED_TOO) if getattr(issue, a, None) is not None]
     what = re.sub(r"\s+", " ", str(issue.description)).strip().rstrip(".")
