@@ -95,7 +95,14 @@ def started(major: str) -> Iterator[Node]:
     classes = _built(chosen)
     with tempfile.TemporaryDirectory(prefix="elasticsearch-judge-") as folder:
         log = Path(folder, "log")
-        command = [str(chosen.home / "bin" / "java"), *_options(chosen), "-cp", classes, MAIN, f"{folder}/home"]
+        command = [
+            str(chosen.home / "bin" / "java"),
+            *_options(chosen),
+            "-cp",
+            classes,
+            MAIN,
+            f"{folder}/home",
+        ]
         with (
             log.open("wb") as errors,
             subprocess.Popen(
@@ -132,8 +139,8 @@ def _announced(process: subprocess.Popen[str], log: Path) -> Node:
 def _built(chosen: Jdk) -> str:
     """The class path. Maven runs where the sources have changed since; one process at a time."""
     major = next(m for m, (first, beyond) in RELEASES.items() if first <= chosen.release < beyond)
-    version = _version(major)
-    target = BUILT / version
+    number = version(major)
+    target = BUILT / number
     stamp, lists = target / "stamp", target / "classpath"
     key = hashlib.sha256(b"".join((FOLDER / name).read_bytes() for name in _SOURCES)).hexdigest()
     with _alone():
@@ -149,9 +156,10 @@ def _is_built(stamp: Path, lists: Path, key: str) -> bool:
     return all(Path(jar).is_file() for jar in lists.read_text().strip().split(os.pathsep))
 
 
-def _version(major: str) -> str:
+def version(major: str) -> str:
+    """The Elasticsearch that pom.xml names for this major version."""
     found = re.findall(r"<elasticsearch\.version>([0-9.]+)<", (FOLDER / "pom.xml").read_text())
-    return next(version for version in found if version.startswith(f"{major}."))
+    return next(number for number in found if number.startswith(f"{major}."))
 
 
 def _maven(chosen: Jdk, offline: bool) -> bool:

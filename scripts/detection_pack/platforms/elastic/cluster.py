@@ -69,7 +69,10 @@ class Cluster:
         self.url = f"{parts.scheme}://{shown}:{port}{parts.path.rstrip('/')}"
         if parts.scheme == "http" and not _is_loopback(host) and not allow_http:
             raise PackError.at(
-                OPTION, 1, f"{self.url} is not encrypted", "use https, or --allow-http to send logs in the clear"
+                OPTION,
+                1,
+                f"{self.url} is not encrypted",
+                "use https, or --allow-http to send logs in the clear",
             )
         self._headers = {"Accept": "application/json"}
         if authorization := _authorization(parts, api_key_file, environment or {}):
@@ -113,7 +116,10 @@ class Cluster:
             return json.loads(text) if text else None
         except ValueError:
             raise PackError.at(
-                OPTION, 1, f"{self.url} answers, but not in JSON", "give the URL of Elasticsearch, not of Kibana"
+                OPTION,
+                1,
+                f"{self.url} answers, but not in JSON",
+                "give the URL of Elasticsearch, not of Kibana",
             ) from None
 
 
@@ -146,7 +152,9 @@ def _verified(ca_file: Path | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_file)
     except ssl.SSLError as error:
-        raise PackError.at(ca_file or "--ca-file", 1, "holds no certificate in PEM", "name the CA's") from error
+        raise PackError.at(
+            ca_file or "--ca-file", 1, "holds no certificate in PEM", "name the CA's"
+        ) from error
 
 
 def _authorization(
