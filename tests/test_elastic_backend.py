@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detection_pack.findings import PackError
+from detection_pack.languages.lucene.lucene_regex import MAX_LENGTH, WORD, fits, utf16_length
 from detection_pack.pack import Pack
 from detection_pack.platforms.elastic.backend import queries
-from detection_pack.platforms.elastic.lucene_regex import MAX_LENGTH, WORD, fits, utf16_length
 from detection_pack.platforms.elastic.values import expressions
 from elastic_rules import AUDIT, PROCESS, converted, matching, rule
 from judges import lucene_judge

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sigma.types import SigmaString
 
-from detection_pack.platforms.elastic.automaton import dfa_size
-from detection_pack.platforms.elastic.lucene_regex import MAX_LENGTH, MAX_STATES, MAX_WORK, fits, render
+from detection_pack.languages.lucene.automaton import dfa_size
+from detection_pack.languages.lucene.lucene_regex import MAX_LENGTH, MAX_STATES, MAX_WORK, fits, render
 from detection_pack.platforms.elastic.values import (
     _ENDS,
     _TERMS,

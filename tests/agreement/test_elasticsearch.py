@@ -32,9 +32,8 @@ from detection_pack.events import Event
 from detection_pack.findings import Finding
 from detection_pack.pack import Pack, load_pack
 from detection_pack.platforms.elastic.cluster_store import ClusterStore
-from detection_pack.platforms.elastic.engine import buckets
 from detection_pack.platforms.elastic.schedule import span
-from detection_pack.platforms.elastic.store import Store
+from detection_pack.platforms.elastic.store import Bucket, Store
 from hostile_rules import FOLDER as HOSTILE
 from hostile_rules import expectations
 from judges import elasticsearch_judge, require
@@ -274,43 +273,35 @@ def disagreements(
 ) -> Iterator[str]:
     """What the model and real Elasticsearch judge otherwise, one line each."""
     with Store(events) as model, ClusterStore(node.cluster, events) as real:
-        everything = set(model.documents)
-        model.lucene("*:*")
-        missing = everything - set(model.documents)
         immense = {event for event, reason in real.refused.items() if "immense term" in reason}
         for event in sorted(immense):
-            if not _has_immense(real.documents[event]):
+            if not _has_immense(real.document(event)):
                 yield f"{event} is refused for a term that is not immense"
-        for event in sorted(set(real.refused) ^ missing - immense):
-            says = f"Elasticsearch: {real.refused.get(event, 'takes it')}; model: {'refuses' if event in missing else 'takes'} it"
-            yield f"document {_shown(real.documents[event])}: {says}"
+        for event in sorted(set(real.refused) ^ set(model.refused) - immense):
+            says = (
+                f"Elasticsearch {real.refused.get(event, 'takes it')}, the model {model.refused.get(event)}"
+            )
+            yield f"document {_shown(real.document(event))}: {says}"
         for name, query in queries.items():
             found = real.lucene(query.text, query.indices)
-            modelled = model.lucene(query.text, query.indices) - immense
-            for event in sorted(found ^ modelled):
+            for event in sorted(found ^ (model.lucene(query.text, query.indices) - immense)):
                 who = "Elasticsearch" if event in found else "the model"
-                yield f"{name}: only {who} finds {_shown(real.documents[event])} with {query.text[:2000]}"
+                yield f"{name}: only {who} finds {_shown(real.document(event))} with {query.text[:2000]}"
         for name, (text, stated) in (thresholds or {}).items():
             for moment in _moments(events, step):
                 during = (moment - span(stated["from"].removeprefix("now-")), moment)
-                fields = stated["threshold"]["field"]
-                judged = sorted(_bucket(b, fields) for b in real.buckets(text, stated, during))
-                modelled_buckets = sorted(_bucket(b, fields) for b in buckets(model, text, stated, during))
-                if judged != modelled_buckets:
-                    both = set(judged) & set(modelled_buckets)
-                    only = [sorted(set(some) - both) for some in (judged, modelled_buckets)]
+                sides = [set(map(_bucket, side.buckets(text, stated, during))) for side in (real, model)]
+                if sides[0] != sides[1]:
+                    only = [sorted(side - (sides[0] & sides[1])) for side in sides]
                     yield f"{name} at {moment}: only Elasticsearch {only[0]}, only the model {only[1]}"
+            if (times := [side.times(text, stated["index"], (None, None)) for side in (real, model)]) and (
+                times[0] != times[1]
+            ):
+                yield f"{name}: the times of Elasticsearch are {times[0][:50]}, of the model {times[1][:50]}"
 
 
-def _bucket(bucket: Mapping[str, Any], fields: Sequence[str]) -> tuple[object, ...]:
-    counted = bucket.get("cardinality_count", {}).get("value")
-    times = (bucket["min_timestamp"]["value"], bucket["max_timestamp"]["value"])
-    return (
-        *(str(bucket["key"][field]) for field in fields),
-        bucket["doc_count"],
-        counted,
-        *map(float, times),
-    )
+def _bucket(bucket: Bucket) -> tuple[object, ...]:
+    return (tuple(bucket.key.items()), bucket.events, bucket.distinct, bucket.first, bucket.last)
 
 
 def _moments(events: Sequence[Event], step: timedelta) -> Iterator[datetime]:
@@ -490,11 +481,8 @@ def test_a_disagreement_is_found(node: elasticsearch_judge.Node, monkeypatch: py
     found = list(disagreements(node, events, queries))
     assert len(found) == len(queries) and all("only Elasticsearch finds" in line for line in found)
     monkeypatch.undo()
-    (name, (text, stated)) = next(iter(thresholds.items()))
-    stated = {**stated, "threshold": {**stated["threshold"], "cardinality": []}}
-    monkeypatch.setattr("agreement.test_elasticsearch.buckets", lambda *_: iter(()), raising=False)
-    monkeypatch.setitem(globals(), "buckets", lambda *_: iter(()))
-    lines = list(disagreements(node, events, {}, {name: (text, stated)}))
+    monkeypatch.setattr(Store, "buckets", lambda *_: [])
+    lines = list(disagreements(node, events, {}, thresholds))
     assert lines and all(re.search(r"only Elasticsearch \[\(.*only the model \[\]", line) for line in lines)
 
 

@@ -136,11 +136,8 @@ def work(seed: int, limit: float) -> None:
 
 
 def warm_up() -> None:
-    """Load the engines and start the search server, which commands do once a process: no case pays for it."""
+    """Load the engines, which commands do once a process: no case pays for it."""
     from detection_pack import replay  # noqa: F401
-    from detection_pack.platforms.elastic import store
-
-    store._server()
 
 
 # ---- many groups ---------------------------------------------------------------------------------------

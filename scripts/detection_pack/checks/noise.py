@@ -13,8 +13,8 @@ from detection_pack.checks.catalogue import Keys
 from detection_pack.checks.subject import Leaf, Subject, leaves
 from detection_pack.documents import Document
 from detection_pack.findings import Finding
+from detection_pack.languages.lucene.lucene_regex import MAX_LENGTH, fits, render, utf16_length
 from detection_pack.platforms.conversion import RefusedValue
-from detection_pack.platforms.elastic.lucene_regex import MAX_LENGTH, fits, render, utf16_length
 from detection_pack.platforms.elastic.pcre import expression, parser
 
 #: How many characters in a row a search needs to narrow a wildcard.

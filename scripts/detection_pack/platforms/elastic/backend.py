@@ -30,6 +30,7 @@ from sigma.rule import SigmaRule
 from sigma.types import SigmaCompareExpression, SigmaExists, SigmaNull, SigmaType
 
 from detection_pack.findings import PackError
+from detection_pack.languages.lucene.lucene_regex import TooLarge, pack, render
 from detection_pack.pipeline import Pipeline
 from detection_pack.platforms.conversion import RefusedValue, convert
 from detection_pack.platforms.elastic.conditions import (
@@ -42,7 +43,6 @@ from detection_pack.platforms.elastic.conditions import (
     wanted,
 )
 from detection_pack.platforms.elastic.esql import EsqlBackend
-from detection_pack.platforms.elastic.lucene_regex import TooLarge, pack, render
 from detection_pack.platforms.elastic.threshold import parameters
 from detection_pack.platforms.elastic.values import FOLDED, text_of
 from detection_pack.rule import Rule

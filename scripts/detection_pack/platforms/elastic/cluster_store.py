@@ -23,7 +23,7 @@ from typing import Any
 from detection_pack.events import Event, parse_time
 from detection_pack.findings import PackError
 from detection_pack.platforms.elastic.cluster import OPTION, Cluster, Refused
-from detection_pack.platforms.elastic.store import ingested
+from detection_pack.platforms.elastic.store import TIMESTAMP, Bucket, Range, ingested, iso
 
 PREFIX = "detection-pack-replay-"
 MARK = "detection-pack replay"
@@ -34,12 +34,12 @@ _MAPPING = Path(__file__).with_name("mapping.json")
 #: Documents and bytes of one bulk request; a cluster takes 100 MB unless it is told otherwise.
 _BULK, _BULK_BYTES = 5_000, 8_000_000
 _PAGE = 10_000
+#: Records have names of their own, and in an index of ours each is a field.
+_FIELDS = 20_000
 #: The most rows that ES|QL gives (esql.query.result_truncation_max_size).
 _ROWS = 10_000
 _FROM = re.compile(r"^FROM ([a-z0-9.,*_ -]+)$", re.MULTILINE)
 _UNKNOWN = re.compile(r"Unknown column \[([^\]]+)\]")
-
-Range = tuple[datetime | None, datetime | None]
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Leftover:
 class ClusterStore:
     """The documents of ``events`` on ``cluster``. Use it as a context manager: it owns indices there.
 
-    ``documents`` holds each event's document, flat, as it was sent; ``refused`` why the cluster did not take
-    one, by its id, which is then in no answer. Raises `Refused` for a query that the cluster refuses.
+    ``refused``: why the cluster did not take some documents, by id; they are in no answer. The questions raise
+    `Refused` for a query that the cluster refuses.
     """
 
     def __init__(self, cluster: Cluster, events: Sequence[Event], keeps_item_owner: bool = True) -> None:
@@ -63,8 +63,13 @@ class ClusterStore:
         self._run = secrets.token_hex(6)
         self._created: dict[str, str] = {}
         self._rows = ingested(events, keeps_item_owner)
-        self.documents: dict[str, dict[str, Any]] = {i: json.loads(text) for i, _, text in self._rows}
+        self._at = {identifier: number for number, (identifier, _, _) in enumerate(self._rows)}
         self.refused: dict[str, str] = {}
+
+    def document(self, identifier: str) -> dict[str, Any]:
+        """A document with flat dotted names, as it was sent."""
+        document: dict[str, Any] = json.loads(self._rows[self._at[identifier]][2])
+        return document
 
     def __enter__(self) -> ClusterStore:
         try:
@@ -91,30 +96,43 @@ class ClusterStore:
         self, query: str, indices: Sequence[str] = ("*",), during: Range = (None, None)
     ) -> frozenset[str]:
         """The ids of the documents that a query string finds, in ``(after, upto]`` where times are given."""
+        hits = self._hits(query, indices, during, {"_source": False})
+        return frozenset(self._rows[int(hit["_id"])][0] for hit in hits)
+
+    def times(self, query: str, indices: Sequence[str], during: Range) -> list[datetime]:
+        """When what a query string finds happened, in order, to the millisecond."""
+        wanted = {"_source": False, "docvalue_fields": [{"field": TIMESTAMP, "format": "epoch_millis"}]}
+        hits = self._hits(query, indices, during, wanted)
+        found = sorted(int(hit["fields"][TIMESTAMP][0]) for hit in hits if "fields" in hit)
+        return [_moment(milliseconds) for milliseconds in found]
+
+    def _hits(
+        self, query: str, indices: Sequence[str], during: Range, wanted: Mapping[str, Any]
+    ) -> Iterator[dict[str, Any]]:
+        """Everything that a query string finds, page by page, as it was at one point in time."""
         names = self._names(indices)
         if not names:
-            return frozenset()
+            return
         opened = self._cluster.request("POST", f"/{','.join(names)}/_pit?keep_alive=5m")["id"]
         body = {
+            **wanted,
             "size": _PAGE,
-            "_source": False,
             "track_total_hits": False,
             "sort": ["_shard_doc"],
             "query": {"bool": {"filter": _filter(query, during)}},
         }
-        found: list[str] = []
         try:
             while True:
                 answer = _whole(self._cluster.request("POST", "/_search", {**body, "pit": {"id": opened}}))
                 hits = answer["hits"]["hits"]
-                found += [self._rows[int(hit["_id"])][0] for hit in hits]
+                yield from hits
                 if len(hits) < _PAGE:
-                    return frozenset(found)
+                    return
                 body["search_after"] = hits[-1]["sort"]
         finally:
             self._cluster.request("DELETE", "/_pit", {"id": opened})
 
-    def buckets(self, query: str, stated: Mapping[str, Any], during: Range) -> Iterator[dict[str, Any]]:
+    def buckets(self, query: str, stated: Mapping[str, Any], during: Range) -> list[Bucket]:
         """The groups that a threshold rule alerts on, as Kibana's composite aggregation gives them.
 
         Kibana has the least numbers checked by ``bucket_selector``, which drops buckets and does nothing else;
@@ -123,10 +141,10 @@ class ClusterStore:
         """
         names, threshold = self._names(stated["index"]), stated["threshold"]
         if not names:
-            return
+            return []
         aggregations: dict[str, Any] = {
-            "max_timestamp": {"max": {"field": "@timestamp"}},
-            "min_timestamp": {"min": {"field": "@timestamp"}},
+            "max_timestamp": {"max": {"field": TIMESTAMP}},
+            "min_timestamp": {"min": {"field": TIMESTAMP}},
         }
         for cardinality in threshold["cardinality"]:
             aggregations["cardinality_count"] = {"cardinality": {"field": cardinality["field"]}}
@@ -137,12 +155,13 @@ class ClusterStore:
             "query": {"bool": {"filter": _filter(query, during)}},
             "aggs": {"thresholdTerms": {"composite": composite, "aggs": aggregations}},
         }
+        found: list[dict[str, Any]] = []
         while True:
             answer = _whole(self._cluster.request("POST", f"/{','.join(names)}/_search", body))
             terms = answer["aggregations"]["thresholdTerms"]
-            yield from (bucket for bucket in terms["buckets"] if _enough(bucket, threshold))
+            found += terms["buckets"]
             if "after_key" not in terms:
-                return
+                return [_bucket(one, threshold["field"]) for one in found if _enough(one, threshold)]
             composite["after"] = terms["after_key"]
 
     def esql(self, text: str, during: Range = (None, None)) -> list[dict[str, Any]]:
@@ -288,10 +307,10 @@ def _index(run: str) -> dict[str, Any]:
     """The body that creates an index: our mapping and mark, and what the template of logs-*-* says of malformed
     values (component template logs@settings)."""
     body: dict[str, Any] = json.loads(_MAPPING.read_text(encoding="utf-8"))
-    index = body["settings"]["index"]
+    index = body["settings"].setdefault("index", {})
+    index.setdefault("mapping", {})
     index |= {"number_of_shards": 1, "number_of_replicas": 0, "refresh_interval": -1}
-    index["mapping"]["ignore_malformed"] = True
-    index.pop("max_result_window", None)
+    index["mapping"] |= {"ignore_malformed": True, "total_fields": {"limit": _FIELDS}}
     mark = {"made_by": MARK, "run": run, "host": socket.gethostname(), "pid": os.getpid()}
     body["mappings"]["_meta"] = {"detection_pack": mark}
     return body
@@ -309,12 +328,12 @@ def _filter(query: str, during: Range) -> list[dict[str, Any]]:
 
 def _bounds(during: Range) -> list[dict[str, Any]]:
     after, upto = during
-    bounds = {k: _iso(v) for k, v in (("gt", after), ("lte", upto)) if v is not None}
-    return [{"range": {"@timestamp": bounds}}] if bounds else []
+    bounds = {k: iso(v) for k, v in (("gt", after), ("lte", upto)) if v is not None}
+    return [{"range": {TIMESTAMP: bounds}}] if bounds else []
 
 
-def _iso(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+def _moment(milliseconds: float) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def _whole(answer: dict[str, Any]) -> dict[str, Any]:
@@ -326,6 +345,16 @@ def _whole(answer: dict[str, Any]) -> dict[str, Any]:
             OPTION, 1, f"the answer is a part: {'; '.join(reasons) or 'timed out'}", "try again"
         )
     return answer
+
+
+def _bucket(bucket: Mapping[str, Any], fields: Sequence[str]) -> Bucket:
+    return Bucket(
+        {field: str(bucket["key"][field]) for field in fields},
+        bucket["doc_count"],
+        bucket.get("cardinality_count", {}).get("value", 0),
+        _moment(bucket["min_timestamp"]["value"]),
+        _moment(bucket["max_timestamp"]["value"]),
+    )
 
 
 def _enough(bucket: Mapping[str, Any], threshold: Mapping[str, Any]) -> bool:

@@ -28,10 +28,10 @@ from sigma.types import (
     SpecialChars,
 )
 
+from detection_pack.languages.lucene.lucene_regex import fits, utf16_length
+from detection_pack.languages.regex.regex_tree import Node
 from detection_pack.platforms.conversion import RefusedValue
-from detection_pack.platforms.elastic.lucene_regex import fits, utf16_length
 from detection_pack.platforms.elastic.pcre import expression
-from detection_pack.platforms.elastic.regex_tree import Node
 from detection_pack.platforms.elastic.values import expressions, text_of
 
 #: pySigma's parsed condition tree; its own types admit parts that parsing has replaced.

@@ -24,6 +24,7 @@ from sigma.correlations import SigmaCorrelationCondition, SigmaCorrelationRule
 from sigma.rule import SigmaRule
 from sigma.types import SigmaCompareExpression, SigmaExists, SigmaFieldReference, SigmaNull, SigmaType
 
+from detection_pack.languages.lucene.lucene_regex import render
 from detection_pack.platforms.conversion import RefusedValue
 from detection_pack.platforms.elastic.conditions import (
     TEXT_TYPES,
@@ -34,7 +35,6 @@ from detection_pack.platforms.elastic.conditions import (
     wanted,
 )
 from detection_pack.platforms.elastic.esql_text import Counted, compose, name, string
-from detection_pack.platforms.elastic.lucene_regex import render
 from detection_pack.platforms.elastic.values import text_of
 from detection_pack.rule import Rule
 

@@ -19,7 +19,8 @@ from typing import Any, NoReturn
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput
 
-from detection_pack.platforms.elastic.esql_literals import Inexact, re2_of_lucene, sql_string, string_of
+from detection_pack.languages.lucene.lucene_re2 import Inexact, re2, tree
+from detection_pack.platforms.elastic.esql_literals import sql_string, string_of
 
 _HERE = Path(__file__).parent
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
@@ -160,7 +161,7 @@ class Translation:
         value, kind = self._expression(node.children[0])
         _expect(kind, ("text",), node)
         try:
-            pattern = re2_of_lucene(string_of(node.children[1]))
+            pattern = re2(tree(string_of(node.children[1])))
         except Inexact as error:
             _refuse(f"{error} in RLIKE", node)
         return f"regexp_full_match({value}, {sql_string(pattern)}, 's')", "boolean"

@@ -13,8 +13,7 @@ from typing import Any
 
 from sigma.types import SigmaRegularExpression, SigmaRegularExpressionFlag
 
-from detection_pack.platforms.conversion import RefusedValue
-from detection_pack.platforms.elastic.lucene_regex import (
+from detection_pack.languages.lucene.lucene_regex import (
     ANYTHING,
     LAST,
     class_ranges,
@@ -22,7 +21,8 @@ from detection_pack.platforms.elastic.lucene_regex import (
     fold,
     ranges,
 )
-from detection_pack.platforms.elastic.regex_tree import Alt, Chars, Node, Ranges, Repeat, Seq
+from detection_pack.languages.regex.regex_tree import Alt, Chars, Node, Ranges, Repeat, Seq
+from detection_pack.platforms.conversion import RefusedValue
 
 parser: Any = __import__("re._parser", fromlist=["parse"])
 

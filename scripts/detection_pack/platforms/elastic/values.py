@@ -7,9 +7,8 @@ from typing import Any
 
 from sigma.types import SigmaCasedString, SigmaString, SpecialChars
 
-from detection_pack.platforms.conversion import RefusedValue
-from detection_pack.platforms.elastic.automaton import bytes_between
-from detection_pack.platforms.elastic.lucene_regex import (
+from detection_pack.languages.lucene.automaton import bytes_between
+from detection_pack.languages.lucene.lucene_regex import (
     ANY,
     ANYTHING,
     BOUNDARY,
@@ -22,7 +21,8 @@ from detection_pack.platforms.elastic.lucene_regex import (
     literal,
     pack,
 )
-from detection_pack.platforms.elastic.regex_tree import Alt, Node, Repeat, Seq
+from detection_pack.languages.regex.regex_tree import Alt, Node, Repeat, Seq
+from detection_pack.platforms.conversion import RefusedValue
 from detection_pack.platforms.terms import WholeTerm, whole_term
 
 

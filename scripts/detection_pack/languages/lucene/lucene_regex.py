@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Generic, TypeVar
 
-from detection_pack.platforms.elastic.automaton import dfa_size
-from detection_pack.platforms.elastic.regex_tree import Alt, Chars, Node, Ranges, Repeat, Seq
+from detection_pack.languages.lucene.automaton import dfa_size
+from detection_pack.languages.regex.regex_tree import Alt, Chars, Node, Ranges, Repeat, Seq
 
 #: ``index.max_regex_length``: 1,000 UTF-16 code units between the slashes.
 MAX_LENGTH = 1000

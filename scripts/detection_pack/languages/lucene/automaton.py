@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from detection_pack.platforms.elastic.regex_tree import Alt, Chars, Node, Ranges, Repeat, Seq
+from detection_pack.languages.regex.regex_tree import Alt, Chars, Node, Ranges, Repeat, Seq
 
 #: Larger expressions are refused before they are expanded (``(a{1000}){1000}``).
 MAX_NFA_STATES = 20_000

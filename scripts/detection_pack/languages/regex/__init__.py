@@ -1,0 +1,1 @@
+"""Regular expressions: their trees, what the dialects read alike, and which of them take long."""
