@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from detection_pack import build, outcomes, rule_pages
-from detection_pack.events import Hit
+from detection_pack.events import Event, Hit
 from detection_pack.findings import Finding, PackError
 from detection_pack.folders import Folder
 from detection_pack.pack import load_pack, pack_version
@@ -75,6 +76,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--platform", action="append", choices=PLATFORMS)
     command.add_argument("--rule", action="append", metavar="NAME")
     command.add_argument("--format", choices=("table", "json"), default="table")
+    command.add_argument("--elasticsearch", metavar="URL", help="run Elastic's rules on this cluster instead")
+    command.add_argument("--api-key-file", type=Path, metavar="FILE", help="the cluster's API key")
+    command.add_argument("--ca-file", type=Path, metavar="FILE", help="the certificate of the cluster's CA")
+    command.add_argument("--allow-http", action="store_true", help="let logs travel unencrypted")
+    command.add_argument("--yes", action="store_true", help="give leave to create and remove indices")
     command.set_defaults(run=_replay)
 
     command = commands.add_parser(
@@ -175,6 +181,8 @@ def _replay(arguments: argparse.Namespace) -> int:
     root = _root(arguments)
     dist = arguments.dist or root / "dist"
     platforms = arguments.platform or list(PLATFORMS)
+    if arguments.elasticsearch is not None and arguments.platform not in (None, ["elastic"]):
+        raise _Unusable("--platform", "is elastic with --elasticsearch", "leave it out")
     try:
         entries = build.rule_entries(dist)
         replay.selected(entries, arguments.rule)
@@ -182,6 +190,8 @@ def _replay(arguments: argparse.Namespace) -> int:
     except PackError as error:
         _report(error.findings)
         return UNUSABLE
+    if arguments.elasticsearch is not None:
+        return _replay_on_cluster(arguments, root, dist, events)
     if arguments.logs:
         hits = replay.replay(dist, events, platforms, arguments.rule)
         if arguments.format == "json":
@@ -201,6 +211,43 @@ def _replay(arguments: argparse.Namespace) -> int:
     wrong = [finding for verdict in verdicts for finding in verdict.wrong]
     _report(wrong)
     return FINDINGS if wrong else FINE
+
+
+def _replay_on_cluster(arguments: argparse.Namespace, root: Path, dist: Path, events: Sequence[Event]) -> int:
+    from detection_pack import replay
+    from detection_pack.platforms.elastic import cluster_session
+    from detection_pack.platforms.elastic.cluster import Cluster
+
+    rules = [r for r in load_pack(root).rules if not arguments.rule or r.name in arguments.rule]
+    cases = {} if arguments.logs else replay.all_cases(root, rules)
+    records = len(events) or sum(len(case.events) for listed in cases.values() for case in listed)
+    code = FINE
+    try:
+        with cluster_session.ended_by_signals():
+            cluster = Cluster(
+                arguments.elasticsearch,
+                api_key_file=arguments.api_key_file,
+                ca_file=arguments.ca_file,
+                allow_http=arguments.allow_http,
+                environment=os.environ,
+            )
+            session = cluster_session.open_session(cluster, cluster_session.Leave(arguments.yes), records)
+            if arguments.logs:
+                hits = replay.on_cluster(session, dist, events, arguments.rule)
+                shown = replay.hits_as_table(hits)
+            else:
+                hits, shown, wrong = replay.judged_on_cluster(session, dist, cases)
+                _report(wrong)
+                code = FINDINGS if wrong else FINE
+    except PackError as error:
+        _report(error.findings)
+        return UNUSABLE
+    for note in session.notes():
+        print(note, file=sys.stderr)
+    print(
+        json.dumps({"hits": [h.as_json() for h in hits]}, indent=1) if arguments.format == "json" else shown
+    )
+    return code
 
 
 def _print_hits(hits: Sequence[Hit]) -> None:

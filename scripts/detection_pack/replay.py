@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from detection_pack.build import manifest_paths, rule_entries
@@ -13,6 +14,7 @@ from detection_pack.events import Clock, Event, Hit, RuleEntry
 from detection_pack.findings import Finding, PackError, printable
 from detection_pack.pipeline import PLATFORMS
 from detection_pack.platforms.elastic import engine as elastic
+from detection_pack.platforms.elastic.cluster_session import Session
 from detection_pack.platforms.elastic.rules_engine import run_rules
 from detection_pack.platforms.sentinel import engine as sentinel
 from detection_pack.platforms.sentinel.imports_engine import run_imports
@@ -86,6 +88,37 @@ def replay(
     return [hit for platform in platforms for hit in ENGINES[platform](dist, entries, events, clock)]
 
 
+def cluster_runners(session: Session) -> tuple[Runner, Runner]:
+    """What `ENGINES` and `IMPORTS` have for Elastic, on a cluster."""
+    return (
+        partial(elastic.run, opened=session.opened, esql=session.has_esql),
+        partial(run_rules, opened=session.opened, esql=session.has_esql),
+    )
+
+
+def on_cluster(
+    session: Session, dist: Path, events: Sequence[Event], rules: Iterable[str] | None = None
+) -> list[Hit]:
+    """`replay` for Elastic on a cluster: the hits of each rule's own query. Without ES|QL a correlation is
+    its threshold rule, which may alert more often than the rule."""
+    entries = selected(rule_entries(dist), rules)
+    hits = cluster_runners(session)[0](dist, entries, events, clock_for(events))
+    return exact(hits) + [h for h in hits if h.artefact.endswith(SOUND_ONLY) and not session.has_esql]
+
+
+def judged_on_cluster(
+    session: Session, dist: Path, cases: Mapping[str, Sequence[Case]]
+) -> tuple[list[Hit], str, list[Finding]]:
+    """The rules' own cases on a cluster: hits, the table of verdicts, and what came out otherwise."""
+    executed = execute(dist, cases, ["elastic"], {"elastic": cluster_runners(session)})
+    verdicts = judge(dist, cases, executed)
+    if not session.has_esql:
+        windows = {entry.name for entry in rule_entries(dist) if entry.window is not None}
+        verdicts = [v for v in verdicts if v.rule not in windows or v.artefact.endswith(SOUND_ONLY)]
+    hits = [hit for found in executed.values() for hit in found]
+    return exact(hits), table(verdicts), [finding for v in verdicts for finding in v.wrong]
+
+
 def clock_for(events: Sequence[Event]) -> Clock:
     """One second after the last event, looking back over all of them, in whole days."""
     times = [event.time for event in events if event.time is not None]
@@ -107,9 +140,13 @@ def all_cases(root: Path, rules: Sequence[Rule]) -> dict[str, list[Case]]:
 
 
 def execute(
-    dist: Path, cases: Mapping[str, Sequence[Case]], platforms: Sequence[str] = PLATFORMS
+    dist: Path,
+    cases: Mapping[str, Sequence[Case]],
+    platforms: Sequence[str] = PLATFORMS,
+    runners: Mapping[str, Sequence[Runner]] | None = None,
 ) -> dict[tuple[str, str], list[Hit]]:
-    """Replay each rule's own cases: the hits of every ``(rule, platform)``."""
+    """Replay each rule's own cases: the hits of every ``(rule, platform)``. ``runners``: others than ours."""
+    runners = runners or {platform: (ENGINES[platform], IMPORTS[platform]) for platform in platforms}
     entries = {entry.name: entry for entry in rule_entries(dist)}
     found = {}
     for name, listed in cases.items():
@@ -120,8 +157,9 @@ def execute(
         events = [event for case in listed for event in case.events]
         clock = clock_for(events)
         for platform in platforms:
-            runners = (ENGINES[platform], IMPORTS[platform])
-            found[name, platform] = [h for run in runners for h in run(dist, [entries[name]], events, clock)]
+            found[name, platform] = [
+                h for run in runners[platform] for h in run(dist, [entries[name]], events, clock)
+            ]
     return found
 
 

@@ -1,8 +1,8 @@
 """A node of real Elasticsearch for the tests, through `elasticsearch/ElasticsearchJudge.java`.
 
-Needs Maven and a JDK: Elasticsearch 8.18 with JDK 17 to 20, 9.x with JDK 21 or newer; where both are installed,
-both judge. The first build takes the jars from Maven's repositories, later ones need no network. What the node is
-and what it lacks is told in ElasticsearchJudge.java.
+Needs Maven and a JDK: Elasticsearch 8.18 with JDK 17 to 20, 9.x with JDK 21 or newer; where both are
+installed, both judge. The first build takes the jars from Maven's repositories, later ones need no network.
+What the node is and what it lacks is told in ElasticsearchJudge.java.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def _is_built(stamp: Path, lists: Path, key: str) -> bool:
 
 def version(major: str) -> str:
     """The Elasticsearch that pom.xml names for this major version."""
-    found = re.findall(r"<elasticsearch\.version>([0-9.]+)<", (FOLDER / "pom.xml").read_text())
+    found: list[str] = re.findall(r"<elasticsearch\.version>([0-9.]+)<", (FOLDER / "pom.xml").read_text())
     return next(number for number in found if number.startswith(f"{major}."))
 
 

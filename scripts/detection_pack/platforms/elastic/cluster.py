@@ -1,7 +1,7 @@
 """A cluster of Elasticsearch over HTTP: where it is, who asks, and what its errors mean.
 
-Nothing but the standard library. Credentials are sent in the header alone and stand in no message. A redirect is
-an error, not followed: urllib would take the credentials along to another host.
+Nothing but the standard library. Credentials are sent in the header alone and stand in no message. A redirect
+is an error, not followed: urllib would take the credentials along to another host.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class Cluster:
     """A client for one cluster.
 
     ``url`` is ``http[s]://[user:password@]host[:port][/path]``. Raises `PackError` for a URL that is not, for
-    http to another machine without ``allow_http`` (logs and credentials would travel unencrypted), for two sets
-    of credentials, and for a file that holds none. ``environment`` is where `API_KEY` may stand.
+    http to another machine without ``allow_http`` (logs and credentials would travel unencrypted), for two
+    sets of credentials, and for a file that holds none. ``environment`` is where `API_KEY` may stand.
     """
 
     def __init__(

@@ -1,8 +1,9 @@
-"""Events in indices of our own on somebody's cluster: the same questions as `store.Store`, asked of the real thing.
+"""Events in indices of our own on somebody's cluster: the same questions as `store.Store`, asked of the real
+thing.
 
-An index of ours is named ``detection-pack-replay-<run>-<index>`` and carries a mark in its mapping's ``_meta``.
-Nothing without both is ever written to or removed. A run removes its indices at its end; what a killed run left is
-found by its mark (`leftovers`) and removed by the next.
+An index of ours is named ``detection-pack-replay-<run>-<index>`` and carries a mark in its mapping's
+``_meta``. Nothing without both is ever written to or removed. A run removes its indices at its end; what a
+killed run left is found by its mark (`leftovers`) and removed by the next.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ class Leftover:
 class ClusterStore:
     """The documents of ``events`` on ``cluster``. Use it as a context manager: it owns indices there.
 
-    ``refused``: why the cluster did not take some documents, by id; they are in no answer. The questions raise
-    `Refused` for a query that the cluster refuses.
+    ``refused``: why the cluster did not take some documents, by id; they are in no answer. The questions
+    raise `Refused` for a query that the cluster refuses.
     """
 
     def __init__(self, cluster: Cluster, events: Sequence[Event], keeps_item_owner: bool = True) -> None:
@@ -135,8 +136,8 @@ class ClusterStore:
     def buckets(self, query: str, stated: Mapping[str, Any], during: Range) -> list[Bucket]:
         """The groups that a threshold rule alerts on, as Kibana's composite aggregation gives them.
 
-        Kibana has the least numbers checked by ``bucket_selector``, which drops buckets and does nothing else;
-        here they are checked after the answer, so that no script need be allowed. Source: kibana,
+        Kibana has the least numbers checked by ``bucket_selector``, which drops buckets and does nothing
+        else; here they are checked after the answer, so that no script need be allowed. Source: kibana,
         rule_types/threshold, build_threshold_aggregation.ts.
         """
         names, threshold = self._names(stated["index"]), stated["threshold"]
@@ -167,8 +168,8 @@ class ClusterStore:
     def esql(self, text: str, during: Range = (None, None)) -> list[dict[str, Any]]:
         """The rows of an ES|QL query, by column name; dates are aware, in UTC.
 
-        A field that no document and no mapping has is an error in ES|QL; where the rule's own indices have it,
-        ours get it as a keyword.
+        A field that no document and no mapping has is an error in ES|QL; where the rule's own indices have
+        it, ours get it as a keyword.
         """
         source = _FROM.search(text)
         if source is None:
@@ -224,7 +225,8 @@ class ClusterStore:
             self._cluster.request("POST", f"/{','.join(self._created.values())}/_refresh")
 
     def _send(self, lines: Sequence[bytes]) -> None:
-        """A document that is refused is not there, as in production; one for which there is no room comes again."""
+        """A document that is refused is not there, as in production; one for which there is no room comes
+        again."""
         for wait in (1.0, 3.0, 9.0, None):
             answer = self._cluster.request("POST", "/_bulk", b"".join(lines))
             later = []
@@ -266,8 +268,8 @@ def leftovers(cluster: Cluster) -> list[Leftover]:
 
 
 def remove(cluster: Cluster, names: Sequence[str]) -> None:
-    """Remove indices by their whole names, one by one: no wildcard is ever sent. Raises `PackError` at the end
-    for those that could not be."""
+    """Remove indices by their whole names, one by one: no wildcard is ever sent. Raises `PackError` at the
+    end for those that could not be."""
     failed: list[PackError] = []
     for name in names:
         if _NAME.fullmatch(name) is None:
@@ -304,8 +306,8 @@ def _still_runs(mark: Mapping[str, Any], created: float) -> bool:
 
 
 def _index(run: str) -> dict[str, Any]:
-    """The body that creates an index: our mapping and mark, and what the template of logs-*-* says of malformed
-    values (component template logs@settings)."""
+    """The body that creates an index: our mapping and mark, and what the template of logs-*-* says of
+    malformed values (component template logs@settings)."""
     body: dict[str, Any] = json.loads(_MAPPING.read_text(encoding="utf-8"))
     index = body["settings"].setdefault("index", {})
     index.setdefault("mapping", {})

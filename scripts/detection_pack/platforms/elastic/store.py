@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from detection_pack.events import Event, parse_time
 from detection_pack.languages.databases import database
@@ -38,6 +38,24 @@ class Bucket:
     distinct: int
     first: datetime
     last: datetime
+
+
+class Searched(Protocol):
+    """What the rules ask of events in Elastic: of a `Store`, or of a cluster (`cluster_store`)."""
+
+    def document(self, identifier: str) -> dict[str, Any]: ...
+
+    def lucene(self, query: str, indices: Sequence[str], during: Range) -> frozenset[str]: ...
+
+    def times(self, query: str, indices: Sequence[str], during: Range) -> list[datetime]: ...
+
+    def buckets(self, query: str, stated: Mapping[str, Any], during: Range) -> list[Bucket]: ...
+
+    def esql(self, text: str, during: Range) -> list[dict[str, Any]]: ...
+
+
+#: Puts events, with `keeps_item_owner`, where they can be searched.
+Opener = Callable[[Sequence[Event], bool], AbstractContextManager[Searched]]
 
 
 class Store:
