@@ -87,6 +87,11 @@ class ClusterStore:
     def __exit__(self, *_: object) -> None:
         self.remove()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The cluster's names of this run's indices."""
+        return tuple(self._created.values())
+
     def remove(self) -> None:
         """Remove this run's indices; what is not there any more is fine."""
         names = list(self._created.values())
