@@ -425,6 +425,12 @@ def _typed_events(count: int, seed: int) -> list[Event]:
     """Addresses and numbers at random, most of them nearly right."""
     rng = random.Random(seed)
 
+    def address() -> str:
+        """No octet of four digits, which 8.18 takes for another (2507.1.1.1 is 203.1.1.1), and no empty last
+        one, which it takes for 0; 9.5 refuses both, and so does the model."""
+        text = made("0123456789abcdefF:::...%[] /xg", 20, ADDRESSES)
+        return text if not re.search(r"\d{4,}\.|\.\d{4,}|\.(?:%|$)", text) else "192.0.2.7"
+
     def made(alphabet: str, most: int, examples: Sequence[Any]) -> str:
         if rng.random() < 0.3:
             return "".join(rng.choices(alphabet, k=rng.randint(1, most)))
@@ -438,13 +444,26 @@ def _typed_events(count: int, seed: int) -> list[Event]:
         _audit(
             f"t{n}",
             {
-                "ClientIPAddress": made("0123456789abcdefF:::...%[] /xg", 20, ADDRESSES),
+                "ClientIPAddress": address(),
                 "OperationCount": made("0123456789+-.eE xf_١７", 8, ODD_VALUES),
                 "ExternalAccess": made("truefalsTRUE10 ", 5, ODD_VALUES),
             },
         )
         for n in range(count)
     ]
+
+
+def test_addresses_with_more_zeros_than_fit(node: elasticsearch_judge.Node) -> None:
+    texts = (
+        "2001:00db8::5",
+        "::000001",
+        "00000::1",
+        "::0ffff:1",
+        "::10000",
+        "0::00001%a",
+        "::0ffff:192.0.2.7",
+    )
+    agree(node, [_audit(f"z{n}", {"ClientIPAddress": text}) for n, text in enumerate(texts)], FIELDS)
 
 
 def test_typed_values_at_random(node: elasticsearch_judge.Node) -> None:
@@ -514,7 +533,9 @@ def test_a_disagreement_is_found(node: elasticsearch_judge.Node, monkeypatch: py
 
     monkeypatch.setattr(Store, "lucene", short)
     found = list(disagreements(node, events, queries))
-    assert len(found) == len(queries) and all("only Elasticsearch finds" in line for line in found)
+    assert len(found) == len(set(queries.values())) and all(
+        "only Elasticsearch finds" in line for line in found
+    )
     monkeypatch.undo()
     monkeypatch.setattr(Store, "buckets", lambda *_: [])
     lines = list(disagreements(node, events, {}, thresholds))

@@ -48,7 +48,7 @@ class Session:
         if self.refused:
             first, reason = next(iter(self.refused.items()))
             yield printable(
-                f"{len(self.refused)} records refused by the cluster; the first, {first}: {reason[:300]}"
+                f"{len(self.refused)} records refused by the cluster; the first, {first}: {reason}"
             )
 
 

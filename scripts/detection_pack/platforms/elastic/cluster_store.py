@@ -37,6 +37,8 @@ _BULK, _BULK_BYTES = 5_000, 8_000_000
 _PAGE = 10_000
 #: Records have names of their own, and in an index of ours each is a field.
 _FIELDS = 20_000
+#: Characters of each reason for which a document is refused.
+_REASON = 150
 #: The most rows that ES|QL gives (esql.query.result_truncation_max_size).
 _ROWS = 10_000
 _FROM = re.compile(r"^FROM ([a-z0-9.,*_ -]+)$", re.MULTILINE)
@@ -372,11 +374,12 @@ def _enough(bucket: Mapping[str, Any], threshold: Mapping[str, Any]) -> bool:
 
 
 def _cause(error: Mapping[str, Any]) -> str:
+    """The reasons from the outermost to the innermost, shortened: they quote the document."""
     reasons = [str(error.get("reason"))]
     while isinstance(error.get("caused_by"), dict):
         error = error["caused_by"]
         reasons.append(str(error.get("reason")))
-    return ": ".join(reasons)
+    return ": ".join(reason[:_REASON] for reason in reasons)
 
 
 def _aware(value: Any, kind: str) -> Any:
