@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TypeVar
 from detection_pack.build import dist as build
 from detection_pack.build import outcomes
 from detection_pack.build.folders import Folder
-from detection_pack.model.event import Hit
+from detection_pack.model.event import Event, Hit
 from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.log_source import load_log_sources
 from detection_pack.model.pack import load_pack, pack_version
@@ -81,6 +82,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--strict", action="store_true", help="exit 2 at the first record that cannot be read"
     )
+    command.add_argument("--elasticsearch", metavar="URL", help="run Elastic's rules on this cluster instead")
+    command.add_argument("--api-key-file", type=Path, metavar="FILE", help="the cluster's API key")
+    command.add_argument("--ca-file", type=Path, metavar="FILE", help="the certificate of the cluster's CA")
+    command.add_argument("--allow-http", action="store_true", help="let logs travel unencrypted")
+    command.add_argument("--yes", action="store_true", help="give leave to create and remove indices")
     command.set_defaults(run=_replay)
 
     command = commands.add_parser(
@@ -181,6 +187,8 @@ def _replay(arguments: argparse.Namespace) -> int:
     root = _root(arguments)
     dist = arguments.dist or root / "dist"
     platforms = arguments.platform or list(PLATFORMS)
+    if arguments.elasticsearch is not None and arguments.platform not in (None, ["elastic"]):
+        raise _Unusable("--platform", "is elastic with --elasticsearch", "leave it out")
     try:
         entries = build.rule_entries(dist)
         replay.selected(entries, arguments.rule)
@@ -191,6 +199,8 @@ def _replay(arguments: argparse.Namespace) -> int:
         _report(error.findings)
         return UNUSABLE
     _report_skipped([*skipped.first, *skipped.files], skipped.count, len(skipped.first))
+    if arguments.elasticsearch is not None:
+        return _replay_on_cluster(arguments, root, dist, events)
     if arguments.logs:
         hits = replay.replay(dist, events, platforms, arguments.rule, sources.values())
         if arguments.format == "json":
@@ -218,6 +228,45 @@ def _report_skipped(findings: Sequence[Finding], count: int, named: int) -> None
     if count:
         more = "" if count == named else f", the first {named} named above"
         print(f"skipped: {count} record{'' if count == 1 else 's'} in all{more}", file=sys.stderr)
+
+
+def _replay_on_cluster(arguments: argparse.Namespace, root: Path, dist: Path, events: Sequence[Event]) -> int:
+    from detection_pack.platforms.elastic import cluster_session
+    from detection_pack.platforms.elastic.cluster import Cluster
+    from detection_pack.replay import cluster_replay
+    from detection_pack.replay import verdict as replay
+
+    sources = load_log_sources(root)
+    rules = [r for r in load_pack(root).rules if not arguments.rule or r.name in arguments.rule]
+    cases = {} if arguments.logs else replay.all_cases(root, rules, sources)
+    records = len(events) or sum(len(case.events) for listed in cases.values() for case in listed)
+    code = FINE
+    try:
+        with cluster_session.ended_by_signals():
+            cluster = Cluster(
+                arguments.elasticsearch,
+                api_key_file=arguments.api_key_file,
+                ca_file=arguments.ca_file,
+                allow_http=arguments.allow_http,
+                environment=os.environ,
+            )
+            session = cluster_session.open_session(cluster, cluster_session.Leave(arguments.yes), records)
+            if arguments.logs:
+                hits = cluster_replay.on_cluster(session, dist, events, arguments.rule, sources.values())
+                shown = replay.hits_as_table(hits)
+            else:
+                hits, shown, wrong = cluster_replay.judged_on_cluster(session, dist, cases, sources.values())
+                _report(wrong)
+                code = FINDINGS if wrong else FINE
+    except PackError as error:
+        _report(error.findings)
+        return UNUSABLE
+    for note in session.notes():
+        print(note, file=sys.stderr)
+    print(
+        json.dumps({"hits": [h.as_json() for h in hits]}, indent=1) if arguments.format == "json" else shown
+    )
+    return code
 
 
 def _print_hits(hits: Sequence[Hit]) -> None:

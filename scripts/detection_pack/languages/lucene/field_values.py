@@ -17,7 +17,8 @@ from functools import lru_cache
 
 from detection_pack.languages.lucene.index_mapping import INTEGERS, REALS
 
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+#: Digits of every script, as Java's Long and BigDecimal read them.
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _DATE = re.compile(
     r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:T(?:(\d\d)(?::(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?)?"
     r"(Z|[+-]\d\d(?::?\d\d)?)?)?)?)?)?",
@@ -68,6 +69,10 @@ def address(text: str) -> str:
     bare, percent, zone = text.partition("%")
     if percent and not zone:
         raise ValueError(text)
+    if ":" in bare:
+        # Elasticsearch minds the value of a group of digits, not how many zeros it starts with
+        # (InetAddresses).
+        bare = re.sub(r"(?<![\w.])0+([0-9A-Fa-f]{4})(?![\w.])", r"\1", bare)
     return _hex(int(_in_six(ipaddress.ip_address(bare))))
 
 

@@ -32,7 +32,7 @@ from detection_pack.platforms.elastic.esql_text import COLUMNS, WINDOW
 from detection_pack.platforms.elastic.rules import NAME_TAG, PATH
 from detection_pack.platforms.elastic.run import PLATFORM, threshold_hits
 from detection_pack.platforms.elastic.schedule import INGESTED, span
-from detection_pack.platforms.elastic.store import Store, iso
+from detection_pack.platforms.elastic.store import Opener, Searched, Store, iso
 
 #: `Hit.artefact` is the file, but for a threshold rule, which may alert more often than the Sigma rule: a
 #: replay judges it apart, by this ending.
@@ -83,14 +83,17 @@ def run_rules(
     clock: Clock,
     sources: Iterable[LogSource] | None = None,
     variables: Mapping[str, bool] | None = None,
+    opened: Opener = Store,
+    esql: bool = True,
 ) -> list[Hit]:
     """Execute the Kibana rules of these Sigma rules. A query rule gives one hit with all its events; the
-    others one hit a group and window. Without ``clock.lookback`` a rule's own ``from`` says how far back."""
+    others one hit a group and window. ``opened`` and ``esql`` as in `engine.run`. Without ``clock.lookback``
+    a rule's own ``from`` says how far back."""
     entries = {entry.name: entry for entry in rules}
     hits: list[Hit] = []
-    with Store(events, sources, variables) as store:
+    with opened(events, sources, variables) as store:
         for rule in load_rules(dist):
-            if (entry := entries.get(name_of(rule))) is None:
+            if (entry := entries.get(name_of(rule))) is None or (rule["type"] == "esql" and not esql):
                 continue
             back = span(clock.lookback) if clock.lookback else _back(rule)
             try:
@@ -101,7 +104,7 @@ def run_rules(
 
 
 def _run(
-    store: Store, rule: Mapping[str, Any], entry: RuleEntry, during: tuple[datetime, datetime]
+    store: Searched, rule: Mapping[str, Any], entry: RuleEntry, during: tuple[datetime, datetime]
 ) -> Iterator[Hit]:
     kind, query = rule["type"], rule["query"]
     if kind == "query":

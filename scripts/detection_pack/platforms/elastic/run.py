@@ -19,7 +19,7 @@ from detection_pack.platforms.built_file import built_text
 from detection_pack.platforms.elastic import schedule
 from detection_pack.platforms.elastic.artefacts import FOLDER
 from detection_pack.platforms.elastic.esql_text import COLUMNS, WINDOW
-from detection_pack.platforms.elastic.store import Store
+from detection_pack.platforms.elastic.store import Opener, Searched, Store
 
 PLATFORM = "elastic"
 DEFAULT_LOOKBACK = "24h"
@@ -32,13 +32,16 @@ def run(
     clock: Clock,
     sources: Iterable[LogSource] | None = None,
     variables: Mapping[str, bool] | None = None,
+    opened: Opener = Store,
+    esql: bool = True,
 ) -> list[Hit]:
-    """Execute each rule's files. A plain rule gives one hit, with no event where nothing matched. A
-    correlation gives one hit a group and window from the ES|QL, which is exact, and one a group and window
-    from the threshold rule, which covers it. Raises `PackError` for a file that is missing or refused."""
+    """Execute each rule's files, on the events where ``opened`` puts them. A plain rule gives one hit, with
+    no event where nothing matched. A correlation gives one hit a group and window from the ES|QL, which is
+    exact, and one a group and window from the threshold rule, which covers it; without ``esql`` the latter
+    alone. Raises `PackError` for a file that is missing or refused."""
     span = (clock.now - _span(clock.lookback or DEFAULT_LOOKBACK), clock.now)
     hits: list[Hit] = []
-    with Store(events, sources, variables) as store:
+    with opened(events, sources, variables) as store:
         for rule in rules:
             base = dist / FOLDER / rule.name
             view = _read_json(base.with_name(f"{rule.name}.view.json"))
@@ -46,7 +49,8 @@ def run(
                 if rule.window is None:
                     hits.append(_plain(store, rule, built_text(base.with_suffix(".lucene")), view, span))
                     continue
-                hits += _exact(store, rule, built_text(base.with_suffix(".esql")), view, span)
+                if esql:
+                    hits += _exact(store, rule, built_text(base.with_suffix(".esql")), view, span)
                 stated = base.with_name(f"{rule.name}.threshold.json")
                 if stated.exists():
                     query = built_text(base.with_suffix(".lucene"))
@@ -57,7 +61,7 @@ def run(
 
 
 def _plain(
-    store: Store, rule: RuleEntry, query: str, view: Mapping[str, Any], span: tuple[datetime, datetime]
+    store: Searched, rule: RuleEntry, query: str, view: Mapping[str, Any], span: tuple[datetime, datetime]
 ) -> Hit:
     found = store.lucene(query, view["index"], span)
     rows = [alert_row(store.document(identifier), view) for identifier in found]
@@ -88,7 +92,7 @@ def _shown(document: Mapping[str, Any], field: str) -> str:
 
 
 def _exact(
-    store: Store, rule: RuleEntry, query: str, view: Mapping[str, Any], span: tuple[datetime, datetime]
+    store: Searched, rule: RuleEntry, query: str, view: Mapping[str, Any], span: tuple[datetime, datetime]
 ) -> Iterator[Hit]:
     for row in store.esql(query, span):
         counted = [n for n in row if n.endswith("_count") or n.startswith("value_")]
@@ -109,7 +113,7 @@ def _group(rule: RuleEntry, view: Mapping[str, Any], found: Mapping[str, Any]) -
 
 
 def threshold_hits(
-    store: Store,
+    store: Searched,
     rule: RuleEntry,
     query: str,
     stated: Mapping[str, Any],
@@ -139,7 +143,7 @@ def threshold_hits(
 
 
 def _moments(
-    store: Store,
+    store: Searched,
     query: str,
     indices: Sequence[str],
     span: tuple[datetime, datetime],

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from detection_pack.languages.databases import database
 from detection_pack.languages.esql.esql_sql import Translation
@@ -57,6 +57,26 @@ class Bucket:
     distinct: int
     first: datetime
     last: datetime
+
+
+class Searched(Protocol):
+    """What the rules ask of events in Elastic: of a `Store`, or of a cluster (`cluster_store`)."""
+
+    def document(self, identifier: str) -> dict[str, Any]: ...
+
+    def lucene(self, query: str, indices: Sequence[str], during: Range) -> frozenset[str]: ...
+
+    def times(self, query: str, indices: Sequence[str], during: Range) -> list[datetime]: ...
+
+    def buckets(self, query: str, stated: Mapping[str, Any], during: Range) -> list[Bucket]: ...
+
+    def esql(self, text: str, during: Range) -> list[dict[str, Any]]: ...
+
+
+#: Puts events where they can be searched, with the log sources and the variables of their models.
+Opener = Callable[
+    [Sequence[Event], Iterable[LogSource] | None, Mapping[str, bool] | None], AbstractContextManager[Searched]
+]
 
 
 class Store:
