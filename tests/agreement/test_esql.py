@@ -1,10 +1,10 @@
 """The trap: one model of ES|QL that passes its own mistakes on.
 
 The pack's ES|QL runs nowhere here but in a translation to SQL of our own. `support.esql` reads the same text
-by another way, row by row from Elastic's documentation, sharing no code: over the same documents both must give
-the same rows, or one of them is wrong. The documents are the ingest model's; the types of the fields are what
-the pipeline states of the integrations' mappings, so that a field which is not mapped is an error here, as it is
-in Elasticsearch, and not a null.
+by another way, row by row from Elastic's documentation, sharing no code: over the same documents both must
+give the same rows, or one of them is wrong. The documents are the ingest model's; the types of the fields are
+what the pipeline states of the integrations' mappings, so that a field which is not mapped is an error here,
+as it is in Elasticsearch, and not a null.
 
 By default about a thousand generated events; ``-m campaign`` takes ten thousand, and more rules.
 """
@@ -56,7 +56,7 @@ class Documents:
         return evaluate(text, self._typed(types))
 
     def _typed(self, types: Mapping[str, str]) -> list[Index]:
-        """The indices, which exist even where there is no document; one mapping is all queries' of a source."""
+        """The indices, which exist even where there is no document."""
         key = tuple(sorted(types))
         if key not in self._indices:
             fields = {
@@ -114,8 +114,7 @@ def cases_of(pack: Pack) -> list[Event]:
     found: dict[str, Event] = {}
     for rule in pack.rules:
         path = ROOT / "tests" / "events" / f"{rule.name}.yml"
-        kind = "process" if "process" in rule.name or "powershell" in rule.name else "m365"
-        for case in load_cases(path, kind):
+        for case in load_cases(path, "process" if "powershell" in rule.name else "m365"):
             found |= {event.id: event for event in case.events}
     return list(found.values())
 
