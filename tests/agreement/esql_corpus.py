@@ -116,7 +116,7 @@ _CONDITIONS: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("event_count", {"lt": 3}),
     ("event_count", {"lte": 2}),
     ("event_count", {"eq": 1}),
-    ("event_count", {"neq": 1}),
+    ("event_count", {"neq": 2}),
     ("value_count", {"field": "UserId", "gte": 2}),
     ("value_count", {"field": "ClientIP", "gte": 1}),
     ("value_count", {"field": "OperationCount", "gte": 2}),
@@ -226,7 +226,7 @@ _AGENTS = (
     "PYTHON",
     'a"b',
     "back\\slash",
-    "py\nthon/1",
+    "python\nrequests/1",
     "curl/8",
     "long" + "x" * 1100,
 )

@@ -52,7 +52,8 @@ class Lexer:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._at = 0
+        #: Where the last token taken ends.
+        self.at = 0
 
     def position(self, offset: int) -> Position:
         line = self.text.count("\n", 0, offset) + 1
@@ -66,12 +67,12 @@ class Lexer:
 
     def take(self, mode: Mode = "expression") -> Token:
         token = self._scan(mode)
-        self._at = token.end
+        self.at = token.end
         return token
 
     def _scan(self, mode: Mode) -> Token:
-        blank = _BLANK.match(self.text, self._at)
-        start = blank.end() if blank else self._at
+        blank = _BLANK.match(self.text, self.at)
+        start = blank.end() if blank else self.at
         if start >= len(self.text):
             return Token("end", "", "", start, start)
         if self.text.startswith("/*", start):

@@ -165,8 +165,7 @@ class _Parser:
             return Assignment(at, expression.name, self._expression())
         if isinstance(expression, Name):
             return Assignment(at, expression.name, expression)
-        end = self.lexer.peek().start
-        return Assignment(at, self.lexer.text[at:end].strip(), expression)
+        return Assignment(at, self.lexer.text[at : self.lexer.at], expression)
 
     def _column(self, mode: Mode) -> Name:
         """A name of parts with dots between them."""
@@ -246,9 +245,7 @@ class _Parser:
         return found
 
     def _like(self, value: Expression) -> Like:
-        op = self.lexer.peek().text.lower()
-        token = self.lexer.peek()
-        self.lexer.take()
+        op = self.lexer.take().text.lower()
         if self.lexer.peek().is_op("("):
             self._expect("(")
             listed = self._listed(lambda: self._arithmetic(0))
@@ -258,7 +255,7 @@ class _Parser:
         patterns = []
         for pattern in listed:
             if not isinstance(pattern, Literal) or not isinstance(pattern.value, str):
-                raise self.lexer.refused(token.end, f"{op.upper()} takes string literals")
+                raise self.lexer.refused(pattern.at, f"{op.upper()} takes string literals")
             patterns.append(pattern)
         return Like(value.at, op, value, tuple(patterns))
 
