@@ -54,6 +54,9 @@ CONDITIONS = [
     ("o365.audit.OperationCount >= 7", 1),
     ('CIDR_MATCH(source.ip, "10.0.0.0/8")', 1),
     ('NOT CIDR_MATCH(source.ip, "11.0.0.0/8")', 1),
+    ('CIDR_MATCH(source.ip, "::/0")', 1),  # IPv4 is mapped into IPv6
+    ('CIDR_MATCH(source.ip, "::ffff:0:0/96")', 1),
+    ('CIDR_MATCH(source.ip, "2000::/3")', 0),
     ("CASE(user.id == user.id, 1, 0) == 0", 2),  # null is not true
 ]
 

@@ -129,7 +129,7 @@ def test_aggregates_take_all_values() -> None:
 
 def test_columns() -> None:
     index = Index("mv", FIELDS, DOCUMENTS)
-    text = "FROM mv // all\n| EVAL k = 1, a + 1 /* unnamed */\n| RENAME a AS `x y`, b AS a\n| DROP w, ip, t, f, o"
+    text = "FROM mv // all\n| EVAL k = 1, a + 1 /* x */\n| RENAME a AS `x y`, b AS a\n| DROP w, ip, t, f, o"
     assert list(evaluate(text, [index]).columns) == ["x y", "a", "k", "a + 1"]
     kept = evaluate("FROM mv\n| KEEP f, a\n| LIMIT 1", [index])
     assert (list(kept.columns), kept.truncated) == (["f", "a"], True)

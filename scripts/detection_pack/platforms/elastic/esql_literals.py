@@ -6,25 +6,6 @@ import re
 
 _LUCENE_OPERATORS = '#@&<>~"'
 
-_CASED, _BETWEEN = r"\p{Lu}\p{Ll}\p{Lt}", r"\p{Mn}\p{Me}\p{Cf}\p{Lm}\p{Sk}''.:·’"
-#: A mark for a sigma that may be final: no character, so it is in no text.
-_MARK = "\ufdd0"
-#: TO_LOWER is Java's ``String.toLowerCase(Locale.ROOT)``. DuckDB's ``lower`` maps one character to one: it
-#: has no final sigma, and no i with a dot above. A run of sigmas needs each replacement twice, as matches do
-#: not overlap.
-LOWER_MACRO = f"""
-CREATE OR REPLACE TEMP MACRO sigma_marked(t) AS
-    regexp_replace(t, '([{_CASED}{_MARK}][{_BETWEEN}]*)Σ', '\\1{_MARK}', 'g');
-CREATE OR REPLACE TEMP MACRO sigma_inside(t) AS
-    regexp_replace(t, '{_MARK}([{_BETWEEN}]*[{_CASED}{_MARK}])', 'Σ\\1', 'g');
-CREATE OR REPLACE TEMP MACRO sigma_final(t) AS sigma_inside(sigma_inside(sigma_marked(sigma_marked(t))));
-CREATE OR REPLACE TEMP MACRO java_lower(t) AS CASE
-    WHEN t IS NULL THEN NULL
-    WHEN contains(t, 'Σ')
-    THEN replace(lower(replace(sigma_final(t), 'İ', 'i\u0307')), '{_MARK}', 'ς')
-    ELSE lower(replace(t, 'İ', 'i\u0307')) END;
-"""
-
 
 class Inexact(Exception):
     """A pattern that RE2 cannot say exactly."""

@@ -275,8 +275,9 @@ class Translation:
         return f"make_timestamp((epoch_us({value}) // {micros}) * {micros})", "date"
 
     def _cidr_match(self, value: str, networks: list[str]) -> tuple[str, str]:
-        nets = [ipaddress.ip_network(network) for network in networks]
-        inside = [a for a in self._addresses if any(ipaddress.ip_address(a) in net for net in nets)]
+        """Elasticsearch keeps IPv4 mapped into IPv6: ``::/0`` holds every address of both."""
+        nets = [_mapped(network) for network in networks]
+        inside = [a for a in self._addresses if any(_mapped(a).subnet_of(net) for net in nets)]
         listed = ", ".join(map(sql_string, inside)) or "NULL"
         return f"(CASE WHEN {value} IS NOT NULL THEN COALESCE({value} IN ({listed}), false) END)", "boolean"
 
@@ -323,6 +324,14 @@ def _parse(text: str) -> Tree[Token]:
             error.get_context(text, 12).split("\n")[0].strip() if error.pos_in_stream is not None else "end"
         )
         raise UnsupportedEsql(f"not understood near {found!r}", error.line, error.column) from error
+
+
+def _mapped(text: str) -> ipaddress.IPv6Network:
+    """An address or a network as one of IPv6."""
+    network = ipaddress.ip_network(text)
+    if isinstance(network, ipaddress.IPv6Network):
+        return network
+    return ipaddress.IPv6Network(f"::ffff:{network.network_address}/{96 + network.prefixlen}")
 
 
 def _kind(mapped: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import fnmatch
-import ipaddress
 import itertools
 import json
 import urllib.error
@@ -25,11 +24,9 @@ import duckdb
 from osmem_server import OsmemServer
 
 from detection_pack.events import Event, parse_time
-from detection_pack.platforms.elastic.conditions import IGNORE_ABOVE
-from detection_pack.platforms.elastic.esql_literals import LOWER_MACRO
+from detection_pack.platforms.elastic.esql_columns import LOWER_MACRO, address, as_columns
 from detection_pack.platforms.elastic.esql_sql import Translation, mapping_types
 from detection_pack.platforms.elastic.long_values import decided, is_long
-from detection_pack.platforms.elastic.lucene_regex import utf16_length
 from detection_pack.platforms.rows import csv_rows, insert_rows, load_raw
 
 _HERE = Path(__file__).parent
@@ -99,7 +96,7 @@ class Store:
     def esql(self, text: str, during: Range = (None, None)) -> list[dict[str, Any]]:
         """The rows of an ES|QL query, by column name; dates are aware, in UTC. Raises `UnsupportedEsql`."""
         self._names(("*",))  # what is refused shows when it is indexed
-        seen = {i: _as_columns(d) for i, d in self.documents.items() if _within(d, during)}
+        seen = {i: as_columns(d, _wildcards()) for i, d in self.documents.items() if _within(d, during)}
         held = [(self._index_of[i], json.dumps(d, ensure_ascii=False)) for i, d in seen.items()]
         addresses = {d[f] for d in seen.values() for f in _ADDRESSES if f in d}
         several = {field for d in seen.values() for field, value in d.items() if isinstance(value, list)}
@@ -179,20 +176,6 @@ def _as_indexed(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-def _as_columns(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What ES|QL reads of a document: a keyword's values as the index has them, each once, none that is too
-    long (``ignore_above``), and one value where a list holds no more."""
-    columns: dict[str, Any] = {}
-    for field, value in document.items():
-        kept = value if isinstance(value, list) else [value]
-        if field not in _wildcards():
-            kept = [v for v in kept if not isinstance(v, str) or utf16_length(v) <= IGNORE_ABOVE]
-        kept = list(dict.fromkeys(v for v in kept if v is not None))
-        if kept:
-            columns[field] = kept if len(kept) > 1 else kept[0]
-    return columns
-
-
 def _boolean(value: Any) -> bool:
     """What a boolean field takes ("Boolean field type"): true, "true", false, "false" and the empty text."""
     if value in (True, "true"):
@@ -214,17 +197,8 @@ def _long(value: Any) -> int:
     return int(number)
 
 
-def _address(value: Any) -> str:
-    """An address as Elasticsearch shows it: without its zone, and IPv4 as IPv4 where it is mapped into IPv6
-    (InetAddresses)."""
-    address = ipaddress.ip_address(value)
-    if isinstance(address, ipaddress.IPv6Address):
-        return str(address.ipv4_mapped or ipaddress.IPv6Address(int(address)))
-    return str(address)
-
-
 _TYPES: dict[str, Callable[[Any], Any]] = {
-    "ip": _address,
+    "ip": address,
     "boolean": _boolean,
     "long": _long,
 }
