@@ -22,6 +22,7 @@ from conftest import DIST, ROOT
 from detection_pack.build.dist import rule_entries
 from detection_pack.cli import main
 from detection_pack.languages.conf import read_conf
+from detection_pack.languages.esql.esql_columns import IGNORE_ABOVE
 from detection_pack.languages.spl.spl_parser import macros_of
 from detection_pack.model import limits
 from detection_pack.model.documents import MAX_BYTES
@@ -29,7 +30,6 @@ from detection_pack.model.event import Clock, Event, Hit
 from detection_pack.model.limits import MAX_VALUES
 from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.record_time import parse_time
-from detection_pack.platforms.elastic.conditions import IGNORE_ABOVE
 from detection_pack.platforms.sentinel.arm import unescaped
 from judges import kql_judge, lucene_judge, require
 from platforms.splunk.test_splunk_app import packed, splunk_reads

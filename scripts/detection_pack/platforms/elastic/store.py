@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from detection_pack.languages.databases import database
+from detection_pack.languages.esql.esql_columns import LOWER_MACRO, as_columns
 from detection_pack.languages.esql.esql_sql import Translation
 from detection_pack.languages.lucene.document_table import Document
 from detection_pack.languages.lucene.field_values import indexed, shown_address
@@ -97,6 +98,8 @@ class Store:
         self._mapping = mapping_of(known)
         properties = self._mapping["mappings"]["properties"]
         self._types: dict[str, str] = {field: stated["type"] for field, stated in properties.items()}
+        # Fields that hold values of any length; a keyword field here ignores more than 1,024 characters.
+        self._unlimited = tuple(field for field, kind in self._types.items() if kind == "wildcard")
         self._spelt = {field: kind for field, kind in self._types.items() if kind in _SPELT}
         self._texts = {i: (index, text) for i, index, text in ingested(events, known, variables)}
         for identifier, moment in (times or {}).items():
@@ -175,16 +178,15 @@ class Store:
 
     def esql(self, text: str, during: Range = (None, None)) -> list[dict[str, Any]]:
         """The rows of an ES|QL query, by column name; dates are aware, in UTC. Raises `UnsupportedEsql`."""
-        held = [
-            (self._texts[i][0], json.dumps(d, ensure_ascii=False))
-            for i, d in self.documents.items()
-            if _within(d, during)
-        ]
+        seen = {i: as_columns(d, self._unlimited) for i, d in self.documents.items() if _within(d, during)}
+        held = [(self._texts[i][0], json.dumps(d, ensure_ascii=False)) for i, d in seen.items()]
         networked = [field for field, kind in self._types.items() if kind == "ip"]
-        addresses = {d[f] for d in self.documents.values() for f in networked if f in d}
-        translation = Translation(text, self._types, addresses)
+        addresses = {d[f] for d in seen.values() for f in networked if f in d}
+        several = {field for d in seen.values() for field, value in d.items() if isinstance(value, list)}
+        translation = Translation(text, self._types, addresses, several)
         held = [row for row in held if _matches(row[0], translation.indices)]
         with database() as connection:
+            connection.execute(LOWER_MACRO)
             connection.execute("CREATE TABLE esql_source(index_name VARCHAR, document JSON)")
             insert_rows(connection, "esql_source", held)
             rows = connection.execute(translation.sql).fetchall()
