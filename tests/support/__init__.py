@@ -1,0 +1,1 @@
+"""What tests use and the product does not."""
