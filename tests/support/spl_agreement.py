@@ -94,7 +94,8 @@ class Bench:
             where = f"{search.name} ({mode.name})"
             if isinstance(model, str) or isinstance(mine, str):
                 both = isinstance(model, str) and isinstance(mine, str)
-                (into.refused if both else into.disagreements).append(f"{where}: {model!s:.200} | {mine!s:.200}")
+                said = f"{where}: {model!s:.200} | {mine!s:.200}"
+                (into.refused if both else into.disagreements).append(said)
                 continue
             into.rows += len(mine)
             # The model does not say which events a group of `stats` is made of.
@@ -103,7 +104,8 @@ class Bench:
             for side, rest in (("model", Counter(model) - found), ("interpreter", found - Counter(model))):
                 if rest:
                     events, shown = next(iter(rest))
-                    into.disagreements.append(f"{where}: {rest.total()} rows of the {side} alone: {events} {shown}")
+                    said = f"{rest.total()} rows of the {side} alone: {events} {shown}"
+                    into.disagreements.append(f"{where}: {said}")
 
     def _model(self, search: Search) -> list[tuple[frozenset[str], Any]] | str:
         window = None if search.dispatched is None else (self.now - search.dispatched, self.now)

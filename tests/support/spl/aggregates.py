@@ -118,7 +118,7 @@ def groups(rows: Sequence[Row], by: Sequence[str]) -> dict[tuple[str, ...], list
 
 def grouped(rows: Sequence[Row], by: Sequence[str], aggregates: Sequence[Aggregate]) -> list[Row]:
     """One row a group, in the order of the group's values; without BY one row in any case."""
-    found = groups(rows, by) if by else {(): list(rows)}
+    found: dict[tuple[str, ...], list[Row]] = groups(rows, by) if by else {(): list(rows)}
     results = []
     for key in sorted(found):
         fields: dict[str, Value] = dict(zip(by, map(_restored, key), strict=True))

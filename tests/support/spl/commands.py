@@ -250,9 +250,7 @@ def _lookup(reader: Reader, context: Context) -> Step:
         if any(len(values) > 1 for values in wanted):
             raise UnsupportedSearch("lookup of several values", position)
         for line in table.rows:
-            if all(
-                v and folded(v[0]) == folded(line[k]) for k, v in zip(keys, wanted, strict=True)
-            ):
+            if all(v and folded(v[0]) == folded(line[k]) for k, v in zip(keys, wanted, strict=True)):
                 fields.update({shown: value for c, shown in outputs if (value := from_list([line[c]]))})
                 break
         return row.having(fields)

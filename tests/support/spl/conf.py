@@ -12,7 +12,8 @@ def stanzas(text: str) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     current: dict[str, str] | None = None
     lines = iter(text.split("\n"))
-    for line in lines:
+    for first in lines:
+        line = first
         while line.endswith("\\"):
             line = line[:-1] + "\n" + next(lines)
         stripped = line.strip()

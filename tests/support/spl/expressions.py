@@ -11,6 +11,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from support.spl.errors import UnsupportedSearch
@@ -157,7 +158,7 @@ class Expressions:
         function = FUNCTIONS[name]
         if not function.least <= len(arguments) <= function.most:
             raise UnsupportedSearch(f"{name} with {len(arguments)} arguments", position)
-        return lambda row: function.run([lambda a=a: a(row) for a in arguments], self.mode, position)
+        return lambda row: function.run([partial(a, row) for a in arguments], self.mode, position)
 
     def _mvfilter(self, arguments: list[Expression], position: int) -> Expression:
         """The values for which the condition holds; null where there is none.

@@ -25,7 +25,7 @@ _MANY = 10_000
 
 @dataclass(frozen=True)
 class Function:
-    """``run`` takes the arguments, the mode of PCRE and the call's position; ``least`` to ``most`` arguments."""
+    """``run`` takes ``least`` to ``most`` arguments, the mode of PCRE and the call's position."""
 
     least: int
     most: int

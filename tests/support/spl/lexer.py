@@ -16,8 +16,10 @@ from support.spl.errors import UnsupportedSearch
 
 _STRING = r'(?P<string>"(?:[^"\\]|\\.)*")'
 #: Names and values of ``search``, ``stats`` and the like may hold dots, hyphens and wildcards.
-_TERMS = re.compile(_STRING + r"""|(?P<operator>!=|<=|>=|[=<>(),|\[\]])|(?P<word>[^\s"=<>!(),|\[\]`]+)""", re.DOTALL)
-#: In an expression of ``eval`` a dot joins texts, and a field name with other characters stands in single quotes.
+_TERMS = re.compile(
+    _STRING + r"""|(?P<operator>!=|<=|>=|[=<>(),|\[\]])|(?P<word>[^\s"=<>!(),|\[\]`]+)""", re.DOTALL
+)
+#: In an expression of ``eval`` a dot joins texts, and a field name with other characters is in single quotes.
 _EXPRESSION = re.compile(
     _STRING
     + r"""|(?P<quoted>'[^']*')|(?P<number>\d+(?:\.\d+)?)|(?P<word>[A-Za-z_]\w*)"""
@@ -32,7 +34,7 @@ _DEPTH = 100
 
 @dataclass(frozen=True)
 class Token:
-    """``kind`` is string, quoted (in single quotes), number, word, operator or end; ``text`` is what it means."""
+    """``kind``: string, quoted (in single quotes), number, word, operator or end; ``text``: what it means."""
 
     kind: str
     text: str

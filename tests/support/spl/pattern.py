@@ -2,8 +2,8 @@
 
 Splunk's are "PCRE (Perl Compatible Regular Expressions) and use the PCRE C library" (Knowledge Manager
 Manual, "About Splunk regular expressions"). Whether it hands the library characters (PCRE2_UTF) or bytes is
-documented nowhere, so both are here. UTF mode is without PCRE2_UCP, the library's default: ``\\w`` and ``\\d``
-are ASCII in both (pcre2pattern(3), "Generic character types").
+documented nowhere, so both are here. UTF mode is without PCRE2_UCP, the library's default: ``\\w`` and
+``\\d`` are ASCII in both (pcre2pattern(3), "Generic character types").
 """
 
 from __future__ import annotations
@@ -55,14 +55,21 @@ class Mode:
         return text if self.utf else text.encode("utf-8", "surrogateescape")
 
 
+#: Options that the package sets of its own accord: JavaScript's escapes, in which ``\x{e9}`` is no
+#: character by its number (pcre2api(3), PCRE2_ALT_BSUX), and PCRE2_UCP.
+_ALT_BSUX, _UCP = 0x00000002, 0x00020000
+
+
 @lru_cache(maxsize=4096)
 def _compile(regex: str, utf: bool) -> Any:
+    text: Any = regex if utf else regex.encode()
     try:
-        if utf:
-            return pcre2.compile(regex, pcre2.ASCII)
-        return pcre2.compile(regex.encode())
+        # The package's public `compile` cannot take these options away.
+        code = pcre2._cy.compile(text, 0, _ALT_BSUX | _UCP)
+        pcre2._cy.jit_compile(code)
     except pcre2.PatternError as error:
         raise UnsupportedSearch(f"PCRE does not read the expression {regex!r}: {error}") from error
+    return pcre2.Pattern(code, text, 0, True, None)
 
 
 UTF = Mode("utf", True)

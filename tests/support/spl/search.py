@@ -1,10 +1,10 @@
 """The ``search`` command: terms and comparisons, without regard to letter case.
 
 Search Reference, "search": ``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=`` and ``IN`` compare a field with a
-literal; ``*`` in a value is a wildcard and cannot be escaped (Search Manual, "Backslashes"). AND is implied and
-is decided after OR (Search Manual, "Boolean expressions with logical operators"). ``!=`` finds no event that
-lacks the field, NOT does (Search Manual, "Difference between != and NOT"). Which letters beyond ASCII are one
-without regard to case is not documented: here they are compared as they stand.
+literal; ``*`` in a value is a wildcard and cannot be escaped (Search Manual, "Backslashes"). AND is implied
+and is decided after OR (Search Manual, "Boolean expressions with logical operators"). ``!=`` finds no event
+that lacks the field, NOT does (Search Manual, "Difference between != and NOT"). Which letters beyond
+ASCII are one without regard to case is not documented: here they are compared as they stand.
 """
 
 from __future__ import annotations
