@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from support.spl.errors import UnsupportedSearch
 from support.spl.expressions import Expression, Expressions, number
 from support.spl.lexer import Reader
 from support.spl.pattern import Mode
@@ -74,7 +75,7 @@ def parse(reader: Reader, mode: Mode) -> Aggregate:
     token = reader.next
     function = reader.name()
     if token.kind != "word" or function not in FUNCTIONS:
-        raise reader.refused(f"a statistical function is expected, {function!r} is not one of them: before")
+        raise UnsupportedSearch(f"the statistical function {function!r}", token.position)
     of: Expression | None = None
     shown = function
     if reader.accept("("):

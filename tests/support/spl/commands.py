@@ -139,9 +139,9 @@ def _names(reader: Reader) -> list[str]:
 
 
 def _table(reader: Reader, context: Context) -> Step:
-    names = _names(reader)
+    position, names = reader.next.position, _names(reader)
     if wild := [name for name in names if "*" in name]:
-        raise reader.refused(f"table with the wildcard {wild[0]}")
+        raise UnsupportedSearch(f"table with the wildcard {wild[0]}", position)
     return lambda rows: [
         row.having({name: row.fields[name] for name in names if name in row.fields}) for row in rows
     ]
@@ -171,7 +171,7 @@ def _sort_key(value: Value | None) -> tuple[int, float, str]:
 
 def _rename(reader: Reader, context: Context) -> Step:
     """``rename <field> AS <field>``; one ``*`` on either side stands for the same text."""
-    pairs = []
+    position, pairs = reader.next.position, []
     while not reader.ends():
         old = reader.name()
         reader.expect("AS", "as")
@@ -179,7 +179,7 @@ def _rename(reader: Reader, context: Context) -> Step:
         reader.accept(",")
     for old, new in pairs:
         if old.count("*") != new.count("*") or old.count("*") > 1:
-            raise reader.refused(f"rename of {old} AS {new} before")
+            raise UnsupportedSearch(f"rename of {old} AS {new}", position)
 
     def renamed(row: Row) -> Row:
         fields = dict(row.fields)

@@ -101,13 +101,13 @@ def _tstats(reader: Reader, index: Index, context: Context) -> Generate:
     """
     fill: str | None = None
     while reader.is_word(*_TSTATS_OPTIONS):
-        option = reader.take().text
+        position, option = reader.next.position, reader.take().text
         reader.expect("=")
         value = reader.name()
         if option == "fillnull_value":
             fill = value
         elif option == "summariesonly" and value != "false":
-            raise reader.refused("summariesonly of what is not false before")
+            raise UnsupportedSearch("tstats of the summaries alone", position)
     found = [aggregates.parse(reader, context.mode)]
     while not reader.is_word("FROM"):
         found.append(aggregates.parse(reader, context.mode))
