@@ -183,7 +183,7 @@ def test_elastic_threshold() -> None:
 def agents_found(mode: Mode, *agents: str) -> set[str]:
     """The user agents that the search of Splunk finds where PCRE reads its texts in this way."""
     records = [{"Id": f"e{i}", **ITEM, "ClientInfoString": agent} for i, agent in enumerate(agents)]
-    events = [Event(record["Id"], "m365", record) for record in records]
+    events = [Event(f"e{i}", "m365", record) for i, record in enumerate(records)]
     macros = {
         name: about["definition"]
         for name, about in stanzas((DIST / "splunk" / "macros.conf").read_text(encoding="utf-8")).items()

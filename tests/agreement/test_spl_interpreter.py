@@ -215,7 +215,7 @@ REFUSED = {
     '* | where NOT name="x"': 10,
     "* | where lower(name)=1": 10,
     "* | bin _time span=1mon": 19,
-    "* | table n*": 11,
+    "* | table n*": 10,
     "* | head 5": 4,
     "* | stats perc95(size) AS p": 10,
     "* | lookup nowhere id OUTPUT x": 11,

@@ -7,7 +7,7 @@ import io
 import tarfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -85,12 +85,15 @@ class Bench:
         self.index: Index
         self.workspace, self.index = index_of(events)
 
-    def compare(self, search: Search, into: Agreement, modes: Sequence[Mode] = MODES) -> None:
-        """Run one search on both sides. That one side alone refuses it is a disagreement too."""
+    def compare(self, search: Search, into: Agreement, changed: str | None = None) -> None:
+        """Run one search on both sides. That one side alone refuses it is a disagreement too.
+
+        ``changed`` is what the interpreter runs in its place: to see whether a change would be noticed.
+        """
         model = self._model(search)
         into.searched += 1
-        for mode in modes:
-            mine = self._interpreted(search, mode)
+        for mode in MODES:
+            mine = self._interpreted(search if changed is None else replace(search, text=changed), mode)
             where = f"{search.name} ({mode.name})"
             if isinstance(model, str) or isinstance(mine, str):
                 both = isinstance(model, str) and isinstance(mine, str)
