@@ -233,8 +233,8 @@ def _report_skipped(findings: Sequence[Finding], count: int, named: int) -> None
 def _replay_on_cluster(arguments: argparse.Namespace, root: Path, dist: Path, events: Sequence[Event]) -> int:
     from detection_pack.platforms.elastic import cluster_session
     from detection_pack.platforms.elastic.cluster import Cluster
-    from detection_pack.replay import cluster_replay
     from detection_pack.replay import verdict as replay
+    from detection_pack.replay import cluster_replay
 
     sources = load_log_sources(root)
     rules = [r for r in load_pack(root).rules if not arguments.rule or r.name in arguments.rule]
