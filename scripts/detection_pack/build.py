@@ -56,8 +56,10 @@ def make_folder(
     platforms: Sequence[str] = PLATFORMS,
     jobs: int = 1,
     before: Path | None = None,
+    pipelines: Path | None = None,
 ) -> Built:
-    """The same for a folder of anybody's rules, with the pipelines of ``root``, on ``jobs`` processes.
+    """The same for a folder of anybody's rules, with the pipelines of ``root`` or those of the folder
+    ``pipelines``, on ``jobs`` processes.
 
     ``before`` is the folder of an earlier build: a rule that has not changed since is taken from there, by
     the state that each build leaves among its files.
@@ -65,8 +67,8 @@ def make_folder(
     files = rule_files(root, rules_dir)
     if not files:
         raise no_rule(rules_dir)
-    setting = Setting(load_pipelines(root), pack_version(root), tuple(platforms))
-    kept = state.Kept(rules_dir, state.key(root, setting), before)
+    setting = Setting(load_pipelines(root, pipelines), pack_version(root), tuple(platforms))
+    kept = state.Kept(rules_dir, state.key(pipelines or root / "pipelines", setting), before)
     known = {path: found for path, _ in files if (found := kept.outcome(path)) is not None}
     changed = [(path, tier) for path, tier in files if path not in known]
     made = outcomes_of_files(changed, setting, jobs)

@@ -29,8 +29,13 @@ class Pack:
         return next(rule for rule in self.rules if rule.name == name)
 
 
-def load_pack(root: Path, rules_dir: Path | None = None, findings: list[Finding] | None = None) -> Pack:
-    """Load ``root`` (or, for its pipelines, ``root`` and the rules of ``rules_dir``).
+def load_pack(
+    root: Path,
+    rules_dir: Path | None = None,
+    findings: list[Finding] | None = None,
+    pipelines_dir: Path | None = None,
+) -> Pack:
+    """Load ``root``; in place of its own, the rules of ``rules_dir`` and the pipelines of ``pipelines_dir``.
 
     With ``findings`` a faulty rule is reported there and left out; without, every fault is raised
     together as one `PackError`.
@@ -48,7 +53,7 @@ def load_pack(root: Path, rules_dir: Path | None = None, findings: list[Finding]
         except PackError as error:
             collected.extend(error.findings)
     try:
-        pipelines = load_pipelines(root)
+        pipelines = load_pipelines(root, pipelines_dir)
     except PackError as error:
         raise PackError([*collected, *error.findings]) from error
     if not rules and not collected:

@@ -120,12 +120,13 @@ class Pipeline:
         return not sources or any(c.match(rule) for c in sources)
 
 
-def load_pipelines(root: Path) -> dict[str, Pipeline]:
-    """Every pipeline of ``root``: those of the platforms, and of what a platform serves besides.
+def load_pipelines(root: Path, folder: Path | None = None) -> dict[str, Pipeline]:
+    """Every pipeline of ``folder`` (default: pipelines/ of ``root``): those of the platforms, and of what a
+    platform serves besides.
 
     All that is wrong with any of them is raised in one `PackError`.
     """
-    folder = root / "pipelines"
+    folder = folder or root / "pipelines"
     found: dict[str, Pipeline] = {}
     findings: list[Finding] = []
     for name in sorted({*PLATFORMS, *(path.stem for path in folder.glob("*.yml"))}):

@@ -41,10 +41,10 @@ MAX_ARTEFACT_BYTES = 16 * 1024 * 1024
 MAX_STATE_BYTES = 1024 * 1024 * 1024
 
 
-def key(root: Path, setting: Setting) -> str:
+def key(pipelines: Path, setting: Setting) -> str:
     """One digest of everything besides the rules that a build depends on."""
     whole = hashlib.sha256()
-    for folder in (_PACKAGE, root / "pipelines"):
+    for folder in (_PACKAGE, pipelines):
         for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".pyc"):
             whole.update(f"{path.relative_to(folder)}\0".encode())
             whole.update(hashlib.sha256(path.read_bytes()).digest())
