@@ -54,7 +54,7 @@ def mappings(pipeline: Path) -> Iterator[tuple[str, str, dict[str, list[str]]]]:
     for transformation in yaml.safe_load(pipeline.read_text(encoding="utf-8"))["transformations"]:
         if transformation["type"] == "map_string":
             for condition in transformation.get("field_name_conditions", ()):
-                for field in set(condition.get("fields", ())) & set(FIELDS):
+                for field in sorted(set(condition.get("fields", ())) & set(FIELDS)):
                     stated = transformation["mapping"].items()
                     yield transformation["id"], field, {str(k): _texts(v) for k, v in stated}
 
