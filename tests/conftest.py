@@ -9,6 +9,8 @@ import pytest
 
 from detection_pack.pack import Pack, load_pack
 
+pytest_plugins = ["support.campaigns"]
+
 ROOT = Path(__file__).resolve().parents[1]
 DIST = ROOT / "dist"
 #: What the core rules are measured against.
