@@ -294,13 +294,15 @@ def _diff(arguments: argparse.Namespace) -> int:
 def _root(arguments: argparse.Namespace) -> Path:
     """The folder that holds pipelines/ and sigma/: the given one, this one or above, the checkout's, the
     wheel's."""
+    marks = ["pipelines", "pyproject.toml"]
     if arguments.root is not None:
         candidates = [arguments.root]
     else:
         here = Path.cwd()
         candidates = [here, *here.parents, _CHECKOUT, _PACKAGED]
+        marks.append("sigma")  # Others have pipelines and a pyproject.toml, too.
     for folder in candidates:
-        if (folder / "pipelines").is_dir() and (folder / "pyproject.toml").is_file():
+        if all((folder / name).exists() for name in marks):
             return Path(folder)
     raise _Unusable(
         str(candidates[0]), "is not a detection pack", "run it in the pack's folder or give --root"

@@ -109,6 +109,9 @@ def test_an_export_is_replayed_from_any_folder(installed: Installed, tmp_path: P
     cell = json.dumps(RECORD).replace('"', '""')
     export = f'RecordId,CreationDate,RecordType,Operation,UserId,AuditData\n1,,1,Search-Mailbox,,"{cell}"\n'
     (tmp_path / "export.csv").write_text(export, encoding="utf-8")
+    # A project of somebody else's, which has folders and files of these names as well.
+    (tmp_path / "pipelines").mkdir()
+    (tmp_path / "pyproject.toml").write_text("", encoding="utf-8")
     said = installed.run(tmp_path, "replay", "export.csv", "--format", "json", "--platform", "sentinel")
     assert said.returncode == 0, said.stderr
     assert [hit["rule"] for hit in json.loads(said.stdout)["hits"]] == ["exchange_admin_cmdlet"]
