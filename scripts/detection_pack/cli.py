@@ -26,10 +26,29 @@ from detection_pack.model.rule import TIERS
 from detection_pack.pages import rule_pages
 
 FINE, FINDINGS, UNUSABLE = 0, 1, 2
+#: Whoever read the output has closed it: the code of a program that SIGPIPE ends. What was found is not known
+#: to anybody then, so it is not 0.
+READER_GONE = 141
+#: Where a wheel has the pack's data; a checkout has them around scripts/.
+_PACKAGED = Path(__file__).resolve().parent / "_pack"
+_CHECKOUT = Path(__file__).resolve().parents[2]
 Result = TypeVar("Result")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    try:
+        try:
+            return _run(argv)
+        finally:
+            # What is still buffered would fail at the interpreter's end, with a traceback.
+            sys.stdout.flush()
+            sys.stderr.flush()
+    except BrokenPipeError:
+        _discard_output()
+        return READER_GONE
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         code: int = arguments.run(arguments)
@@ -38,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _report(error.findings)
         return FINDINGS
     except BrokenPipeError:
-        return FINE
+        raise
     except RecursionError:
         print("detection-pack:1: the input is nested too deeply; flatten it", file=sys.stderr)
         return UNUSABLE
@@ -59,12 +78,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--root", type=Path, default=None, help="the pack's folder (default: found from here)"
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the pack's version")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("build", help="write dist/ and docs/rules/")
     command.add_argument("--check", action="store_true", help="write nothing; exit 1 if they are stale")
     command.add_argument("--rules", type=Path, metavar="DIR", help="build this folder of Sigma rules instead")
     command.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: dist/)")
+    command.add_argument("--pipelines", type=Path, metavar="DIR", help="with --out: a site's own pipelines")
     command.add_argument("--platform", action="append", choices=PLATFORMS, help="with --rules: only this one")
     command.add_argument(
         "--jobs", type=_jobs, metavar="N", help="with --rules: processes (default: all cores)"
@@ -130,11 +151,17 @@ def _build(arguments: argparse.Namespace) -> int:
     root = _root(arguments)
     if arguments.package is not None and (arguments.rules or arguments.out or arguments.check):
         raise _Unusable("--package", "stands alone", "leave out --rules, --out and --check")
+    if arguments.pipelines is not None and arguments.out is None:
+        raise _Unusable("--pipelines", "needs --out", "name the folder to write")
+    if arguments.pipelines is not None and not arguments.pipelines.is_dir():
+        raise _Unusable(str(arguments.pipelines), "is not a folder", "name the folder of the pipelines")
     if arguments.rules is not None and arguments.out is None:
         raise _Unusable("--rules", "needs --out", "name the folder to write")
     if arguments.rules is not None and not arguments.rules.is_dir():
         raise _Unusable(str(arguments.rules), "is not a folder", "name the folder that holds the rules")
     out = arguments.out or root / "dist"
+    if root == _PACKAGED and arguments.out is None and arguments.package is None and not arguments.check:
+        raise _Unusable("--out", "is missing, and the installed pack is not written to", "name a folder")
     if arguments.rules is not None and build.overlap(arguments.rules, out):
         raise _Unusable(str(out), "and the rules lie in one another", "name a folder apart for --out")
     if arguments.platform and arguments.rules is None:
@@ -148,9 +175,12 @@ def _build(arguments: argparse.Namespace) -> int:
             arguments.keep_going,
             [p for p in PLATFORMS if p in (arguments.platform or PLATFORMS)],
             arguments.jobs or outcomes.processors(),
+            arguments.pipelines,
         )
     else:
-        pack = load_pack(root, findings=faults if arguments.keep_going else None)
+        pack = load_pack(
+            root, findings=faults if arguments.keep_going else None, pipelines_dir=arguments.pipelines
+        )
         built = build.make(pack, arguments.keep_going)
         own = arguments.out is None and arguments.package is None
         pages = [rule_pages.folder(pack, built)] if own else []
@@ -233,8 +263,8 @@ def _report_skipped(findings: Sequence[Finding], count: int, named: int) -> None
 def _replay_on_cluster(arguments: argparse.Namespace, root: Path, dist: Path, events: Sequence[Event]) -> int:
     from detection_pack.platforms.elastic import cluster_session
     from detection_pack.platforms.elastic.cluster import Cluster
-    from detection_pack.replay import verdict as replay
     from detection_pack.replay import cluster_replay
+    from detection_pack.replay import verdict as replay
 
     sources = load_log_sources(root)
     rules = [r for r in load_pack(root).rules if not arguments.rule or r.name in arguments.rule]
@@ -299,6 +329,8 @@ def _new(arguments: argparse.Namespace) -> int:
     from detection_pack.new.files import write
 
     root, name = _root(arguments), arguments.name
+    if root == _PACKAGED:
+        raise _Unusable("--root", "is missing, and the installed pack is not written to", "name a checkout")
     stated = (name, arguments.like, arguments.logsource, arguments.tier, arguments.value)
     written = _written(lambda: write(root, draft(root, *stated)))
     print("\n".join(map(str, written)))
@@ -325,18 +357,39 @@ def _diff(arguments: argparse.Namespace) -> int:
 
 
 def _root(arguments: argparse.Namespace) -> Path:
-    """The folder that holds pipelines/ and sigma/: the given one, this one or above, else the checkout's."""
+    """The folder that holds pipelines/ and sigma/: the given one, this one or above, the checkout's, the
+    wheel's."""
+    marks = ["pipelines", "pyproject.toml"]
     if arguments.root is not None:
         candidates = [arguments.root]
     else:
         here = Path.cwd()
-        candidates = [here, *here.parents, Path(__file__).resolve().parents[2]]
+        candidates = [here, *here.parents, _CHECKOUT, _PACKAGED]
+        marks.append("sigma")  # Others have pipelines and a pyproject.toml, too.
     for folder in candidates:
-        if (folder / "pipelines").is_dir() and (folder / "pyproject.toml").is_file():
+        if all((folder / name).exists() for name in marks):
             return Path(folder)
     raise _Unusable(
         str(candidates[0]), "is not a detection pack", "run it in the pack's folder or give --root"
     )
+
+
+def _discard_output() -> None:
+    """Let what is still buffered go nowhere: the interpreter flushes both streams once more at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+class _Version(argparse.Action):
+    """Prints the version of the pack that this program belongs to, whatever folder it is run in."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        own = _CHECKOUT if (_CHECKOUT / "pyproject.toml").is_file() else _PACKAGED
+        print(f"{parser.prog} {pack_version(own)}")
+        parser.exit()
 
 
 class _Unusable(SystemExit):
