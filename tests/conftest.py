@@ -9,11 +9,12 @@ import pytest
 
 from detection_pack.model.pack import Pack, load_pack
 
+pytest_plugins = ["support.campaigns"]
+
 ROOT = Path(__file__).resolve().parents[1]
 DIST = ROOT / "dist"
-#: Material that may lie beside a checkout; no test needs it to be there.
-SHARED = ROOT.parent / "shared" / "reference"
-REFERENCE = SHARED / "reference_query.kql"
+#: What the core rules are measured against.
+REFERENCE = ROOT / "reference"
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TypeVar
 from detection_pack.build import dist as build
 from detection_pack.build import outcomes
 from detection_pack.build.folders import Folder
-from detection_pack.model.event import Hit
+from detection_pack.model.event import Event, Hit
 from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.log_source import load_log_sources
 from detection_pack.model.pack import load_pack, pack_version
@@ -25,10 +26,29 @@ from detection_pack.model.rule import TIERS
 from detection_pack.pages import rule_pages
 
 FINE, FINDINGS, UNUSABLE = 0, 1, 2
+#: Whoever read the output has closed it: the code of a program that SIGPIPE ends. What was found is not known
+#: to anybody then, so it is not 0.
+READER_GONE = 141
+#: Where a wheel has the pack's data; a checkout has them around scripts/.
+_PACKAGED = Path(__file__).resolve().parent / "_pack"
+_CHECKOUT = Path(__file__).resolve().parents[2]
 Result = TypeVar("Result")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    try:
+        try:
+            return _run(argv)
+        finally:
+            # What is still buffered would fail at the interpreter's end, with a traceback.
+            sys.stdout.flush()
+            sys.stderr.flush()
+    except BrokenPipeError:
+        _discard_output()
+        return READER_GONE
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         code: int = arguments.run(arguments)
@@ -37,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _report(error.findings)
         return FINDINGS
     except BrokenPipeError:
-        return FINE
+        raise
     except RecursionError:
         print("detection-pack:1: the input is nested too deeply; flatten it", file=sys.stderr)
         return UNUSABLE
@@ -58,12 +78,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--root", type=Path, default=None, help="the pack's folder (default: found from here)"
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the pack's version")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("build", help="write dist/ and docs/rules/")
     command.add_argument("--check", action="store_true", help="write nothing; exit 1 if they are stale")
     command.add_argument("--rules", type=Path, metavar="DIR", help="build this folder of Sigma rules instead")
     command.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: dist/)")
+    command.add_argument("--pipelines", type=Path, metavar="DIR", help="with --out: a site's own pipelines")
     command.add_argument("--platform", action="append", choices=PLATFORMS, help="with --rules: only this one")
     command.add_argument(
         "--jobs", type=_jobs, metavar="N", help="with --rules: processes (default: all cores)"
@@ -81,6 +103,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--strict", action="store_true", help="exit 2 at the first record that cannot be read"
     )
+    command.add_argument("--elasticsearch", metavar="URL", help="run Elastic's rules on this cluster instead")
+    command.add_argument("--api-key-file", type=Path, metavar="FILE", help="the cluster's API key")
+    command.add_argument("--ca-file", type=Path, metavar="FILE", help="the certificate of the cluster's CA")
+    command.add_argument("--allow-http", action="store_true", help="let logs travel unencrypted")
+    command.add_argument("--yes", action="store_true", help="give leave to create and remove indices")
     command.set_defaults(run=_replay)
 
     command = commands.add_parser(
@@ -124,11 +151,17 @@ def _build(arguments: argparse.Namespace) -> int:
     root = _root(arguments)
     if arguments.package is not None and (arguments.rules or arguments.out or arguments.check):
         raise _Unusable("--package", "stands alone", "leave out --rules, --out and --check")
+    if arguments.pipelines is not None and arguments.out is None:
+        raise _Unusable("--pipelines", "needs --out", "name the folder to write")
+    if arguments.pipelines is not None and not arguments.pipelines.is_dir():
+        raise _Unusable(str(arguments.pipelines), "is not a folder", "name the folder of the pipelines")
     if arguments.rules is not None and arguments.out is None:
         raise _Unusable("--rules", "needs --out", "name the folder to write")
     if arguments.rules is not None and not arguments.rules.is_dir():
         raise _Unusable(str(arguments.rules), "is not a folder", "name the folder that holds the rules")
     out = arguments.out or root / "dist"
+    if root == _PACKAGED and arguments.out is None and arguments.package is None and not arguments.check:
+        raise _Unusable("--out", "is missing, and the installed pack is not written to", "name a folder")
     if arguments.rules is not None and build.overlap(arguments.rules, out):
         raise _Unusable(str(out), "and the rules lie in one another", "name a folder apart for --out")
     if arguments.platform and arguments.rules is None:
@@ -142,9 +175,12 @@ def _build(arguments: argparse.Namespace) -> int:
             arguments.keep_going,
             [p for p in PLATFORMS if p in (arguments.platform or PLATFORMS)],
             arguments.jobs or outcomes.processors(),
+            arguments.pipelines,
         )
     else:
-        pack = load_pack(root, findings=faults if arguments.keep_going else None)
+        pack = load_pack(
+            root, findings=faults if arguments.keep_going else None, pipelines_dir=arguments.pipelines
+        )
         built = build.make(pack, arguments.keep_going)
         own = arguments.out is None and arguments.package is None
         pages = [rule_pages.folder(pack, built)] if own else []
@@ -181,6 +217,8 @@ def _replay(arguments: argparse.Namespace) -> int:
     root = _root(arguments)
     dist = arguments.dist or root / "dist"
     platforms = arguments.platform or list(PLATFORMS)
+    if arguments.elasticsearch is not None and arguments.platform not in (None, ["elastic"]):
+        raise _Unusable("--platform", "is elastic with --elasticsearch", "leave it out")
     try:
         entries = build.rule_entries(dist)
         replay.selected(entries, arguments.rule)
@@ -191,6 +229,8 @@ def _replay(arguments: argparse.Namespace) -> int:
         _report(error.findings)
         return UNUSABLE
     _report_skipped([*skipped.first, *skipped.files], skipped.count, len(skipped.first))
+    if arguments.elasticsearch is not None:
+        return _replay_on_cluster(arguments, root, dist, events)
     if arguments.logs:
         hits = replay.replay(dist, events, platforms, arguments.rule, sources.values())
         if arguments.format == "json":
@@ -218,6 +258,45 @@ def _report_skipped(findings: Sequence[Finding], count: int, named: int) -> None
     if count:
         more = "" if count == named else f", the first {named} named above"
         print(f"skipped: {count} record{'' if count == 1 else 's'} in all{more}", file=sys.stderr)
+
+
+def _replay_on_cluster(arguments: argparse.Namespace, root: Path, dist: Path, events: Sequence[Event]) -> int:
+    from detection_pack.platforms.elastic import cluster_session
+    from detection_pack.platforms.elastic.cluster import Cluster
+    from detection_pack.replay import cluster_replay
+    from detection_pack.replay import verdict as replay
+
+    sources = load_log_sources(root)
+    rules = [r for r in load_pack(root).rules if not arguments.rule or r.name in arguments.rule]
+    cases = {} if arguments.logs else replay.all_cases(root, rules, sources)
+    records = len(events) or sum(len(case.events) for listed in cases.values() for case in listed)
+    code = FINE
+    try:
+        with cluster_session.ended_by_signals():
+            cluster = Cluster(
+                arguments.elasticsearch,
+                api_key_file=arguments.api_key_file,
+                ca_file=arguments.ca_file,
+                allow_http=arguments.allow_http,
+                environment=os.environ,
+            )
+            session = cluster_session.open_session(cluster, cluster_session.Leave(arguments.yes), records)
+            if arguments.logs:
+                hits = cluster_replay.on_cluster(session, dist, events, arguments.rule, sources.values())
+                shown = replay.hits_as_table(hits)
+            else:
+                hits, shown, wrong = cluster_replay.judged_on_cluster(session, dist, cases, sources.values())
+                _report(wrong)
+                code = FINDINGS if wrong else FINE
+    except PackError as error:
+        _report(error.findings)
+        return UNUSABLE
+    for note in session.notes():
+        print(note, file=sys.stderr)
+    print(
+        json.dumps({"hits": [h.as_json() for h in hits]}, indent=1) if arguments.format == "json" else shown
+    )
+    return code
 
 
 def _print_hits(hits: Sequence[Hit]) -> None:
@@ -250,6 +329,8 @@ def _new(arguments: argparse.Namespace) -> int:
     from detection_pack.new.files import write
 
     root, name = _root(arguments), arguments.name
+    if root == _PACKAGED:
+        raise _Unusable("--root", "is missing, and the installed pack is not written to", "name a checkout")
     stated = (name, arguments.like, arguments.logsource, arguments.tier, arguments.value)
     written = _written(lambda: write(root, draft(root, *stated)))
     print("\n".join(map(str, written)))
@@ -276,18 +357,39 @@ def _diff(arguments: argparse.Namespace) -> int:
 
 
 def _root(arguments: argparse.Namespace) -> Path:
-    """The folder that holds pipelines/ and sigma/: the given one, this one or above, else the checkout's."""
+    """The folder that holds pipelines/ and sigma/: the given one, this one or above, the checkout's, the
+    wheel's."""
+    marks = ["pipelines", "pyproject.toml"]
     if arguments.root is not None:
         candidates = [arguments.root]
     else:
         here = Path.cwd()
-        candidates = [here, *here.parents, Path(__file__).resolve().parents[2]]
+        candidates = [here, *here.parents, _CHECKOUT, _PACKAGED]
+        marks.append("sigma")  # Others have pipelines and a pyproject.toml, too.
     for folder in candidates:
-        if (folder / "pipelines").is_dir() and (folder / "pyproject.toml").is_file():
+        if all((folder / name).exists() for name in marks):
             return Path(folder)
     raise _Unusable(
         str(candidates[0]), "is not a detection pack", "run it in the pack's folder or give --root"
     )
+
+
+def _discard_output() -> None:
+    """Let what is still buffered go nowhere: the interpreter flushes both streams once more at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+class _Version(argparse.Action):
+    """Prints the version of the pack that this program belongs to, whatever folder it is run in."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        own = _CHECKOUT if (_CHECKOUT / "pyproject.toml").is_file() else _PACKAGED
+        print(f"{parser.prog} {pack_version(own)}")
+        parser.exit()
 
 
 class _Unusable(SystemExit):

@@ -40,9 +40,11 @@ from support.community_events import records
 from support.sigma_semantics import matcher
 from support.sources import DEFENDER_TABLES, PROCESS, SENTINEL_TABLES
 
-COUNT, SEED = 300, 4
-#: Rules that are executed too, and how many events are made of each.
-EXECUTED, EVENTS_EACH = 140, 8
+SEED = 4
+#: Rules, and how many of them are executed too: a campaign takes them all.
+SIZES = [(80, 30), pytest.param((300, 140), marks=pytest.mark.campaign)]
+#: How many events are made of each rule that is executed.
+EVENTS_EACH = 8
 #: Rules and their events that share an index: the model of Elasticsearch walks all of an index's documents.
 TOGETHER = 20
 NOW = datetime(2026, 3, 10, 10, 0, tzinfo=UTC)
@@ -76,10 +78,16 @@ REASONS: tuple[tuple[str, str], ...] = (
 )
 
 
+@pytest.fixture(scope="module", params=SIZES, ids=lambda size: f"{size[0]} rules")
+def size(request: pytest.FixtureRequest) -> tuple[int, int]:
+    """How many rules are made, and how many of them are executed."""
+    return int(request.param[0]), int(request.param[1])
+
+
 @pytest.fixture(scope="module")
-def community(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pack, Built]:
+def community(size: tuple[int, int], tmp_path_factory: pytest.TempPathFactory) -> tuple[Pack, Built]:
     folder = tmp_path_factory.mktemp("community")
-    corpus.write(folder, COUNT, SEED)
+    corpus.write(folder, size[0], SEED)
     findings: list[Finding] = []
     loaded = load_pack(ROOT, folder, findings)
     assert findings == []
@@ -92,10 +100,12 @@ def kept(community: tuple[Pack, Built]) -> list[Rule]:
     return [rule for rule in pack.rules if str(rule.path) not in refused]
 
 
-def test_most_rules_convert_and_the_others_have_a_known_reason(community: tuple[Pack, Built]) -> None:
+def test_most_rules_convert_and_the_others_have_a_known_reason(
+    size: tuple[int, int], community: tuple[Pack, Built]
+) -> None:
     pack, built = community
     rules = kept(community)
-    assert len(pack.rules) == COUNT and len(rules) >= 0.85 * COUNT
+    assert len(pack.rules) == size[0] and len(rules) >= 0.85 * size[0]
     listed = {entry["name"] for entry in json.loads(built.files["manifest.json"])["rules"]}
     assert listed == {rule.name for rule in rules}
     for finding in built.refused:
@@ -184,9 +194,9 @@ def app_conf(built: Built) -> dict[str, Mapping[str, Mapping[str, str]]]:
 
 
 @pytest.fixture(scope="module")
-def made(community: tuple[Pack, Built]) -> dict[str, list[Event]]:
+def made(size: tuple[int, int], community: tuple[Pack, Built]) -> dict[str, list[Event]]:
     """The events of each rule that is executed, by its name."""
-    chosen = [r for r in kept(community) if r.logsource.get("category") == "process_creation"][:EXECUTED]
+    chosen = [r for r in kept(community) if r.logsource.get("category") == "process_creation"][: size[1]]
     found: dict[str, list[Event]] = {}
     for rule in chosen:
         rng = random.Random(rule.name)
@@ -209,11 +219,13 @@ def meant(community: tuple[Pack, Built], made: dict[str, list[Event]]) -> dict[s
     return found
 
 
-def test_the_events_tell_the_rules_apart(made: dict[str, list[Event]], meant: dict[str, set[str]]) -> None:
+def test_the_events_tell_the_rules_apart(
+    size: tuple[int, int], made: dict[str, list[Event]], meant: dict[str, set[str]]
+) -> None:
     """Nearly every rule has events of its own that it means and others that it does not."""
-    assert len(made) == EXECUTED
+    assert len(made) == size[1]
     both = [n for n, events in made.items() if 0 < len(meant[n] & {e.id for e in events}) < len(events)]
-    assert len(both) >= 0.85 * EXECUTED
+    assert len(both) >= 0.85 * len(made)
 
 
 @pytest.mark.parametrize("schema", ["sentinel", "defender"])
@@ -237,7 +249,7 @@ def test_spl_finds_what_sigma_means(
     macros = macros_of(files["splunk/macros.conf"].decode())
     paths = {name: f"splunk/queries/{name}{form}.spl" for name in made}
     having = {name: path for name, path in paths.items() if path in files}
-    assert len(having) >= 0.25 * EXECUTED
+    assert len(having) >= 0.25 * len(made)
     for name, path in having.items():
         rows = workspace.search(files[path].decode(), macros, NOW)
         found = {event for row in rows for event in row.events}

@@ -18,6 +18,9 @@ from detection_pack.model.event import Clock, Event, Hit
 from detection_pack.platforms.elastic import run as elastic
 from support.engines import ENGINES, SOUND_ONLY
 from support.sources import M365
+from support.spl import BYTES, UTF, Mode, stanzas
+from support.spl import run as interpret
+from support.splunk_index import index_of
 
 CLOCK = Clock(datetime(2026, 3, 10, 13, 0, tzinfo=UTC))
 BULK, EWS, ADMIN = "bulk_cross_mailbox_access", "suspicious_ews_client", "exchange_admin_cmdlet"
@@ -43,6 +46,8 @@ TESTED = (
     "elastic-owner",
     "elastic-missing-user",
     "elastic-threshold",
+    "splunk-letters",
+    "splunk-latin-pairs",
 )
 
 
@@ -174,3 +179,41 @@ def test_elastic_threshold() -> None:
     assert len(run("elastic", BULK, four_and_own, threshold=True)) == 1
     assert run("elastic", BULK, owners("a", "b", "c", "d"), threshold=True) == []
     assert len(run("elastic", BULK, owners("a", "b", "c", "d", "e"), threshold=True)) >= 1
+
+
+def agents_found(mode: Mode, *agents: str) -> set[str]:
+    """The user agents that the search of Splunk finds where PCRE reads its texts in this way."""
+    records = [{"Id": f"e{i}", **ITEM, "ClientInfoString": agent} for i, agent in enumerate(agents)]
+    events = [Event(f"e{i}", M365, record) for i, record in enumerate(records)]
+    macros = {
+        name: about["definition"]
+        for name, about in stanzas((DIST / "splunk" / "macros.conf").read_text(encoding="utf-8")).items()
+    }
+    text = (DIST / "splunk" / "queries" / f"{EWS}.spl").read_text(encoding="utf-8")
+    rows = interpret(text, index_of(events)[1], macros, CLOCK.now.timestamp(), mode)
+    return {agents[int(event[1:])] for row in rows for event in row.events}
+
+
+def test_splunk_letters() -> None:
+    """A rune, and what is no departure: letters of living scripts, quotation marks, an emoji, a long s."""
+    others = (
+        "écurl/",
+        "яcurl/",
+        "中curl/",
+        "عcurl/",
+        "“curl/",
+        "😀curl/",
+        "EWSEditor”",
+        "EW\u017fEditor",
+        "EWSEditorж",
+    )
+    expected = {"“curl/", "😀curl/", "EWSEditor”"}
+    assert agents_found(UTF, "ᚠcurl/", *others) == expected
+    assert agents_found(BYTES, "ᚠcurl/", *others) == {"ᚠcurl/", *expected}
+
+
+def test_splunk_latin_pairs() -> None:
+    """`has` finds the first and no other."""
+    pairs = ("×«curl/", "EWSEditorß²", "é²curl/", "²curl/", "EWSEditorß")
+    assert agents_found(UTF, *pairs) == {"EWSEditorß²", "é²curl/"}
+    assert agents_found(BYTES, *pairs) == {"×«curl/"}

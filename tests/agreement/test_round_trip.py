@@ -32,7 +32,7 @@ from support.engines import ENGINES
 from support.sources import M365, PROCESS
 
 TIME = "2026-03-10T12:00:00"
-PROBES = 300
+PROBES = [80, pytest.param(300, marks=pytest.mark.campaign)]
 
 
 @dataclass(frozen=True)
@@ -241,13 +241,13 @@ def executed(
     return hits, unread | {Path(finding.path).stem: str(finding) for finding in built.refused}
 
 
-@pytest.fixture(scope="module")
-def drawn() -> dict[str, Probe]:
+@pytest.fixture(scope="module", params=PROBES)
+def drawn(request: pytest.FixtureRequest) -> dict[str, Probe]:
     """The same probes in every run, by the name of their rule."""
     found: list[Probe] = []
 
     @settings(
-        max_examples=PROBES,
+        max_examples=request.param,
         derandomize=True,
         database=None,
         deadline=None,
@@ -273,7 +273,7 @@ def test_the_probes_are_many_and_of_every_kind(
     drawn: dict[str, Probe],
 ) -> None:
     built = list(drawn.values())
-    assert len(built) >= PROBES * 0.9
+    assert len(built) >= 70
     assert {probe.operator for probe in built} == set(OPERATORS)
     assert {probe.target for probe in built} == set(TARGETS)
     assert sum(bool(probe.no_match) for probe in built) >= len(built) * 0.9

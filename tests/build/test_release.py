@@ -24,7 +24,16 @@ def test_archives_hold_the_build_and_the_guide(pack: Pack) -> None:
         with zipfile.ZipFile(io.BytesIO(files[name])) as opened:
             held = {n.partition("/")[2]: opened.read(n) for n in opened.namelist()}
             assert all(n.startswith(f"remote-email-collection-{pack.version}/") for n in opened.namelist())
-        assert {f"{platform}.md", "LICENSE", "LICENSE-RULES", "CHANGELOG.md", "manifest.json"} <= set(held)
+        # Beside the build: who imports it needs the guide, both licences, what has changed, and what differs.
+        documents = {
+            f"{platform}.md": f"docs/import/{platform}.md",
+            "departures.md": "docs/departures.md",
+            **{name: name for name in ("LICENSE", "LICENSE-RULES", "CHANGELOG.md")},
+        }
+        assert {name: held.get(name) for name in documents} == {
+            name: (ROOT / path).read_bytes() for name, path in documents.items()
+        }
+        assert {n for n in held if "/" not in n} == {*documents, "manifest.json"}
         ours = {
             p.relative_to(DIST).as_posix(): p.read_bytes()
             for p in (DIST / platform).rglob("*")

@@ -22,8 +22,12 @@ from conftest import ROOT
 from detection_pack.cli import _parser
 
 WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
-#: Actions of GitHub itself, which are named by major version.
-OURS = re.compile(r"(actions/[a-z-]+|github/codeql-action/[a-z-]+)@v\d+")
+#: Actions of GitHub itself, each by the hash of a commit: a tag can be moved to other code.
+OURS = re.compile(r"(actions/[a-z-]+|github/codeql-action/[a-z-]+)@[0-9a-f]{40}")
+#: The same with the version that a reader, and the update bot, goes by.
+PINNED = re.compile(r"uses: ([\w/-]+)@([0-9a-f]{40}) # (v\d+\.\d+\.\d+)$", re.MULTILINE)
+#: What the gate runs and nobody waits for before a push.
+CAMPAIGNS = "pytest -q --campaigns -m campaign"
 
 
 def loaded(path: Path) -> dict[Any, Any]:
@@ -34,8 +38,8 @@ def loaded(path: Path) -> dict[Any, Any]:
 
 def gate_commands(script: str, readme: str) -> set[str]:
     """The checks of .ci/run: what it runs out of the environment, and the test command out of README.md."""
-    checks = set(re.findall(r"^\.venv/bin/(.+?)\s*$", script, re.MULTILINE))
-    if re.search(r'^bash -euo pipefail -c "\$readme"$', script, re.MULTILINE):
+    checks = set(re.findall(r"^(?:counted )?\.venv/bin/(.+?)\s*$", script, re.MULTILINE))
+    if re.search(r'^counted bash -euo pipefail -c "\$readme"$', script, re.MULTILINE):
         [command] = re.findall(r"^python3 -m venv .* && \.venv/bin/(pytest.*)$", readme, re.MULTILINE)
         checks.add(command)
     return checks
@@ -61,12 +65,14 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def test_hooks_run_what_the_gate_runs() -> None:
     gate = gate_commands(SCRIPT, README)
     assert gate >= {"ruff check .", "ruff format --check .", "mypy", "detection-pack validate", "pytest -q"}
-    assert hook_commands(loaded(ROOT / ".pre-commit-config.yaml")) == gate
+    assert hook_commands(loaded(ROOT / ".pre-commit-config.yaml")) == gate - {CAMPAIGNS}
+    assert CAMPAIGNS in gate
 
 
 def test_a_command_of_the_gate_alone_is_found() -> None:
     more = gate_commands(SCRIPT + "\nstep x\n.venv/bin/detection-pack replay\n", README)
-    assert more - hook_commands(loaded(ROOT / ".pre-commit-config.yaml")) == {"detection-pack replay"}
+    hooks = hook_commands(loaded(ROOT / ".pre-commit-config.yaml"))
+    assert more - hooks - {CAMPAIGNS} == {"detection-pack replay"}
 
 
 def test_hooks_take_the_whole_pack_and_start_on_what_they_read() -> None:
@@ -186,6 +192,10 @@ def _keep_token(workflow: dict[Any, Any]) -> None:
     del workflow["jobs"]["gate"]["steps"][0]["with"]
 
 
+def _by_tag(workflow: dict[Any, Any]) -> None:
+    workflow["jobs"]["gate"]["steps"][0]["uses"] = "actions/checkout@v6"
+
+
 def _foreign_action(workflow: dict[Any, Any]) -> None:
     workflow["jobs"]["gate"]["steps"].append({"uses": "somebody/action@main"})
 
@@ -200,13 +210,26 @@ def _secret(workflow: dict[Any, Any]) -> None:
 
 @pytest.mark.parametrize(
     "spoil",
-    [_inject, _target, _write_all, _run_with_token, _any_fork, _keep_token, _foreign_action, _no_permissions,
-     _secret],
+    [_inject, _target, _write_all, _run_with_token, _any_fork, _keep_token, _by_tag, _foreign_action,
+     _no_permissions, _secret],
 )  # fmt: skip
 def test_each_fault_would_be_found(spoil: Any) -> None:
     workflow = copy.deepcopy(loaded(WORKFLOW))
     spoil(workflow)
     assert faults(workflow)
+
+
+def test_an_action_has_one_hash_and_says_its_version() -> None:
+    text = WORKFLOW.read_text(encoding="utf-8")
+    pins = PINNED.findall(text)
+    assert len(pins) == text.count("uses:") >= 10
+    assert len({name for name, _, _ in pins}) == len(set(pins))
+
+
+def test_the_workflow_installs_as_readme_does() -> None:
+    installs = [run for run in workflow_commands(loaded(WORKFLOW)) if "pip install" in run]
+    [command] = re.findall(r"^(python3 -m venv .*) && \.venv/bin/detection-pack build", README, re.MULTILINE)
+    assert installs == [command] * 2
 
 
 def test_zizmor_finds_nothing() -> None:
@@ -219,7 +242,7 @@ def test_zizmor_finds_nothing() -> None:
     judged = subprocess.run(
         [program, "--offline", "--no-progress", "--color=never", "--persona=pedantic", "--collect=all",
          "--config", str(ROOT / ".github" / "zizmor.yml"),
-         str(WORKFLOW), str(ROOT / ".pre-commit-config.yaml")],
+         str(WORKFLOW), str(ROOT / ".github" / "dependabot.yml"), str(ROOT / ".pre-commit-config.yaml")],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert judged.returncode == 0, judged.stdout + judged.stderr

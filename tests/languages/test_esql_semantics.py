@@ -12,7 +12,7 @@ from detection_pack.languages.esql.esql_sql import UnsupportedEsql
 from detection_pack.model.event import Event
 from detection_pack.platforms.elastic.esql_text import string
 from detection_pack.platforms.elastic.store import Store
-from support.sources import M365
+from support.sources import M365, PROCESS
 
 RECORDS: list[dict[str, Any]] = [
     {"UserId": "A@x.com", "UserKey": "a", "ClientIP": "10.0.0.1", "CreationTime": "2026-01-01T12:59:59"},
@@ -55,6 +55,9 @@ CONDITIONS = [
     ("o365.audit.OperationCount >= 7", 1),
     ('CIDR_MATCH(source.ip, "10.0.0.0/8")', 1),
     ('NOT CIDR_MATCH(source.ip, "11.0.0.0/8")', 1),
+    ('CIDR_MATCH(source.ip, "::/0")', 1),  # IPv4 is mapped into IPv6
+    ('CIDR_MATCH(source.ip, "::ffff:0:0/96")', 1),
+    ('CIDR_MATCH(source.ip, "2000::/3")', 0),
     ("CASE(user.id == user.id, 1, 0) == 0", 2),  # null is not true
 ]
 
@@ -96,6 +99,7 @@ UNSUPPORTED = [
     ("FROM a-*\n| STATS n = COUNT(*)\n| KEEP user.id", 3, 3),
     ("FROM a-*\n| WHERE user.id", 2, 3),
     ("FROM a-*\n| EVAL x = DATE_TRUNC(1 month, @timestamp)", 2, 25),
+    ("FROM a-*\n| EVAL x = DATE_TRUNC(7 days, @timestamp)", 2, 12),  # a week of the calendar
 ]
 
 
@@ -104,3 +108,65 @@ def test_unsupported_is_refused_with_its_position(text: str, line: int, column: 
     with pytest.raises(UnsupportedEsql) as caught:
         rows(text)
     assert (caught.value.line, caught.value.column) == (line, column), str(caught.value)
+
+
+def test_lower_case_is_that_of_java() -> None:
+    """A final sigma, and an i that keeps its dot."""
+    words = {"ΑΣ": "ας", "ΑΣ.GR": "ασ.gr", "ΣΑΣΣ ΣΣ": "σασς σς", "Σ": "σ", "İx": "i̇x", "ẞ": "ß"}
+    records = [{"Id": text, "UserKey": text, "CreationTime": "2026-01-01T12:00:00"} for text in words]
+    with Store([Event(record["Id"], M365, record) for record in records]) as store:
+        found = store.esql(
+            "FROM *\n| EVAL low = TO_LOWER(o365.audit.UserKey)\n| KEEP event.id, low\n| SORT low"
+        )
+    assert {row["event.id"]: row["low"] for row in found} == words
+
+
+def test_a_keyword_that_the_index_lacks_is_null() -> None:
+    records = [{"UserKey": "x" * n, "CreationTime": "2026-01-01T12:00:00"} for n in (1024, 1025)]
+    records.append({"UserKey": "\U0001f4e7" * 513, "CreationTime": "2026-01-01T12:00:00"})
+    with Store([Event(str(n), M365, record) for n, record in enumerate(records)]) as store:
+        found = store.esql("FROM *\n| WHERE o365.audit.UserKey IS NOT NULL\n| STATS n = COUNT(*)")
+    assert found == [{"n": 1}]
+
+
+SEVERAL = [
+    ('event.type == "start"', 1),  # null where there are two
+    ('NOT (event.type == "end")', 1),
+    ('NOT (COALESCE(event.type == "end", false))', 2),
+    ('event.type IN ("start", "end")', 2),
+    ('TO_LOWER(event.type) RLIKE ".*"', 2),
+]
+
+
+@pytest.mark.parametrize(("condition", "expected"), SEVERAL)
+def test_several_values_are_null_in_a_comparison(condition: str, expected: int) -> None:
+    assert _with_several(f"FROM *\n| WHERE {condition}\n| STATS n = COUNT(*)") == [{"n": expected}]
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["WHERE event.type IS NULL", "STATS n = COUNT(*) BY event.type", "STATS n = COUNT_DISTINCT(event.type)"],
+)
+def test_several_values_elsewhere_are_refused(command: str) -> None:
+    with pytest.raises(UnsupportedEsql):
+        _with_several(f"FROM *\n| {command}")
+
+
+def _with_several(text: str) -> list[dict[str, Any]]:
+    """Documents with the types start, end, and both."""
+    events = [
+        Event(str(n), PROCESS, {"UtcTime": "2026-01-01 12:00:00", "Image": f"{n}", "EventType": "start"})
+        for n in range(3)
+    ]
+    with Store(events) as store:
+        store.documents["1"]["event.type"] = "end"
+        store.documents["2"]["event.type"] = ["start", "end"]
+        return store.esql(text)
+
+
+def test_an_address_has_one_spelling() -> None:
+    spelt = ("::ffff:c633:6414", "198.51.100.20", "fe80::1%eth0", "FE80:0::1")
+    records = [{"ClientIPAddress": text, "CreationTime": "2026-01-01T12:00:00"} for text in spelt]
+    with Store([Event(str(n), M365, record) for n, record in enumerate(records)]) as store:
+        found = store.esql("FROM *\n| STATS n = COUNT(*) BY source.ip\n| SORT n")
+    assert sorted(row["source.ip"] for row in found) == ["198.51.100.20", "fe80::1"]

@@ -76,8 +76,17 @@ def rendered(source: str) -> list[Token]:
 
 def shown(source: str) -> str:
     """The text that a reader sees; a blank line between blocks."""
-    plain = re.sub(r"<[^>]*>", "", RENDERER.render(source))
-    return html.unescape(plain).replace("\u200b", "").strip()
+    return displayed(source).replace("\u200b", "").strip()
+
+
+def displayed(source: str) -> str:
+    """The characters of the page, those without a width too: what GitHub looks for mentions in."""
+    return html.unescape(re.sub(r"<[^>]*>", "", RENDERER.render(source)))
+
+
+#: A person, a team, an issue, an address of mail: GitHub links them, and tells the person, wherever a page
+#: shows them outside code.
+MENTION = re.compile(r"[@#][0-9A-Za-z]")
 
 
 def test_renderer_would_find_each_of_these() -> None:
@@ -96,8 +105,16 @@ def test_text_is_text_in_a_paragraph(value: str) -> None:
     source = text(value)
     assert {token.type for token in rendered(source)} <= PLAIN
     assert shown(source) == visible(value)
-    # What GitHub makes of text that is no markup: addresses and mentions.
-    assert not re.search(r"://|www\.|[@#][0-9A-Za-z]|:[0-9A-Za-z]", source.replace("&#", ""), re.IGNORECASE)
+    # What GitHub makes of text that is no markup: addresses in the source, mentions in what it displays.
+    assert not re.search(r"://|www\.|:[0-9A-Za-z]", source.replace("&#", ""), re.IGNORECASE)
+    assert not MENTION.search(displayed(source))
+
+
+@pytest.mark.parametrize("value", ["@octocat", "cc @octo-org/team", "me@example.com", "#1", "org/repo#1"])
+def test_nobody_is_mentioned(value: str) -> None:
+    assert MENTION.search(displayed(value)), "the judge sees it where nothing guards against it"
+    for source in (text(value), strong(value), *paragraphs(value), table(("one",), [(text(value),)])):
+        assert not MENTION.search(displayed(source)), source
 
 
 @settings(max_examples=200, deadline=None)

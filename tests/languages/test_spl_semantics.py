@@ -11,6 +11,13 @@ from typing import Any
 
 import pytest
 
+from detection_pack.languages.spl.spl_characters import (
+    ANY_CHARACTER,
+    ASCII_FOLLOWS,
+    BEYOND_ASCII,
+    TERM_END,
+    TERM_START,
+)
 from detection_pack.languages.spl.spl_parser import UnsupportedSpl
 from detection_pack.model.event import Clock, Event
 from support.engines import execute
@@ -250,12 +257,18 @@ PATTERNS = {
     ("a.c", "a\nc"): False,
     ("(?s)a.c", "a\nc"): True,
     (r"a\sc", "a\x0bc"): True,
-    (r"(?i)(?<![\p{L}\p{N}])curl/", "Xcurl/"): False,
-    (r"(?i)(?<![\p{L}\p{N}])curl/", "-CURL/7"): True,
-    (r"(?<![\p{L}\p{N}])(?:ab|cd)(?![\p{L}\p{N}])", "abé cd"): True,
-    (r"(?<![\p{L}\p{N}])(?:ab|cd)(?![\p{L}\p{N}])", "abé cd٣"): False,
-    (r"(?:(?<![\p{L}\p{N}])ab(?![\p{L}\p{N}])|cd$)", "xab cd"): True,
+    (f"(?i){TERM_START}curl/", "Xcurl/"): False,
+    (f"(?i){TERM_START}curl/", "-CURL/7"): True,
+    (f"{TERM_START}(?:ab|cd){TERM_END}", "abé cd"): True,
+    (f"{TERM_START}(?:ab|cd){TERM_END}", "abé cd٣"): False,
+    (f"(?:{TERM_START}ab{TERM_END}|cd$)", "xab cd"): True,
     (r"\x{1F600}", "😀"): True,
+    ("(?i)(?-i:[Ss])e", "SE"): True,
+    ("(?i)(?-i:[Ss])e", "ſe"): False,
+    (f"^a{ANY_CHARACTER}b$", "aéb"): True,
+    (f"^a{ANY_CHARACTER}b$", "aééb"): False,
+    (f"^a(?:{ASCII_FOLLOWS}[^x]|{BEYOND_ASCII})b$", "a中b"): True,
+    (f"^a(?:{ASCII_FOLLOWS}[^x]|{BEYOND_ASCII})b$", "axb"): False,
 }
 
 
@@ -282,7 +295,8 @@ REFUSED = {
     "(earliest=-1d OR UserId=x)": "1:2",
     "UserId=x OR earliest=-1d": "1:13",
     '* | where match(UserId, "(?=a)b")': "1:11",
-    '* | where match(UserId, "a(?<![\\p{L}\\p{N}])b")': "1:11",
+    f'* | where match(UserId, "a{TERM_START}b")': "1:11",
+    "* | where match(UserId, UserType)": "1:11",
     '* | where match(UserId, "(?:a$)b")': "1:11",
     '* | where match(UserId, "(a)\\1")': "1:11",
     '* | where match(UserId, "a++")': "1:11",

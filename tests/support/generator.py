@@ -161,9 +161,7 @@ def _group(rng: random.Random, number: int) -> list[Event]:
 
 
 def _process(rng: random.Random, number: int) -> list[Event]:
-    command = rng.choice(_COMMANDS).format(
-        _mutated(rng, rng.choice((*model.CMDLETS, *model.TOOLS, "Get-Mailbox")))
-    )
+    command = rng.choice(_COMMANDS).format(_mutated(rng, rng.choice((*model.COMMANDS, "Get-Mailbox"))))
     record = {
         "Image": rng.choice(_IMAGES),
         "CommandLine": command,

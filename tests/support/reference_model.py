@@ -1,56 +1,62 @@
 """The behaviour in plain Python: the yardstick that every engine is held against.
 
-`reference` restates what the reference query finds; `pack` adds the departures of docs/departures.md, each
-under the name it has there. The differential test holds `reference` against the query itself.
+What it looks for stands in reference/; with ``departures`` it adds those of docs/departures.md, each under
+the name it has there. The differential test holds it against a Kusto query made from the same folder.
 """
 
 from __future__ import annotations
 
+import csv
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+import yaml
+
+from conftest import REFERENCE
 from detection_pack.model.event import Event
 
-CMDLETS = (
-    "New-MailboxExportRequest",
-    "Get-MailboxExportRequest",
-    "Search-Mailbox",
-    "New-ComplianceSearch",
-    "Start-ComplianceSearch",
-    "New-ComplianceSearchAction",
-    "Get-ComplianceSearchAction",
-    "Invoke-SelfSearch",
-    "Invoke-GlobalMailSearch",
-    "Get-GlobalAddressList",
-    "Invoke-MailboxSearch",
-    "New-MailboxSearch",
-)
-AGENTS = (
-    "MailSniper",
-    "python-requests",
-    "python/",
-    "Go-http-client",
-    "curl/",
-    "wget/",
-    "Microsoft.Exchange.WebServices",
-    "EWSEditor",
-)
-TOOLS = ("MailSniper", "Microsoft.Exchange.WebServices", "EWSEditor", "Invoke-PasswordSprayOWA")
-SHELLS = ("powershell.exe", "pwsh.exe", "exshell.exe")
-ITEM_OPERATIONS = ("MailboxLogin", "Create", "Move", "Send", "Copy")
+BEHAVIOURS: dict[str, Any] = yaml.safe_load((REFERENCE / "behaviours.yml").read_text(encoding="utf-8"))
+#: The number of each record type.
+RECORD_TYPES = {
+    row["name"]: int(row["value"])
+    for row in csv.DictReader((REFERENCE / "enumerations.csv").read_text(encoding="utf-8").splitlines())
+    if row["enumeration"] == "AuditLogRecordType" and row["name"]
+}
+
+
+def listed(rule: str, condition: str, field: str) -> tuple[str, ...]:
+    """The names that a behaviour looks for in a field: ``listed("exchange_admin_cmdlet", "whole_term_in",
+    "Operation")``."""
+    names = BEHAVIOURS["behaviours"][rule][condition][field]
+    return tuple(value for name in names for value in BEHAVIOURS["lists"][name])
+
+
+def record_types(rule: str) -> set[int]:
+    return {RECORD_TYPES[name] for name in BEHAVIOURS["behaviours"][rule]["record_types"]}
+
+
+AGENTS = listed("suspicious_ews_client", "whole_term_in", "ClientInfoString")
+CMDLETS = listed("exchange_admin_cmdlet", "whole_term_in", "Operation")
+COMMANDS = listed("onprem_powershell_collection", "whole_term_in", "CommandLine")
+SHELLS = listed("onprem_powershell_collection", "file_name_of", "Image")
+ITEM_OPERATIONS = listed("bulk_cross_mailbox_access", "equal_to", "Operation")
+COUNTED = BEHAVIOURS["behaviours"]["bulk_cross_mailbox_access"]["counted"]
 
 Group = tuple[str, str, datetime]
 
 
 def exchange_admin_cmdlet(event: Event) -> bool:
-    return _type(event) == 1 and any(contains_whole_term(_text(event, "Operation"), c) for c in CMDLETS)
+    administration = _type(event) in record_types("exchange_admin_cmdlet")
+    return administration and any(contains_whole_term(_text(event, "Operation"), c) for c in CMDLETS)
 
 
 def suspicious_ews_client(event: Event, departures: bool) -> bool:
-    types = (2, 3, 50) if departures else (2, 3)  # departure: aggregated-records
+    types = record_types("suspicious_ews_client")
+    if departures:  # departure: aggregated-records
+        types.add(RECORD_TYPES["ExchangeItemAggregated"])
     agent = _text(event, "ClientInfoString")
     return _type(event) in types and any(contains_whole_term(agent, term) for term in AGENTS)
 
@@ -60,19 +66,20 @@ def onprem_powershell_collection(event: Event) -> bool:
         return False
     shell = re.split(r"[\\/]", _text(event, "Image"))[-1].lower()
     command = _text(event, "CommandLine")
-    return shell in SHELLS and any(contains_whole_term(command, term) for term in (*CMDLETS, *TOOLS))
+    return shell in SHELLS and any(contains_whole_term(command, term) for term in COMMANDS)
 
 
 def cross_mailbox_access(event: Event, departures: bool) -> bool:
     operation, user, owner = (_text(event, f) for f in ("Operation", "UserId", "MailboxOwnerUPN"))
+    item = _type(event) in record_types("bulk_cross_mailbox_access")
     if departures:  # departures: letter-case, upn-case
         known = operation.lower() in {o.lower() for o in ITEM_OPERATIONS}
-        return _type(event) == 2 and known and owner != "" and user.lower() != owner.lower()
-    return _type(event) == 2 and operation in ITEM_OPERATIONS and owner not in ("", user)
+        return item and known and owner != "" and user.lower() != owner.lower()
+    return item and operation in ITEM_OPERATIONS and owner not in ("", user)
 
 
 def bulk_cross_mailbox_access(events: Iterable[Event], departures: bool) -> dict[Group, int]:
-    """``{(user, address, start of the hour): distinct owners}`` of every group that reaches five."""
+    """``{(user, address, start of the hour): distinct owners}`` of every group that reaches the threshold."""
     owners: dict[Group, set[str]] = defaultdict(set)
     for event in events:
         if event.kind == "m365" and cross_mailbox_access(event, departures):
@@ -85,7 +92,7 @@ def bulk_cross_mailbox_access(events: Iterable[Event], departures: bool) -> dict
                 user, owner = user.lower(), owner.lower()
                 address = without_port(address or _text(event, "ClientIPAddress"))
             owners[user, address, hour].add(owner)
-    return {group: len(found) for group, found in owners.items() if len(found) >= 5}
+    return {group: len(found) for group, found in owners.items() if len(found) >= COUNTED["at_least"]}
 
 
 def without_port(address: str) -> str:

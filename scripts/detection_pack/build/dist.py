@@ -48,12 +48,14 @@ def make_folder(
     keep_going: bool = False,
     platforms: Sequence[str] = PLATFORMS,
     jobs: int = 1,
+    pipelines: Path | None = None,
 ) -> Built:
-    """The same for a folder of anybody's rules, with the pipelines of ``root``, on ``jobs`` processes."""
+    """The same for a folder of anybody's rules, with the pipelines of ``root`` or those of the folder
+    ``pipelines``, on ``jobs`` processes."""
     files = rule_files(root, rules_dir)
     if not files:
         raise no_rule(rules_dir)
-    setting = Setting(load_pipelines(root), pack_version(root), tuple(platforms))
+    setting = Setting(load_pipelines(root, folder=pipelines), pack_version(root), tuple(platforms))
     return _built(list(outcomes_of_files(files, setting, jobs)), setting, keep_going)
 
 

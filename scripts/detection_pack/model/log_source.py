@@ -163,14 +163,14 @@ def _with(record: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
     return {**record, head: _with(record[head], rest, value)}
 
 
-def load_log_sources(root: Path) -> dict[str, LogSource]:
-    """The log sources of ``root``, by name: the folders below its pipelines/. Raises `PackError` with every
-    fault of all of them."""
+def load_log_sources(root: Path, folder: Path | None = None) -> dict[str, LogSource]:
+    """The log sources by name: the folders below ``folder`` (default: pipelines/ of ``root``). Raises
+    `PackError` with every fault of all of them."""
     from detection_pack.model.log_source_document import load_log_source, rivals
 
     sources: dict[str, LogSource] = {}
     findings: list[Finding] = []
-    for path in source_files(root):
+    for path in source_files(root, folder):
         try:
             sources[path.parent.name] = load_log_source(path)
         except PackError as error:
@@ -181,9 +181,9 @@ def load_log_sources(root: Path) -> dict[str, LogSource]:
     return sources
 
 
-def source_files(root: Path) -> list[Path]:
-    """Every source.yml of ``root``, by the names of their folders."""
-    return sorted((root / FOLDER).glob(f"*/{FILE}"))
+def source_files(root: Path, folder: Path | None = None) -> list[Path]:
+    """Every source.yml of ``folder`` (default: pipelines/ of ``root``), by the names of their folders."""
+    return sorted((folder or root / FOLDER).glob(f"*/{FILE}"))
 
 
 def tables_of(sources: Iterable[LogSource], platform: str) -> dict[str, dict[str, str]]:

@@ -32,8 +32,13 @@ class Pack:
         return next(rule for rule in self.rules if rule.name == name)
 
 
-def load_pack(root: Path, rules_dir: Path | None = None, findings: list[Finding] | None = None) -> Pack:
-    """Load ``root`` (or, for its pipelines, ``root`` and the rules of ``rules_dir``).
+def load_pack(
+    root: Path,
+    rules_dir: Path | None = None,
+    findings: list[Finding] | None = None,
+    pipelines_dir: Path | None = None,
+) -> Pack:
+    """Load ``root``; in place of its own, the rules of ``rules_dir`` and the pipelines of ``pipelines_dir``.
 
     With ``findings`` a faulty rule is reported there and left out; without, every fault is raised
     together as one `PackError`.
@@ -41,8 +46,8 @@ def load_pack(root: Path, rules_dir: Path | None = None, findings: list[Finding]
     collected: list[Finding] = [] if findings is None else findings
     rules = load_rules(root, collected, rules_dir)
     try:
-        sources = load_log_sources(root)
-        pipelines = load_pipelines(root)
+        sources = load_log_sources(root, pipelines_dir)
+        pipelines = load_pipelines(root, sources=sources, folder=pipelines_dir)
     except PackError as error:
         raise PackError([*collected, *error.findings]) from error
     if not rules and not collected:

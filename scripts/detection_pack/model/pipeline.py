@@ -144,9 +144,13 @@ class Pipeline:
 
 
 def load_pipelines(
-    root: Path, findings: list[Finding] | None = None, sources: Mapping[str, LogSource] | None = None
+    root: Path,
+    findings: list[Finding] | None = None,
+    sources: Mapping[str, LogSource] | None = None,
+    folder: Path | None = None,
 ) -> dict[str, Pipeline]:
-    """The pipeline of each platform: what the log sources of ``root`` say of it, merged.
+    """The pipeline of each platform: what the log sources in ``folder`` (default: pipelines/ of ``root``) say
+    of it, merged.
 
     ``sources``: those log sources, where somebody has them already; without any there is no pipeline.
     All that is wrong with any file is raised in one `PackError`; with ``findings`` it is reported there, and
@@ -156,13 +160,15 @@ def load_pipelines(
     merged_pipelines: dict[str, Pipeline] = {}
     if sources is None:
         try:
-            sources = load_log_sources(root)
+            sources = load_log_sources(root, folder)
         except PackError as error:
             sources, found = {}, list(error.findings)
         if not sources and not found:
             what, todo = "holds no log source", "write pipelines/<source>/source.yml"
-            found.append(Finding(str(root / "pipelines"), 1, what, todo, pipeline_document.PIPELINE))
-    found += _misplaced(root / "pipelines")
+            found.append(
+                Finding(str(folder or root / "pipelines"), 1, what, todo, pipeline_document.PIPELINE)
+            )
+    found += _misplaced(folder or root / "pipelines")
     platforms = {path.stem for source in sources.values() for path in pipeline_files(source.folder)}
     for platform in sorted({*PLATFORMS, *platforms} - {COMMON}) if sources else ():
         try:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.findings import PackError
@@ -24,6 +25,20 @@ from detection_pack.platforms.conversion import Artefact, Part
 
 #: The log sources whose tables the queries may read, whether or not there is an event of them.
 Sources = Iterable[LogSource]
+
+
+class Runner(Protocol):
+    """What executes rules out of a folder of built artefacts, on events."""
+
+    def __call__(
+        self,
+        dist: Path,
+        rules: Sequence[RuleEntry],
+        events: Sequence[Event],
+        clock: Clock,
+        sources: Sources | None = None,
+        /,
+    ) -> list[Hit]: ...
 
 
 @dataclass(frozen=True)

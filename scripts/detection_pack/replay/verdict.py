@@ -14,7 +14,7 @@ from detection_pack.model.findings import Finding, PackError, printable
 from detection_pack.model.log_source import LogSource
 from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.rule import Rule
-from detection_pack.platforms.platform import Platform, Sources, platform
+from detection_pack.platforms.platform import Platform, Runner, Sources, platform
 
 _TODO = "correct the rule or the case"
 
@@ -98,8 +98,9 @@ def execute(
     cases: Mapping[str, Sequence[Case]],
     platforms: Sequence[str] = PLATFORMS,
     sources: Sources | None = None,
+    runners: Mapping[str, Sequence[Runner]] | None = None,
 ) -> dict[tuple[str, str], list[Hit]]:
-    """Replay each rule's own cases: the hits of every ``(rule, platform)``."""
+    """Replay each rule's own cases: the hits of every ``(rule, platform)``. ``runners``: others than ours."""
     entries = {entry.name: entry for entry in rule_entries(dist)}
     found = {}
     for name, listed in cases.items():
@@ -111,9 +112,8 @@ def execute(
         clock = clock_for(events)
         for here in map(platform, platforms):
             if here.own(entries[name]):
-                made = (
-                    run(dist, [entries[name]], events, clock, sources) for run in (here.run, here.run_imports)
-                )
+                chosen = (here.run, here.run_imports) if runners is None else runners[here.id]
+                made = (run(dist, [entries[name]], events, clock, sources) for run in chosen)
                 found[name, here.id] = [hit for hits in made for hit in hits]
     return found
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from detection_pack.model.event import Event
 from detection_pack.model.findings import PackError
 from detection_pack.platforms.elastic.backend import ElasticQuery, queries
+from detection_pack.platforms.elastic.esql_text import name
 from detection_pack.platforms.elastic.store import Store
 from support.elastic_rules import AUDIT, pipeline, rule_of
 from support.sources import M365
@@ -149,3 +150,83 @@ def _holds(condition: str, record: dict[str, Any]) -> bool:
     own = user is not None and key is not None and user.lower() == key.lower()
     facts = {"own": own, "x": record["Operation"] == "x", "y": record["Workload"] == "y"}
     return bool(eval(condition, {}, facts))
+
+
+def test_seven_days_are_no_week_of_the_calendar() -> None:
+    """Elasticsearch starts ``7 days`` on a Monday; the window is seven days from the epoch, as elsewhere."""
+    correlation = {"type": "event_count", "rules": ["a"], "group-by": ["UserId"], "condition": {"gte": 1}}
+    texts = {}
+    for span in ("1d", "2d", "7d", "1h", "5m"):
+        title = {"title": "T", "lookback": "30d", "correlation": {**correlation, "timespan": span}}
+        texts[span] = queries(rule_of(base("a", {"Operation": "A"}), title), pipeline()).esql or ""
+    said = {span: text.split("DATE_TRUNC(")[1].split(",")[0] for span, text in texts.items()}
+    assert said == {"1d": "1 day", "2d": "48 hours", "7d": "168 hours", "1h": "1 hour", "5m": "5 minutes"}
+
+
+def test_a_condition_sees_letter_case_before_the_group_is_folded() -> None:
+    """One spelling is asked for, the account is grouped without regard to case: both rules have matched."""
+    documents = [
+        base("a", {"UserId|cased": "Admin"}),
+        base("b", {"Operation": "B"}),
+        {
+            "title": "T",
+            "correlation": {
+                "type": "temporal",
+                "rules": ["a", "b"],
+                "group-by": ["UserId"],
+                "timespan": "1h",
+            },
+        },
+    ]
+    query = queries(rule_of(*documents), pipeline())
+    records = [
+        {"UserId": "Admin", "Operation": "A", "CreationTime": "2026-01-01T12:00:00"},
+        {"UserId": "admin", "Operation": "B", "CreationTime": "2026-01-01T12:10:00"},
+        {"UserId": "other", "Operation": "B", "CreationTime": "2026-01-01T12:10:00"},
+    ]
+    with Store([Event(str(n), M365, record) for n, record in enumerate(records)]) as store:
+        assert query.esql is not None
+        assert [(row["user.id"], row["rule_count"]) for row in store.esql(query.esql)] == [("admin", 2)]
+
+
+@pytest.mark.parametrize("value", ["ΑΣ", "ασ", "İx"])
+def test_a_value_that_lower_case_does_not_fold_is_an_expression(value: str) -> None:
+    """TO_LOWER makes "ας" of "ΑΣ", which is not "ασ": every spelling is found, as it is by Lucene."""
+    rules = (
+        base("a", {"UserKey": value}),
+        {
+            "title": "T",
+            "correlation": {
+                "type": "event_count",
+                "rules": ["a"],
+                "group-by": ["Id"],
+                "timespan": "1h",
+                "condition": {"gte": 1},
+            },
+        },
+    )
+    query = queries(rule_of(*rules), pipeline())
+    keys = ("ΑΣ", "ασ", "αΣ", "İx", "İX", "ix")
+    records = [{"Id": key, "UserKey": key, "CreationTime": "2026-01-01T12:00:00"} for key in keys]
+    with Store([Event(record["Id"], M365, record) for record in records]) as store:
+        assert query.esql is not None and query.lucene is not None
+        found = {row["event.id"] for row in store.esql(query.esql)}
+        assert found == store.lucene(query.lucene)
+        assert found == ({"İx", "İX"} if value == "İx" else {"ΑΣ", "ασ", "αΣ"})
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ("a.By", "a.`By`"),
+        ("in", "`in`"),
+        ("x._", "x.`_`"),
+        ("@", "`@`"),
+        ("@timestamp", "@timestamp"),
+        ("_id", "_id"),
+        ("o365.audit.Parameters.From", "o365.audit.Parameters.From"),
+        ("a b.c`d", "`a b`.`c``d`"),
+    ],
+)
+def test_names_that_are_words_of_the_language_are_quoted(field: str, said: str) -> None:
+    assert name(field) == said

@@ -136,10 +136,9 @@ def work(seed: int, limit: float) -> None:
 
 
 def warm_up() -> None:
-    """Load the engines and start the search server, which commands do once a process: no case pays for it."""
-    from detection_pack.platforms.elastic import store
-
-    store._server()
+    """Load the engines, which commands do once a process: no case pays for it."""
+    from detection_pack.platforms.elastic import rules_engine  # noqa: F401
+    from detection_pack.replay import verdict  # noqa: F401
 
 
 # ---- many groups ---------------------------------------------------------------------------------------

@@ -2,8 +2,8 @@
 
 ES|QL's semantics, from its reference: null in a comparison gives null, WHERE keeps what is true, ``==`` and
 RLIKE see letter case, RLIKE is an anchored Lucene expression, STATS keeps the group of null, aggregates
-leave null out, ``DATE_TRUNC`` counts from the epoch in UTC. Not modelled, and so refused: several values in
-one field, the approximations of PERCENTILE and MEDIAN.
+leave null out, ``DATE_TRUNC`` counts from the epoch in UTC. A field with several values is null where it is
+compared; elsewhere it is not modelled, and so refused, as are the approximations of PERCENTILE and MEDIAN.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import Any, NoReturn
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput
 
-from detection_pack.languages.esql.esql_literals import Inexact, re2_of_lucene, sql_string, string_of
+from detection_pack.languages.esql.esql_literals import sql_string, string_of
+from detection_pack.languages.lucene.lucene_re2 import Inexact, re2, tree
 
 _HERE = Path(__file__).parent
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
@@ -36,13 +37,23 @@ class UnsupportedEsql(Exception):
 
 
 class Translation:
-    """A query as SQL over the table ``esql_source(index_name, document)`` and the types of its columns.
+    """A query as SQL over the table ``esql_source(index_name, document)`` and the types of its columns. It
+    wants the macros of `esql_literals.LOWER_MACRO`.
 
-    ``types`` are the mapping's types by field, ``addresses`` every address that a document holds.
+    ``types`` are the mapping's types by field, ``addresses`` every address that a document holds, ``several``
+    the fields that hold more than one value in a document: compared, such a value is null.
     """
 
-    def __init__(self, text: str, types: Mapping[str, str], addresses: Iterable[str]) -> None:
+    def __init__(
+        self,
+        text: str,
+        types: Mapping[str, str],
+        addresses: Iterable[str],
+        several: Iterable[str] = (),
+    ) -> None:
         self._addresses = sorted(set(addresses))
+        self._several = set(several)
+        self._compared = 0
         self.columns: dict[str, str] = {}
         tree = _parse(text)
         source, *commands = (child for child in tree.children if isinstance(child, Tree))
@@ -56,6 +67,8 @@ class Translation:
     def _source(self, name: str) -> str:
         path = "'$.\"" + name.replace("'", "''") + "\"'"
         value = f"json_extract_string(document, {path})"
+        if name in self._several:
+            value = f"CASE WHEN json_type(document, {path}) <> 'ARRAY' THEN {value} END"
         cast = {"long": "BIGINT", "double": "DOUBLE", "boolean": "BOOLEAN"}.get(self.columns[name])
         if self.columns[name] == "date":
             value = f"TRY_CAST(replace({value}, 'Z', '') AS TIMESTAMP)"
@@ -79,11 +92,14 @@ class Translation:
             else:
                 self.sql = f"SELECT *, {value} AS {_quoted(name)} FROM ({self.sql})"
             self.columns[name] = kind
+            self._several.discard(name)
 
     def _stats(self, command: Any) -> None:
         nodes = [child for child in command.children if child is not None]
         groups = [_field_name(node) for node in nodes if node.data == "field"]
         self._known(groups, command)
+        for name in self._several.intersection(groups):
+            _refuse(f'groups of "{name}", which has several values,', command)
         columns = {name: self.columns[name] for name in groups}
         selected = [_quoted(name) for name in groups]
         for assignment in (node for node in nodes if node.data == "assignment"):
@@ -142,24 +158,24 @@ class Translation:
 
     def _x_compare(self, node: Any) -> tuple[str, str]:
         left, operator, right = node.children
-        (a, kind_a), (b, kind_b) = self._expression(left), self._expression(right)
+        (a, kind_a), (b, kind_b) = self._operand(left), self._operand(right)
         self._comparable(kind_a, kind_b, node)
         if str(operator) not in ("==", "!=") and not {kind_a, kind_b} <= {*_ORDERED, "null"}:
             _refuse(f"{operator} on {kind_a}", node)
         return f"({a} {'=' if str(operator) == '==' else operator} {b})", "boolean"
 
     def _x_in(self, node: Any) -> tuple[str, str]:
-        value, kind = self._expression(node.children[0])
-        listed = [self._expression(child) for child in node.children[1:]]
+        value, kind = self._operand(node.children[0])
+        listed = [self._operand(child) for child in node.children[1:]]
         for _, other in listed:
             self._comparable(kind, other, node)
         return f"({value} IN ({', '.join(sql for sql, _ in listed)}))", "boolean"
 
     def _x_rlike(self, node: Any) -> tuple[str, str]:
-        value, kind = self._expression(node.children[0])
+        value, kind = self._operand(node.children[0])
         _expect(kind, ("text",), node)
         try:
-            pattern = re2_of_lucene(string_of(node.children[1]))
+            pattern = re2(tree(string_of(node.children[1])))
         except Inexact as error:
             _refuse(f"{error} in RLIKE", node)
         return f"regexp_full_match({value}, {sql_string(pattern)}, 's')", "boolean"
@@ -180,7 +196,17 @@ class Translation:
     def _x_field(self, node: Any) -> tuple[str, str]:
         name = _field_name(node)
         self._known([name], node)
+        if name in self._several and not self._compared:
+            _refuse(f'"{name}" with several values, but in a comparison,', node)
         return _quoted(name), self.columns[name]
+
+    def _operand(self, node: Any) -> tuple[str, str]:
+        """A part of a comparison, which is null where a field has several values."""
+        self._compared += 1
+        try:
+            return self._expression(node)
+        finally:
+            self._compared -= 1
 
     def _x_number(self, node: Any) -> tuple[str, str]:
         text = str(node.children[0])
@@ -204,7 +230,7 @@ class Translation:
         texts, kinds = [sql for sql, _ in values], [kind for _, kind in values]
         match name, kinds:
             case "TO_LOWER", ["text"]:
-                return f"lower({texts[0]})", "text"
+                return f"java_lower({texts[0]})", "text"
             case "TO_STRING", [kind]:
                 return self._to_string(texts[0], kind, node)
             case "COALESCE", [first, *rest]:
@@ -239,6 +265,8 @@ class Translation:
         if len(arguments) != 2 or arguments[0].data != "span":
             _refuse("DATE_TRUNC without a span", node)
         count, unit = arguments[0].children
+        if (int(count), str(unit).lower().rstrip("s")) == (7, "day"):
+            _refuse("7 days, which Elasticsearch takes for a week of the calendar,", node)
         micros = int(count) * _SECONDS[str(unit).lower().rstrip("s")] * 1_000_000
         value, kind = self._expression(arguments[1])
         _expect(kind, ("date",), node)
@@ -247,8 +275,9 @@ class Translation:
         return f"make_timestamp((epoch_us({value}) // {micros}) * {micros})", "date"
 
     def _cidr_match(self, value: str, networks: list[str]) -> tuple[str, str]:
-        nets = [ipaddress.ip_network(network) for network in networks]
-        inside = [a for a in self._addresses if any(ipaddress.ip_address(a) in net for net in nets)]
+        """Elasticsearch keeps IPv4 mapped into IPv6: ``::/0`` holds every address of both."""
+        nets = [_mapped(network) for network in networks]
+        inside = [a for a in self._addresses if any(_mapped(a).subnet_of(net) for net in nets)]
         listed = ", ".join(map(sql_string, inside)) or "NULL"
         return f"(CASE WHEN {value} IS NOT NULL THEN COALESCE({value} IN ({listed}), false) END)", "boolean"
 
@@ -295,6 +324,14 @@ def _parse(text: str) -> Tree[Token]:
             error.get_context(text, 12).split("\n")[0].strip() if error.pos_in_stream is not None else "end"
         )
         raise UnsupportedEsql(f"not understood near {found!r}", error.line, error.column) from error
+
+
+def _mapped(text: str) -> ipaddress.IPv6Network:
+    """An address or a network as one of IPv6."""
+    network = ipaddress.ip_network(text)
+    if isinstance(network, ipaddress.IPv6Network):
+        return network
+    return ipaddress.IPv6Network(f"::ffff:{network.network_address}/{96 + network.prefixlen}")
 
 
 def _kind(mapped: str) -> str:

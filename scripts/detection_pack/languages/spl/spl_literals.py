@@ -17,18 +17,15 @@ from dataclasses import dataclass
 
 from sigma.types import SigmaString, SpecialChars
 
+from detection_pack.languages.spl.spl_characters import ANY_CHARACTER, literal
 from detection_pack.model.refused_value import RefusedValue
 
-#: The boundary of a whole term: a term is a run of letters and digits.
-TERM_START = r"(?<![\p{L}\p{N}])"
-TERM_END = r"(?![\p{L}\p{N}])"
 #: The ends of the whole value. ``$`` would also match before a last line break.
 VALUE_START = r"\A"
 VALUE_END = r"\z"
 
 Part = str | SpecialChars
 
-_PLAIN_IN_REGEX = re.compile(r"[A-Za-z0-9 _\-/:=,;@~!%&#'<>]")
 _SEARCH_WILDCARD = re.compile(r"[*`$]|[^\x20-\x7e]")
 #: Numbers are compared as numbers wherever both sides look like one, so "01" would equal "1".
 NUMBER_LIKE = re.compile(
@@ -59,32 +56,26 @@ def parts_of(value: SigmaString, subject: str) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def regex_text(text: str) -> str:
-    """A regular expression that matches exactly ``text`` and survives an SPL string unchanged."""
-    return "".join(_regex_character(c) for c in text)
-
-
-def _regex_character(c: str) -> str:
-    if _PLAIN_IN_REGEX.match(c):
-        return c
-    if c == ".":
-        return r"\."
-    if ord(c) < 0x80:
-        return f"\\x{ord(c):02x}"
-    return c if c.isprintable() else f"\\x{{{ord(c):x}}}"
-
-
-def alternative(parts: Sequence[Part]) -> Alternative:
+def alternative(parts: Sequence[Part], cased: bool) -> Alternative:
     """The whole value as a regular expression; a wildcard at an end needs no anchor there."""
     left, right = VALUE_START, VALUE_END
-    rest = list(parts)
+    rest = _in_order(parts)
     if rest and rest[0] == SpecialChars.WILDCARD_MULTI:
         left, rest = "", rest[1:]
     if rest and rest[-1] == SpecialChars.WILDCARD_MULTI:
         right, rest = "", rest[:-1]
-    wild = {SpecialChars.WILDCARD_MULTI: ".*", SpecialChars.WILDCARD_SINGLE: "."}
-    body = "".join(regex_text(p) if isinstance(p, str) else wild[p] for p in rest)
+    wild = {SpecialChars.WILDCARD_MULTI: ".*", SpecialChars.WILDCARD_SINGLE: ANY_CHARACTER}
+    body = "".join(literal(p, cased) if isinstance(p, str) else wild[p] for p in rest)
     return Alternative(left, body, right, any(not isinstance(p, str) for p in rest))
+
+
+def _in_order(parts: Sequence[Part]) -> list[Part]:
+    """Within a run of wildcards those of one character first: ``.*`` may end in the middle of one."""
+    out: list[Part] = []
+    for is_text, run in itertools.groupby(parts, lambda part: isinstance(part, str)):
+        members = list(run)
+        out += members if is_text else sorted(members, key=lambda p: p == SpecialChars.WILDCARD_MULTI)
+    return out
 
 
 def pattern(alternatives: Sequence[Alternative], cased: bool) -> str:
@@ -119,24 +110,14 @@ def search_text(parts: Sequence[Part]) -> tuple[str, bool]:
     return '"' + re.sub(r"\*{2,}", "*", text) + '"', exact
 
 
-def regex_string(regex: str) -> str:
-    """A regular expression of a rule's author as an SPL string.
-
-    A backslash, quote, backtick or dollar that is escaped is written by its number; a bare ``$`` stays (the
-    backend has written anchors in another way, but for those of several lines).
-    """
-    named = {"\\": r"\x5c", '"': r"\x22", "`": r"\x60", "$": r"\x24", "\n": r"\x0a", "\r": r"\x0d"}
-    out, i = [], 0
-    while i < len(regex):
-        c = regex[i]
-        if c == "\\" and i + 1 < len(regex):
-            following = regex[i + 1]
-            out.append(named.get(following, c + following))
-            i += 2
-            continue
-        out.append(c if c == "$" else named.get(c, c))
-        i += 1
-    return '"' + "".join(out) + '"'
+def regex_literal(regex: str) -> str:
+    """An expression without quotes as an eval expression; what cannot be seen is decoded by `urldecode`."""
+    pieces = []
+    for shown, run in itertools.groupby(regex, str.isprintable):
+        text = "".join(run)
+        encoded = "".join(f"%{byte:02X}" for byte in text.encode())
+        pieces.append(f'"{text}"' if shown else f'urldecode("{encoded}")')
+    return ".".join(pieces) or '""'
 
 
 def eval_string(text: str) -> str:

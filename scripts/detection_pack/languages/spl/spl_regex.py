@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import re
 
-from detection_pack.languages.spl.spl_literals import TERM_END, TERM_START
+from detection_pack.languages.spl.spl_characters import ASCII_FOLLOWS, BEYOND_ASCII, TERM_END, TERM_START
 from detection_pack.languages.spl.spl_parser import UnsupportedSpl
 
 _SPACE = r"\t\n\x0b\f\r "
 _FLAGS = re.compile(r"\(\?([ims]+)\)")
-_GROUP = re.compile(r"\((?:\?(?:[ims]*):|(?!\?))")
+_GROUP = re.compile(r"\((?:\?(?:[ims]*(?:-[ims]+)?):|(?!\?))")
 _ESCAPE = re.compile(
     r"\\(?:x[0-9a-fA-F]{2}|x\{[0-9a-fA-F]{1,6}\}|[pP]\{[A-Za-z]{1,2}\}|[pP][LNMPSZC]|[dDwWsSbBAz]|[tnrf]|[^A-Za-z0-9])",
     re.DOTALL,
@@ -54,7 +54,10 @@ class _Translation:
                     raise self._refused(i)
                 out.append(r"(?:\z|[^\p{L}\p{N}])")
                 i += len(TERM_END)
-            elif rest[0] == "(":
+            elif rest.startswith(ASCII_FOLLOWS):
+                # The pack writes it before an atom whose other characters are an alternative of their own.
+                i += len(ASCII_FOLLOWS)
+            elif rest[0] == "(" and not rest.startswith(BEYOND_ASCII):
                 group = _GROUP.match(self.regex, i)
                 if group is None:
                     raise self._refused(i)
@@ -87,6 +90,9 @@ class _Translation:
     def _piece(self, i: int) -> tuple[str, int]:
         """An atom with its quantifier."""
         c = self.regex[i]
+        if self.regex.startswith(BEYOND_ASCII, i):
+            # In RE2 too (?i) would take the Kelvin sign, which is k, out of it.
+            return self._quantified(r"(?-i:[^\x00-\x7f])", i + len(BEYOND_ASCII))
         if c == "[":
             found = _CLASS.match(self.regex, i)
             if found is None:
@@ -102,7 +108,9 @@ class _Translation:
             found = re.compile(".", re.DOTALL).match(self.regex, i)
             assert found is not None
             piece = c
-        end = found.end()
+        return self._quantified(piece, found.end())
+
+    def _quantified(self, piece: str, end: int) -> tuple[str, int]:
         if quantifier := _QUANTIFIER.match(self.regex, end):
             piece += quantifier[0]
             end = quantifier.end()

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, ip_network
+from urllib.parse import unquote
 
 from lark import Token, Tree
 
@@ -248,8 +249,13 @@ class Expressions:
         return Sql(f"(CASE WHEN len({kept}) > 0 THEN {kept} END)", "mv")
 
     def _literal(self, node: Node) -> str:
+        """The text of a string, of strings joined by dots, and of `urldecode` of one."""
         while isinstance(node, Tree) and len(node.children) == 1 and node.data != "string":
             node = node.children[0]
+        if isinstance(node, Tree) and node.data == "joined":
+            return "".join(map(self._literal, node.children))
+        if isinstance(node, Tree) and node.data == "call" and node.children[0] == "urldecode":
+            return unquote("".join(map(self._literal, node.children[1:])), errors="strict")
         if not isinstance(node, Tree) or node.data != "string":
             raise UnsupportedSpl("a pattern that is not a string")
         return string_value(str(node.children[0]))

@@ -28,6 +28,7 @@ from sigma.types import (
     SpecialChars,
 )
 
+from detection_pack.languages.esql.esql_columns import IGNORE_ABOVE
 from detection_pack.languages.lucene.lucene_regex import MAX_LENGTH, fits, render, utf16_length
 from detection_pack.languages.lucene.pcre import expression
 from detection_pack.languages.regex.regex_tree import Node
@@ -37,8 +38,6 @@ from detection_pack.platforms.elastic.values import expressions, text_of
 #: pySigma's parsed condition tree; its own types admit parts that parsing has replaced.
 Condition = Any
 
-#: The mapping of the integrations: a longer value of a keyword field is in the document alone.
-IGNORE_ABOVE = 1024
 TEXT_TYPES = ("keyword", "wildcard")
 _LISTED = (SigmaString, SigmaNumber, SigmaBool, SigmaCIDRExpression, SigmaRegularExpression)
 

@@ -24,7 +24,7 @@ from sigma.correlations import SigmaCorrelationCondition, SigmaCorrelationRule
 from sigma.rule import SigmaRule
 from sigma.types import SigmaCompareExpression, SigmaExists, SigmaFieldReference, SigmaNull, SigmaType
 
-from detection_pack.languages.lucene.lucene_regex import render
+from detection_pack.languages.lucene.lucene_regex import TooLarge, pack, render
 from detection_pack.model.refused_value import RefusedValue
 from detection_pack.model.rule import Rule
 from detection_pack.platforms.elastic.conditions import (
@@ -36,7 +36,7 @@ from detection_pack.platforms.elastic.conditions import (
     wanted,
 )
 from detection_pack.platforms.elastic.esql_text import Counted, compose, name, string
-from detection_pack.platforms.elastic.values import text_of
+from detection_pack.platforms.elastic.values import FOLDED, text_of
 
 _OPERATORS = {
     SigmaCompareExpression.CompareOperators.LT: "<",
@@ -145,14 +145,21 @@ class EsqlBackend(TextQueryBackend):
         out = [f"{field} IS NULL"] if found.empty else []
         if found.plain:
             out.append(_among(field, [string(text) for text in found.plain]))
-        folded = [t for t in map(text_of, found.folded) if t]
+        texts = [t for t in map(text_of, found.folded) if t]
+        folded = [text for text in texts if _lowers(text)]
+        others = [text for text in texts if not _lowers(text)]
         if folded:
             out.append(_among(f"TO_LOWER({field})", [string(text.lower()) for text in folded]))
         if found.literals:
             out.append(_among(field, found.literals))
         if found.networks:
             out.append(f"CIDR_MATCH({field}, {', '.join(string(_cidr(n)) for n in found.networks)})")
-        out += [f"{field} RLIKE {string(render(node))}" for node in found.nodes]
+        try:
+            nodes = [*found.nodes, *pack(others, FOLDED)]
+        except TooLarge as error:
+            what = f'a value of "{found.field}" is too long for an Elasticsearch regular expression'
+            raise RefusedValue(what, max(others, key=len)) from error
+        out += [f"{field} RLIKE {string(render(node))}" for node in nodes]
         return [clause if clause.endswith(" IS NULL") else self._total(clause) for clause in out]
 
     # -- correlations ----------------------------------------------------------------------------------
@@ -205,6 +212,12 @@ class EsqlBackend(TextQueryBackend):
 
 def _among(field: str, values: Sequence[str]) -> str:
     return f"{field} == {values[0]}" if len(values) == 1 else f"{field} IN ({', '.join(values)})"
+
+
+def _lowers(text: str) -> bool:
+    """Whether TO_LOWER gives one text for every spelling: a sigma depends on its place in the word, and İ
+    becomes two characters."""
+    return all(len(char.lower()) == 1 and char not in "Σσς" for char in text)
 
 
 def _cidr(network: str) -> str:

@@ -14,6 +14,9 @@ from detection_pack.model.timespan import SECONDS, Timespan
 #: Result columns before the grouping fields: the time and the reference query's six others.
 COLUMNS = ("time", "UserId", "ClientIP", "ClientAgent", "DetectionType", "DetectionDetail", "ExtraInfo")
 WINDOW = "window"
+_RESERVED = frozenset(
+    ("and", "asc", "by", "desc", "false", "first", "in", "is", "last", "like", "metadata", "not", "null")
+) | {"nulls", "on", "or", "rlike", "true", "where", "with"}
 _UNITS = {"s": "second", "m": "minute", "h": "hour", "d": "day"}
 
 
@@ -28,9 +31,13 @@ class Counted:
 def name(field: str) -> str:
     """A field name; a part is quoted if it is no plain identifier."""
     parts = field.split(".")
-    return ".".join(
-        p if re.fullmatch(r"[A-Za-z_@][A-Za-z0-9_]*", p) else f"`{p.replace('`', '``')}`" for p in parts
-    )
+    return ".".join(p if _plain(p) else f"`{p.replace('`', '``')}`" for p in parts)
+
+
+def _plain(part: str) -> bool:
+    """Whether it may stand bare (Elasticsearch's Expression.g4); a word of the language may not."""
+    identifier = re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*|[_@][A-Za-z0-9_]+", part)
+    return identifier is not None and part.lower() not in _RESERVED
 
 
 def string(text: str) -> str:
@@ -54,13 +61,14 @@ def compose(
     identities = tuple(state.get("identity_fields") or ())
     groups = [fields[g] for g in facts.group_by]
     folded = [f"{name(g)} = TO_LOWER({name(g)})" for g in groups if g in identities]
-    evals = [f"{WINDOW} = DATE_TRUNC({_span(facts)}, @timestamp)", *folded]
+    evals = [f"{WINDOW} = DATE_TRUNC({_span(facts)}, @timestamp)"]
     stats = ["time = MIN(@timestamp)"]
     if counted.aggregate is None:
         evals += [f"in_{i} = CASE({where}, 1, 0)" for i, where in enumerate(wheres)]
         stats = [f"in_{i} = MAX(in_{i})" for i in range(len(wheres))] + stats
     else:
         stats = [f"{counted.column} = {counted.aggregate}", *stats]
+    evals += folded  # after the conditions, which see letter case
     seen = _Seen(groups, types)
     view = _view(rule, fields, seen, counted, facts)
     stats += seen.aggregates
@@ -144,11 +152,14 @@ def _view(
 
 
 def _span(facts: Correlation) -> str:
-    """Fixed lengths only: a month or a year is not one, and ES|QL starts weeks on a Monday."""
+    """Fixed lengths only: a month or a year is not one. Several days are said in hours, as 7 days are a week
+    of the calendar to Elasticsearch, from Monday on (DateTrunc.createRounding)."""
     unit = facts.timespan[-1:]
     if unit not in _UNITS:
         raise RefusedValue(f'a window of "{facts.timespan}" is not supported; use s, m, h or d', "timespan")
     amount = Timespan.parse(facts.timespan).seconds // SECONDS[unit]
+    if unit == "d" and amount != 1:
+        return f"{24 * amount} hours"
     return f"{amount} {_UNITS[unit]}{'' if amount == 1 else 's'}"
 
 

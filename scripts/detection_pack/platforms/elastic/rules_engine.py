@@ -23,15 +23,16 @@ from pathlib import Path
 from typing import Any
 
 from detection_pack.languages.esql.esql_sql import UnsupportedEsql
+from detection_pack.languages.lucene.lucene_nodes import UnsupportedLucene
 from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.findings import PackError
 from detection_pack.model.log_source import LogSource
 from detection_pack.platforms.built_file import built_text
 from detection_pack.platforms.elastic.esql_text import COLUMNS, WINDOW
 from detection_pack.platforms.elastic.rules import NAME_TAG, PATH
-from detection_pack.platforms.elastic.run import PLATFORM, buckets, threshold_hits
+from detection_pack.platforms.elastic.run import PLATFORM, threshold_hits
 from detection_pack.platforms.elastic.schedule import INGESTED, span
-from detection_pack.platforms.elastic.store import SearchFailed, Store
+from detection_pack.platforms.elastic.store import Opener, Searched, Store, iso
 
 #: `Hit.artefact` is the file, but for a threshold rule, which may alert more often than the Sigma rule: a
 #: replay judges it apart, by this ending.
@@ -82,25 +83,28 @@ def run_rules(
     clock: Clock,
     sources: Iterable[LogSource] | None = None,
     variables: Mapping[str, bool] | None = None,
+    opened: Opener = Store,
+    esql: bool = True,
 ) -> list[Hit]:
     """Execute the Kibana rules of these Sigma rules. A query rule gives one hit with all its events; the
-    others one hit a group and window. Without ``clock.lookback`` a rule's own ``from`` says how far back."""
+    others one hit a group and window. ``opened`` and ``esql`` as in `engine.run`. Without ``clock.lookback``
+    a rule's own ``from`` says how far back."""
     entries = {entry.name: entry for entry in rules}
     hits: list[Hit] = []
-    with Store(events, sources, variables) as store:
+    with opened(events, sources, variables) as store:
         for rule in load_rules(dist):
-            if (entry := entries.get(name_of(rule))) is None:
+            if (entry := entries.get(name_of(rule))) is None or (rule["type"] == "esql" and not esql):
                 continue
             back = span(clock.lookback) if clock.lookback else _back(rule)
             try:
                 hits += _run(store, rule, entry, (clock.now - back, clock.now))
-            except (SearchFailed, UnsupportedEsql) as error:
+            except (UnsupportedLucene, UnsupportedEsql) as error:
                 raise PackError.at(dist / PATH, 1, f"{entry.name}: {error}", "rebuild dist/") from error
     return hits
 
 
 def _run(
-    store: Store, rule: Mapping[str, Any], entry: RuleEntry, during: tuple[datetime, datetime]
+    store: Searched, rule: Mapping[str, Any], entry: RuleEntry, during: tuple[datetime, datetime]
 ) -> Iterator[Hit]:
     kind, query = rule["type"], rule["query"]
     if kind == "query":
@@ -192,10 +196,9 @@ def _threshold_runs(rule: Mapping[str, Any], arrivals: Sequence[Arrival]) -> lis
     fields = rule["threshold"]["field"]
     alerted: dict[tuple[str, ...], datetime] = {}
     alerts: list[Alert] = []
-    with Store([a.event for a in arrivals]) as store:
-        for arrival in arrivals:
-            # Kibana ranges and aggregates over one timestamp, which the override replaces.
-            store.documents[arrival.event.id]["@timestamp"] = _iso(_when(rule, arrival))
+    # Kibana ranges and aggregates over one timestamp, which the override replaces.
+    times = {arrival.event.id: _when(rule, arrival) for arrival in arrivals}
+    with Store([a.event for a in arrivals], times=times) as store:
         for moment in _moments(rule, arrivals):
             during = (moment - _back(rule), moment)
             if not any(_in_reach(rule, a, moment) for a in arrivals):
@@ -204,17 +207,13 @@ def _threshold_runs(rule: Mapping[str, Any], arrivals: Sequence[Arrival]) -> lis
             query = rule["query"]
             for values, last in alerted.items():
                 said = [f'{field}:"{_escaped(value)}"' for field, value in zip(fields, values, strict=True)]
-                said.append(f"@timestamp:[* TO {_iso(last).replace(':', chr(92) + ':')}]")
+                said.append(f"@timestamp:[* TO {iso(last).replace(':', chr(92) + ':')}]")
                 query = f"({query}) AND NOT ({' AND '.join(said)})"
-            for bucket in buckets(store, query, rule, during):
-                values = tuple(str(bucket["key"][field]) for field in fields)
-                alerted[values] = datetime.fromtimestamp(bucket["max_timestamp"]["value"] / 1000, UTC)
+            for bucket in store.buckets(query, rule, during):
+                values = tuple(bucket.key[field] for field in fields)
+                alerted[values] = bucket.last
                 alerts.append(Alert(name_of(rule), "threshold", moment, values=values))
     return alerts
-
-
-def _iso(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
 def _escaped(value: str) -> str:

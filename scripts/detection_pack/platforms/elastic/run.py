@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from detection_pack.languages.esql.esql_sql import UnsupportedEsql
+from detection_pack.languages.lucene.lucene_nodes import UnsupportedLucene
 from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.findings import PackError
 from detection_pack.model.log_source import LogSource
@@ -18,12 +19,10 @@ from detection_pack.platforms.built_file import built_text
 from detection_pack.platforms.elastic import schedule
 from detection_pack.platforms.elastic.artefacts import FOLDER
 from detection_pack.platforms.elastic.esql_text import COLUMNS, WINDOW
-from detection_pack.platforms.elastic.store import SearchFailed, Store
+from detection_pack.platforms.elastic.store import Opener, Searched, Store
 
 PLATFORM = "elastic"
 DEFAULT_LOOKBACK = "24h"
-#: Kibana's page size of the composite aggregation.
-_PAGE = 10_000
 
 
 def run(
@@ -33,13 +32,16 @@ def run(
     clock: Clock,
     sources: Iterable[LogSource] | None = None,
     variables: Mapping[str, bool] | None = None,
+    opened: Opener = Store,
+    esql: bool = True,
 ) -> list[Hit]:
-    """Execute each rule's files. A plain rule gives one hit, with no event where nothing matched. A
-    correlation gives one hit a group and window from the ES|QL, which is exact, and one a group and window
-    from the threshold rule, which covers it. Raises `PackError` for a file that is missing or refused."""
+    """Execute each rule's files, on the events where ``opened`` puts them. A plain rule gives one hit, with
+    no event where nothing matched. A correlation gives one hit a group and window from the ES|QL, which is
+    exact, and one a group and window from the threshold rule, which covers it; without ``esql`` the latter
+    alone. Raises `PackError` for a file that is missing or refused."""
     span = (clock.now - _span(clock.lookback or DEFAULT_LOOKBACK), clock.now)
     hits: list[Hit] = []
-    with Store(events, sources, variables) as store:
+    with opened(events, sources, variables) as store:
         for rule in rules:
             base = dist / FOLDER / rule.name
             view = _read_json(base.with_name(f"{rule.name}.view.json"))
@@ -47,21 +49,22 @@ def run(
                 if rule.window is None:
                     hits.append(_plain(store, rule, built_text(base.with_suffix(".lucene")), view, span))
                     continue
-                hits += _exact(store, rule, built_text(base.with_suffix(".esql")), view, span)
+                if esql:
+                    hits += _exact(store, rule, built_text(base.with_suffix(".esql")), view, span)
                 stated = base.with_name(f"{rule.name}.threshold.json")
                 if stated.exists():
                     query = built_text(base.with_suffix(".lucene"))
                     hits += threshold_hits(store, rule, query, _read_json(stated), view, span)
-            except (SearchFailed, UnsupportedEsql) as error:
+            except (UnsupportedLucene, UnsupportedEsql) as error:
                 raise PackError.at(base, 1, str(error), "correct the query or rebuild dist/") from error
     return hits
 
 
 def _plain(
-    store: Store, rule: RuleEntry, query: str, view: Mapping[str, Any], span: tuple[datetime, datetime]
+    store: Searched, rule: RuleEntry, query: str, view: Mapping[str, Any], span: tuple[datetime, datetime]
 ) -> Hit:
     found = store.lucene(query, view["index"], span)
-    rows = [alert_row(store.documents[identifier], view) for identifier in found]
+    rows = [alert_row(store.document(identifier), view) for identifier in found]
     rows.sort(key=lambda row: (str(row["time"]), str(row)), reverse=True)
     return Hit(PLATFORM, rule.name, f"{FOLDER}/{rule.name}.lucene", events=found, rows=tuple(rows))
 
@@ -89,7 +92,7 @@ def _shown(document: Mapping[str, Any], field: str) -> str:
 
 
 def _exact(
-    store: Store, rule: RuleEntry, query: str, view: Mapping[str, Any], span: tuple[datetime, datetime]
+    store: Searched, rule: RuleEntry, query: str, view: Mapping[str, Any], span: tuple[datetime, datetime]
 ) -> Iterator[Hit]:
     for row in store.esql(query, span):
         counted = [n for n in row if n.endswith("_count") or n.startswith("value_")]
@@ -110,7 +113,7 @@ def _group(rule: RuleEntry, view: Mapping[str, Any], found: Mapping[str, Any]) -
 
 
 def threshold_hits(
-    store: Store,
+    store: Searched,
     rule: RuleEntry,
     query: str,
     stated: Mapping[str, Any],
@@ -126,11 +129,10 @@ def threshold_hits(
     found: dict[tuple[Any, datetime], Hit] = {}
     for moment in _moments(store, query, stated["index"], span, interval, back):
         during = (max(moment - back, span[0]), moment)
-        for bucket in buckets(store, query, stated, during):
-            first = datetime.fromtimestamp(bucket["min_timestamp"]["value"] / 1000, UTC)
-            group = _group(rule, view, bucket["key"])
-            key = (group, _floor(first, window))
-            value = bucket.get("cardinality_count", {}).get("value", bucket["doc_count"])
+        for bucket in store.buckets(query, stated, during):
+            group = _group(rule, view, bucket.key)
+            key = (group, _floor(bucket.first, window))
+            value = bucket.distinct if stated["threshold"]["cardinality"] else bucket.events
             known = found.get(key)
             if known is None or (known.value or 0) < value:
                 artefact = f"{FOLDER}/{rule.name}.threshold.json"
@@ -141,7 +143,7 @@ def threshold_hits(
 
 
 def _moments(
-    store: Store,
+    store: Searched,
     query: str,
     indices: Sequence[str],
     span: tuple[datetime, datetime],
@@ -149,8 +151,7 @@ def _moments(
     back: timedelta,
 ) -> Iterator[datetime]:
     """The runs worth making: one for each set of events that some run sees."""
-    ids = store.lucene(query, indices, span)
-    times = sorted(t for t in (parse_time(store.documents[i].get("@timestamp")) for i in ids) if t)
+    times = store.times(query, indices, span)
     seen: set[tuple[int, int]] = set()
     for time in times:
         moment = _floor(time, interval)
@@ -160,40 +161,6 @@ def _moments(
                 seen.add(held)
                 yield moment
             moment += interval
-
-
-def buckets(
-    store: Store, query: str, stated: Mapping[str, Any], during: tuple[datetime, datetime]
-) -> Iterator[dict[str, Any]]:
-    """Kibana's composite aggregation, page by page. Source: kibana, rule_types/threshold,
-    build_threshold_aggregation.ts."""
-    threshold = stated["threshold"]
-    aggregations: dict[str, Any] = {
-        "max_timestamp": {"max": {"field": "@timestamp"}},
-        "min_timestamp": {"min": {"field": "@timestamp"}},
-        "count_check": _at_least("docCount", "_count", threshold["value"]),
-    }
-    for cardinality in threshold["cardinality"]:
-        aggregations["cardinality_count"] = {"cardinality": {"field": cardinality["field"]}}
-        check = _at_least("cardinalityCount", "cardinality_count", cardinality["value"])
-        aggregations["cardinality_check"] = check
-    after: dict[str, Any] | None = None
-    while True:
-        sources = [{field: {"terms": {"field": field}}} for field in threshold["field"]]
-        composite: dict[str, Any] = {"size": _PAGE, "sources": sources}
-        if after is not None:
-            composite["after"] = after
-        body = {"size": 0, "aggs": {"thresholdTerms": {"composite": composite, "aggs": aggregations}}}
-        answer = store.search(query, stated["index"], during, body)
-        terms = answer.get("aggregations", {}).get("thresholdTerms", {})
-        yield from terms.get("buckets", ())
-        after = terms.get("after_key")
-        if after is None:
-            return
-
-
-def _at_least(name: str, path: str, least: int) -> dict[str, Any]:
-    return {"bucket_selector": {"buckets_path": {name: path}, "script": f"params.{name} >= {least}"}}
 
 
 def _floor(moment: datetime, span: timedelta) -> datetime:

@@ -1,41 +1,38 @@
 """Events as Elastic holds them, to search with Lucene and ES|QL.
 
-Lucene runs on osmem-server with the index mapping of `mapping.json` and of the log sources; one server serves
-the whole process.
-ES|QL runs on DuckDB through `esql_sql`.
+The ingest models of the log sources make the documents; `mapping.json` and the sources' field types say how
+they are indexed.
 """
 
 from __future__ import annotations
 
-import atexit
 import fnmatch
-import ipaddress
-import itertools
 import json
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
-from functools import cache
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from osmem_server import OsmemServer
-
+from detection_pack.languages.databases import database
+from detection_pack.languages.esql.esql_columns import LOWER_MACRO, as_columns
 from detection_pack.languages.esql.esql_sql import Translation
+from detection_pack.languages.lucene.document_table import Document
+from detection_pack.languages.lucene.field_values import indexed, shown_address
+from detection_pack.languages.lucene.lucene_index import During, Indices, json_text
 from detection_pack.model.event import Event
 from detection_pack.model.log_source import LogSource, tables_of
 from detection_pack.model.record_time import parse_time
-from detection_pack.platforms.elastic.long_values import decided, is_long
 from detection_pack.platforms.rows import connected, ingest, insert_rows, known_sources
 
 PLATFORM = "elastic"
 _HERE = Path(__file__).parent
-_BULK = 5_000
-_RUNS = itertools.count(1)
 _MACROS = _HERE / "ingest_macros.sql"
+TIMESTAMP = "@timestamp"
+#: The types of fields whose values have more than one spelling; ES|QL reads dates itself.
+_SPELT = ("ip", "boolean", "long")
 #: The pieces of a record as one document; empty and null values are dropped. A list stays a list.
 _DOCUMENTS = """
 WITH filled AS (
@@ -48,26 +45,46 @@ FROM filled WHERE value IS NOT NULL AND value <> '' AND NOT contains(name, '"')
 GROUP BY id, index_name ORDER BY id
 """
 
-#: Why Elasticsearch refuses a document for the names of its fields (DotExpandingXContentParser), or because
-#: what is an object in a document before it is a value in this one (DocumentParser).
-_REFUSALS = (
-    "makes object resolution ambiguous",
-    "cannot contain only whitespace",
-    "as object, but found a concrete value",
-)
-
 Range = tuple[datetime | None, datetime | None]
 
 
-class SearchFailed(Exception):
-    """The server refused a query or a document."""
+@dataclass(frozen=True)
+class Bucket:
+    """One group of a threshold rule: its key by field, its events, the distinct values that are counted (0
+    where none are), and when the first and the last of its events happened, aware and in UTC."""
+
+    key: Mapping[str, str]
+    events: int
+    distinct: int
+    first: datetime
+    last: datetime
+
+
+class Searched(Protocol):
+    """What the rules ask of events in Elastic: of a `Store`, or of a cluster (`cluster_store`)."""
+
+    def document(self, identifier: str) -> dict[str, Any]: ...
+
+    def lucene(self, query: str, indices: Sequence[str], during: Range) -> frozenset[str]: ...
+
+    def times(self, query: str, indices: Sequence[str], during: Range) -> list[datetime]: ...
+
+    def buckets(self, query: str, stated: Mapping[str, Any], during: Range) -> list[Bucket]: ...
+
+    def esql(self, text: str, during: Range) -> list[dict[str, Any]]: ...
+
+
+#: Puts events where they can be searched, with the log sources and the variables of their models.
+Opener = Callable[
+    [Sequence[Event], Iterable[LogSource] | None, Mapping[str, bool] | None], AbstractContextManager[Searched]
+]
 
 
 class Store:
-    """The documents of ``events``. Use it as a context manager: it owns indices on the server.
+    """The documents of ``events``. Use it as a context manager: it owns a database.
 
     It has the fields of ``sources`` besides those of the events' own. ``variables`` are what the models of
-    log sources ask for.
+    log sources ask for. ``times``: another @timestamp for some of the documents, by id.
     """
 
     def __init__(
@@ -75,66 +92,101 @@ class Store:
         events: Sequence[Event],
         sources: Iterable[LogSource] | None = None,
         variables: Mapping[str, bool] | None = None,
+        times: Mapping[str, datetime] | None = None,
     ) -> None:
-        self._run = next(_RUNS)
         known = known_sources(events, sources)
         self._mapping = mapping_of(known)
         properties = self._mapping["mappings"]["properties"]
         self._types: dict[str, str] = {field: stated["type"] for field, stated in properties.items()}
         # Fields that hold values of any length; a keyword field here ignores more than 1,024 characters.
-        self._wildcards = tuple(field for field, kind in self._types.items() if kind == "wildcard")
-        self.documents: dict[str, dict[str, Any]] = {}
-        self._index_of: dict[str, str] = {}
-        self._ids: list[str] = []
-        for identifier, index, text in ingested(events, known, variables):
-            self.documents[identifier] = self._as_indexed(json.loads(text))
-            self._index_of[identifier] = index
-        self._ids = list(self.documents)
-        self._long = {i for i, document in self.documents.items() if is_long(document, self._wildcards)}
-        self._created: dict[tuple[str, bool], str] = {}
+        self._unlimited = tuple(field for field, kind in self._types.items() if kind == "wildcard")
+        self._spelt = {field: kind for field, kind in self._types.items() if kind in _SPELT}
+        self._texts = {i: (index, text) for i, index, text in ingested(events, known, variables)}
+        for identifier, moment in (times or {}).items():
+            index, text = self._texts[identifier]
+            self._texts[identifier] = index, json_text(json.loads(text) | {TIMESTAMP: iso(moment)})
+        self._open = ExitStack()
 
     def __enter__(self) -> Store:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name in self._created.values():
-            _request("DELETE", f"/{name}")
-        self._created.clear()
+        self._open.close()
+
+    @cached_property
+    def _indices(self) -> Indices:
+        documents = [Document(i, index, text) for i, (index, text) in self._texts.items()]
+        return self._open.enter_context(Indices(documents, self._mapping))
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """Why Elasticsearch would not take some documents, by id; as in production, they are not there."""
+        return self._indices.refused
+
+    def document(self, identifier: str) -> dict[str, Any]:
+        """A document with flat dotted names, its typed values as the index has them."""
+        return self._as_indexed(json.loads(self._texts[identifier][1]))
+
+    @cached_property
+    def documents(self) -> Mapping[str, dict[str, Any]]:
+        """All documents that Elasticsearch would take, by id."""
+        return {i: self.document(i) for i in self._texts if i not in self.refused}
 
     def lucene(
         self, query: str, indices: Sequence[str] = ("*",), during: Range = (None, None)
     ) -> frozenset[str]:
-        """The ids of the documents that a query string finds, in ``(after, upto]`` where times are given."""
-        body = {"size": max(len(self._ids), 1), "_source": False}
-        answers = [_request_search(self._names(indices, False), _filter(query, during), body)]
-        if names := self._names(indices, True):
-            held = {i: self.documents[i] for i in self._ids if i in self._long and i in self.documents}
-            for text, identifiers in decided(query, held, self._wildcards):
-                numbers = [str(n) for n, i in enumerate(self._ids) if i in identifiers]
-                clauses = [*_filter(text, during), {"ids": {"values": numbers}}]
-                answers.append(_request_search(names, clauses, body))
-        hits = [hit for found in answers for hit in found.get("hits", {}).get("hits", ())]
-        return frozenset(self._ids[int(hit["_id"])] for hit in hits)
+        """The ids of the documents that a query string finds, in ``(after, upto]`` where times are given.
+        Raises `UnsupportedLucene`."""
+        return self._indices.search(query, indices, During(TIMESTAMP, *during))
 
-    def search(
-        self, query: str, indices: Sequence[str], during: Range, body: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """Any search over what a query string finds, sent as Kibana sends it."""
-        return _request_search(self._names(indices), _filter(query, during), body)
+    def times(self, query: str, indices: Sequence[str], during: Range) -> list[datetime]:
+        """When what a query string finds happened, in order, to the millisecond."""
+        found = self._indices.dates(query, TIMESTAMP, indices, During(TIMESTAMP, *during))
+        return [_moment(milliseconds) for milliseconds in found]
+
+    def buckets(
+        self, query: str, stated: Mapping[str, Any], during: Range, timestamp: str = TIMESTAMP
+    ) -> list[Bucket]:
+        """The groups that a Kibana threshold rule with these ``index`` and ``threshold`` alerts on.
+
+        Source: Kibana, rule_types/threshold, build_threshold_aggregation.ts: at least ``value`` documents,
+        and at least as many distinct values as ``cardinality`` says. Raises `UnsupportedLucene`.
+        """
+        threshold = stated["threshold"]
+        fields: Sequence[str] = threshold["field"]
+        # Kibana's form takes one field to count; its API takes a list of at most one.
+        counted: Mapping[str, Any] = (*threshold["cardinality"], {"field": None, "value": 0})[0]
+        found = self._indices.composite(
+            query,
+            fields,
+            indices=stated["index"],
+            during=During(timestamp, *during),
+            counted=counted["field"],
+            timestamp=timestamp,
+        )
+        return [
+            Bucket(
+                dict(zip(fields, bucket.key, strict=True)),
+                bucket.documents,
+                bucket.distinct,
+                _moment(bucket.first),
+                _moment(bucket.last),
+            )
+            for bucket in found
+            if bucket.documents >= threshold["value"] and bucket.distinct >= counted["value"]
+        ]
 
     def esql(self, text: str, during: Range = (None, None)) -> list[dict[str, Any]]:
         """The rows of an ES|QL query, by column name; dates are aware, in UTC. Raises `UnsupportedEsql`."""
-        self._names(("*",))  # what is refused shows when it is indexed
-        held = [
-            (self._index_of[i], json.dumps(d, ensure_ascii=False))
-            for i, d in self.documents.items()
-            if _within(d, during)
-        ]
+        seen = {i: as_columns(d, self._unlimited) for i, d in self.documents.items() if _within(d, during)}
+        held = [(self._texts[i][0], json.dumps(d, ensure_ascii=False)) for i, d in seen.items()]
         networked = [field for field, kind in self._types.items() if kind == "ip"]
-        addresses = {d[f] for d in self.documents.values() for f in networked if f in d}
-        translation = Translation(text, self._types, addresses)
+        addresses = {d[f] for d in seen.values() for f in networked if f in d}
+        several = {field for d in seen.values() for field, value in d.items() if isinstance(value, list)}
+        translation = Translation(text, self._types, addresses, several)
         held = [row for row in held if _matches(row[0], translation.indices)]
-        with connected() as connection:
+        with database() as connection:
+            connection.execute(LOWER_MACRO)
             connection.execute("CREATE TABLE esql_source(index_name VARCHAR, document JSON)")
             insert_rows(connection, "esql_source", held)
             rows = connection.execute(translation.sql).fetchall()
@@ -144,47 +196,19 @@ class Store:
     def _as_indexed(self, document: dict[str, Any]) -> dict[str, Any]:
         """A typed field holds a value of its type, in one spelling, or nothing: the index template of
         logs-*-* says `ignore_malformed` (component template logs@settings), so the rest is kept."""
-        for field, kind in self._types.items():
-            if field in document and kind in _TYPES:
+        for field, kind in self._spelt.items():
+            if field in document:
                 try:
-                    document[field] = _TYPES[kind](document[field])
-                except ValueError:
+                    text, whole, _ = indexed(kind, "VARCHAR", str(document[field]))
+                except (ValueError, OverflowError):
+                    text = whole = None
+                if text is None and whole is None:
                     del document[field]
+                elif kind == "boolean":
+                    document[field] = whole == 1
+                else:
+                    document[field] = whole if text is None else shown_address(text)
         return document
-
-    def _names(self, indices: Sequence[str], long: bool | None = None) -> list[str]:
-        """The server's indices for the patterns; with ``long`` only those with long values, or without."""
-        if not self._created:
-            self._create()
-        return [
-            name
-            for (logical, own), name in self._created.items()
-            if _matches(logical, indices) and long in (None, own)
-        ]
-
-    def _create(self) -> None:
-        for logical, long in sorted({(index, i in self._long) for i, index in self._index_of.items()}):
-            name = f"run-{self._run}-{'long-' if long else ''}{logical}"
-            _request("PUT", f"/{name}", self._mapping)
-            self._created[logical, long] = name
-        lines = []
-        for number, identifier in enumerate(self._ids):
-            index = self._created[self._index_of[identifier], identifier in self._long]
-            lines.append(json.dumps({"index": {"_index": index, "_id": str(number)}}))
-            lines.append(json.dumps(self.documents[identifier]))
-        for start in range(0, len(lines), 2 * _BULK):
-            body = ("\n".join(lines[start : start + 2 * _BULK]) + "\n").encode()
-            answer = _request("POST", "/_bulk?refresh=true", body)
-            for item in answer["items"] if answer.get("errors") else ():
-                if "error" in item["index"]:
-                    self._refused(self._ids[int(item["index"]["_id"])], str(item["index"]["error"]))
-
-    def _refused(self, identifier: str, reason: str) -> None:
-        """A record with names that cannot be fields of the index is not there, as in production. Raises
-        `SearchFailed` for any other reason."""
-        if not any(known in reason for known in _REFUSALS):
-            raise SearchFailed(f"a document was refused: {reason}")
-        del self.documents[identifier]
 
 
 def ingested(
@@ -213,32 +237,9 @@ def mapping_of(sources: Iterable[LogSource]) -> dict[str, Any]:
     return mapping
 
 
-def _boolean(value: Any) -> bool:
-    """What a boolean field takes ("Boolean field type"): true, "true", false, "false" and the empty text."""
-    if value in (True, "true"):
-        return True
-    if value in (False, "false", ""):
-        return False
-    raise ValueError(value)
-
-
-def _long(value: Any) -> int:
-    """What a long field takes, with `coerce` as it is by default: whole numbers, as text too, and the whole
-    part of others ("Numeric field types", "coerce")."""
-    try:
-        number = Decimal(str(value))
-    except InvalidOperation:
-        raise ValueError(value) from None
-    if not number.is_finite() or not -(2**63) <= number < 2**63:
-        raise ValueError(value)
-    return int(number)
-
-
-_TYPES: dict[str, Callable[[Any], Any]] = {
-    "ip": lambda value: str(ipaddress.ip_address(value)),
-    "boolean": _boolean,
-    "long": _long,
-}
+def iso(moment: datetime) -> str:
+    """A moment as documents have it, in UTC, to the millisecond."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
 def _matches(index: str, patterns: Sequence[str]) -> bool:
@@ -249,50 +250,13 @@ def _within(document: Mapping[str, Any], during: Range) -> bool:
     after, upto = during
     if after is None and upto is None:
         return True
-    moment = parse_time(document.get("@timestamp"))
+    moment = parse_time(document.get(TIMESTAMP))
     return moment is not None and (after is None or moment > after) and (upto is None or moment <= upto)
 
 
-def _iso(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+def _moment(milliseconds: int | None) -> datetime:
+    return datetime.fromtimestamp((milliseconds or 0) / 1000, UTC)
 
 
 def _aware(value: Any) -> Any:
     return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
-
-
-@cache
-def _server() -> OsmemServer:
-    server = OsmemServer.start()
-    atexit.register(server.process.kill)
-    return server
-
-
-def _filter(query: str, during: Range) -> list[dict[str, Any]]:
-    """What Kibana sends for a query string and a time range."""
-    clauses: list[dict[str, Any]] = [{"query_string": {"query": query, "analyze_wildcard": True}}]
-    after, upto = during
-    bounds = {k: _iso(v) for k, v in (("gt", after), ("lte", upto)) if v is not None}
-    return [*clauses, {"range": {"@timestamp": bounds}}] if bounds else clauses
-
-
-def _request_search(
-    names: Sequence[str], clauses: Sequence[Mapping[str, Any]], body: Mapping[str, Any]
-) -> dict[str, Any]:
-    if not names:
-        return {}
-    path = f"/{','.join(names)}/_search"
-    return _request("POST", path, {**body, "query": {"bool": {"filter": clauses}}})
-
-
-def _request(method: str, path: str, body: Mapping[str, Any] | bytes | None = None) -> dict[str, Any]:
-    kind = "application/x-ndjson" if isinstance(body, bytes) else "application/json"
-    data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
-    url = _server().url + urllib.parse.quote(path, safe="/,?=&*")
-    request = urllib.request.Request(url, data=data, method=method, headers={"Content-Type": kind})
-    try:
-        with urllib.request.urlopen(request, timeout=120) as response:
-            answer: dict[str, Any] = json.load(response)
-    except urllib.error.HTTPError as error:
-        raise SearchFailed(error.read().decode(errors="replace")[:500]) from error
-    return answer

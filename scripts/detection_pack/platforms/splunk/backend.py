@@ -16,16 +16,13 @@ from sigma.backends.splunk.splunk import SplunkBackend
 from sigma.conversion.state import ConversionState
 from sigma.types import CompareOperators, SigmaRegularExpression, SigmaString, SpecialChars
 
-from detection_pack.languages.regex.patterns import tokens, with_exact_end
+from detection_pack.languages.spl.author_regex import author_regex
+from detection_pack.languages.spl.spl_characters import TERM_END, TERM_START, literal
 from detection_pack.languages.spl.spl_literals import (
-    TERM_END,
-    TERM_START,
     Alternative,
     alternative,
     eval_field,
     parts_of,
-    regex_string,
-    regex_text,
     search_field,
     search_text,
 )
@@ -117,11 +114,11 @@ class PackSplunkBackend(SplunkBackend):
         if term is not None:
             one = Alternative(
                 TERM_START if term.bounded_left else "",
-                regex_text(term.text),
+                literal(term.text, cased),
                 TERM_END if term.bounded_right else "",
             )
         else:
-            one = alternative(parts)
+            one = alternative(parts, cased)
         exact = exact and term is None and not cased
         return text_predicate(TextMatch(name, (found,), (one,), exact, cased, derived))
 
@@ -149,8 +146,7 @@ class PackSplunkBackend(SplunkBackend):
         return atom(name, found, where, False, self._derived(name, state))
 
     def convert_condition_field_eq_val_re(self, cond: Any, state: ConversionState) -> Any:
-        regex = _author_regex(cond.value)
-        where = matching(cond.field, regex_string(regex)[1:-1])
+        where = matching(cond.field, author_regex(cond.value, cond.field))
         if not is_multivalue(cond.field) and _matches_nothing(cond.value):
             # Such a pattern finds the empty string, which an absent field is not.
             where = f"isnotnull({eval_field(cond.field)}) AND {where}"
@@ -226,7 +222,7 @@ class PackSplunkBackend(SplunkBackend):
                 "a keyword holds a character that the raw event may write in another way", text
             )
         runs = " ".join(f'"*{run}*"' for run in re.findall(r"[A-Za-z0-9]+", text))
-        where = f'match(coalesce(_raw,""), "(?i){regex_text(text)}")'
+        where = f'match(coalesce(_raw,""), "(?i){literal(text, cased=False)}")'
         return Predicate(runs, where, False, compound=True)
 
     def convert_condition_val_num(self, cond: Any, state: ConversionState) -> Any:
@@ -285,16 +281,6 @@ class PackSplunkBackend(SplunkBackend):
 
     def _derived(self, name: str, state: ConversionState) -> bool:
         return name in self._listed("derived_fields", state)
-
-
-def _author_regex(value: SigmaRegularExpression) -> str:
-    """The expression with its flags in front, every character that cannot be shown by its number."""
-    regex = with_exact_end(value, r"\x0a?\z", r"\x24")
-    shown = "".join(
-        token if token.isprintable() else rf"\x{{{ord(token[-1]):x}}}" for token, _ in tokens(regex)
-    )
-    flags = "".join(sorted(value.sigma_to_re_flag[flag] for flag in value.flags))
-    return f"(?{flags}){shown}" if flags else shown
 
 
 def _matches_nothing(value: SigmaRegularExpression) -> bool:

@@ -12,7 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from detection_pack.languages.spl.spl_literals import Alternative, eval_field, pattern, search_field
+from detection_pack.languages.spl.spl_literals import (
+    Alternative,
+    eval_field,
+    pattern,
+    regex_literal,
+    search_field,
+)
 
 
 @dataclass(frozen=True)
@@ -72,10 +78,10 @@ def matching(name: str, regex: str) -> str:
     `match` takes one string, so the values of an array field are filtered one by one; `mvfilter` gives null
     where none is left (Search Reference, "Multivalue eval functions").
     """
-    column = eval_field(name)
+    column, written = eval_field(name), regex_literal(regex)
     if is_multivalue(name):
-        return f'isnotnull(mvfilter(match({column}, "{regex}")))'
-    return f'match(coalesce({column},""), "{regex}")'
+        return f"isnotnull(mvfilter(match({column}, {written})))"
+    return f'match(coalesce({column},""), {written})'
 
 
 def is_multivalue(name: str) -> bool:

@@ -1,0 +1,175 @@
+"""The trap: one model of ES|QL that passes its own mistakes on.
+
+The pack's ES|QL runs nowhere here but in a translation to SQL of our own. `support.esql` reads the same text
+by another way, row by row from Elastic's documentation, sharing no code: over the same documents both must
+give the same rows, or one of them is wrong. The documents are the ingest model's; the types of the fields are
+what the pipeline states of the integrations' mappings, so that a field which is not mapped is an error here,
+as it is in Elasticsearch, and not a null.
+
+By default about a thousand generated events; ``-m campaign`` takes ten thousand, and more rules.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from ipaddress import IPv6Address
+from typing import Any
+
+import pytest
+
+from agreement import esql_corpus
+from agreement.esql_corpus import Query
+from conftest import DIST, ROOT
+from detection_pack.model.case import load_cases, log_source_of
+from detection_pack.model.event import Event
+from detection_pack.model.pack import Pack
+from detection_pack.platforms.elastic.backend import queries
+from detection_pack.platforms.elastic.rules_engine import load_rules, name_of
+from detection_pack.platforms.elastic.store import Store, ingested
+from support import generator
+from support.elastic_rules import pipeline
+from support.esql import Field, Index, Result, evaluate
+
+SEED = 20261126
+#: What the mappings of the integrations say of every keyword field.
+IGNORE_ABOVE = 1024
+
+
+class Documents:
+    """The same documents for both: a `Store` for the product, indices for the evaluator."""
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self.store = Store(events)
+        self.store.esql("FROM *\n| STATS n = COUNT(*)")  # what the index refuses is left out now
+        self._by_index: dict[str, list[Mapping[str, Any]]] = {}
+        for identifier, index, _ in ingested(events):
+            if identifier in self.store.documents:
+                self._by_index.setdefault(index, []).append(self.store.documents[identifier])
+        self._indices: dict[tuple[str, ...], list[Index]] = {}
+
+    def product(self, text: str) -> list[dict[str, Any]]:
+        return self.store.esql(text)
+
+    def judge(self, text: str, types: Mapping[str, str]) -> Result:
+        return evaluate(text, self._typed(types))
+
+    def _typed(self, types: Mapping[str, str]) -> list[Index]:
+        """The indices, which exist even where there is no document."""
+        key = tuple(sorted(types))
+        if key not in self._indices:
+            fields = {
+                name: Field(kind, IGNORE_ABOVE if kind == "keyword" else None) for name, kind in types.items()
+            }
+            names = ("logs-o365.audit-default", "logs-endpoint.events.process-default")
+            self._indices[key] = [Index(name, fields, self._by_index.get(name, ())) for name in names]
+        return self._indices[key]
+
+
+def disagreement(documents: Documents, query: Query) -> str:
+    """What the two say differently; empty where they agree."""
+    expected = documents.judge(query.text, query.types)
+    found = documents.product(query.text)
+    columns = list(expected.columns)
+    if any(list(row) != columns for row in found):
+        return f"columns {list(found[0])}, not {columns}"
+    for rows in (found, expected.rows):
+        times = [row["time"] for row in rows if "time" in row]
+        present = [time for time in times if time is not None]
+        if times != [None] * (len(times) - len(present)) + sorted(present, reverse=True):
+            return "the rows are not sorted by time"
+    theirs = Counter(tuple(map(plain, row.values())) for row in found)
+    ours = Counter(tuple(map(plain, row.values())) for row in expected.rows)
+    if theirs == ours:
+        return ""
+    some = [f"+ {row}" for row in list(theirs - ours)[:3]] + [f"- {row}" for row in list(ours - theirs)[:3]]
+    return f"{len(found)} rows, expected {len(expected.rows)}\n" + "\n".join(some)
+
+
+def plain(value: Any) -> object:
+    """Comparable, and unlike for unlike types."""
+    if isinstance(value, IPv6Address):
+        return str(value.ipv4_mapped or value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, list | tuple):
+        return tuple(sorted(map(str, value)))
+    return f"{value:.9g} (double)" if isinstance(value, float) else value
+
+
+def shipped(pack: Pack) -> Iterator[Query]:
+    """Every ES|QL of dist/: the queries, and those of the rules to import."""
+    types = {
+        rule.name: queries(rule, pipeline()).state["field_types"] for rule in pack.rules if rule.correlation
+    }
+    for path in sorted((DIST / "elastic" / "queries").glob("*.esql")):
+        yield Query(path.name, path.read_text(encoding="utf-8"), types[path.stem])
+    for rule in load_rules(DIST):
+        if rule["type"] == "esql":
+            yield Query(f"rules.ndjson {name_of(rule)}", rule["query"], types[name_of(rule)])
+
+
+def cases_of(pack: Pack) -> list[Event]:
+    """The events of tests/events."""
+    found: dict[str, Event] = {}
+    for rule in pack.rules:
+        path = ROOT / "tests" / "events" / f"{rule.name}.yml"
+        for case in load_cases(path, log_source_of(rule, pack.sources)):
+            found |= {event.id: event for event in case.events}
+    return list(found.values())
+
+
+def events_of(pack: Pack, count: int) -> list[Event]:
+    """Tests/events, and ``count`` generated ones: half around the pack's rules, half with every field."""
+    return [
+        *cases_of(pack),
+        *generator.generate(count // 2, SEED),
+        *esql_corpus.varied(count // 2, SEED),
+    ]
+
+
+@pytest.fixture(scope="module")
+def documents(pack: Pack) -> Documents:
+    return Documents(events_of(pack, 1_000))
+
+
+def disagreements(documents: Documents, asked: Sequence[Query]) -> list[str]:
+    return [f"{query.name}: {found}" for query in asked if (found := disagreement(documents, query))]
+
+
+def test_what_is_shipped(pack: Pack, documents: Documents) -> None:
+    asked = list(shipped(pack))
+    assert len(asked) >= 2
+    assert disagreements(documents, asked) == []
+    assert all(len(documents.judge(query.text, query.types).rows) > 5 for query in asked)
+
+
+def test_every_kind_of_correlation(documents: Documents) -> None:
+    asked = list(esql_corpus.own())
+    assert disagreements(documents, asked) == []
+    empty = [query.name for query in asked if not documents.judge(query.text, query.types).rows]
+    assert len(empty) < len(asked) // 10, empty
+
+
+def test_strangers_conditions() -> None:
+    _agree_on_strangers(40)
+
+
+def _agree_on_strangers(count: int) -> None:
+    asked = list(esql_corpus.strangers(count, SEED))
+    assert len(asked) > count // 2
+    documents = Documents([event for stranger in asked for event in stranger.events])
+    assert disagreements(documents, [stranger.query for stranger in asked]) == []
+
+
+@pytest.mark.campaign
+def test_ten_thousand_events(pack: Pack) -> None:
+    documents = Documents(events_of(pack, 10_000))
+    asked = [*shipped(pack), *esql_corpus.own()]
+    assert disagreements(documents, asked) == []
+
+
+@pytest.mark.campaign
+def test_many_strangers_conditions() -> None:
+    _agree_on_strangers(400)
