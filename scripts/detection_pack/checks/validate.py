@@ -217,7 +217,7 @@ class _Validation:
         try:
             return pack_version(self.root)
         except PackError:
-            return "0"
+            return "0.0.0"
 
 
 def _as(finding: Finding, check: str) -> Finding:

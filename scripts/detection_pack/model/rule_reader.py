@@ -10,7 +10,7 @@ from pathlib import Path
 
 from detection_pack.model.detections import Fault
 from detection_pack.model.documents import Document, load_documents, read_text
-from detection_pack.model.findings import Finding, PackError
+from detection_pack.model.findings import REFUSED, Finding, PackError
 from detection_pack.model.limits import MAX_RULE_BYTES, limit_faults
 from detection_pack.model.own_keys import own_key_faults
 from detection_pack.model.placeholders import placeholders
@@ -90,7 +90,9 @@ def _read(path: Path, tier: str, named_by_stem: bool) -> Reading:
         todo = "write one rule a file; only a correlation stands with the rules that it correlates"
         findings.append(Finding(str(path), document.line(), what, todo))
     name = name_of_file(path) if named_by_stem else path.stem
-    rule = Rule(name, path, tier, tuple(d for d in rules if d not in surplus), main, text)
+    # By identity: two documents may say the same.
+    own = tuple(d for d in rules if not any(d is other for other in surplus))
+    rule = Rule(name, path, tier, own, main, text)
     reading = replace(reading, rule=rule)
     findings += _name_faults(reading, main, name, checked=not named_by_stem and not broken)
     return _judged(reading, rule, findings)
@@ -101,7 +103,7 @@ def _judged(reading: Reading, rule: Rule, findings: Sequence[Finding]) -> Readin
     faults: list[Fault] = []
     for document in rule.documents:
         faults += (
-            Fault(reading.at("refused", document, keys, what, todo), document, keys)
+            Fault(reading.at(REFUSED, document, keys, what, todo), document, keys)
             for keys, what, todo in old_forms(document)
         )
     faults += own_key_faults(reading, rule)
@@ -130,9 +132,10 @@ def _shape_faults(reading: Reading, document: Document) -> list[Finding]:
         what, todo = '"correlation" is not a mapping', "write its type, rules, timespan and condition"
         return [reading.at(SIGMA, document, ("correlation",), what, todo)]
     if "filter" in data:
-        return [reading.at("refused", document, ("filter",), "is a Sigma filter", todo)]
-    old = [reading.at("refused", document, keys, what, todo) for keys, what, todo in old_forms(document)]
-    return old or [reading.at("refused", document, ("detection",), 'has no "detection:"', todo)]
+        what = "is a Sigma filter, which is not applied: the rules that it is for are built without it"
+        return [reading.at(REFUSED, document, ("filter",), what, "write its condition into these rules")]
+    old = [reading.at(REFUSED, document, keys, what, todo) for keys, what, todo in old_forms(document)]
+    return old or [reading.at(REFUSED, document, ("detection",), 'has no "detection:"', todo)]
 
 
 def _is_rule(document: Document) -> bool:

@@ -45,7 +45,7 @@ class Diagnosis:
 
 
 def diagnose(
-    reading: Reading, pipelines: Mapping[str, Pipeline], platforms: Sequence[Platform], version: str = "0"
+    reading: Reading, pipelines: Mapping[str, Pipeline], platforms: Sequence[Platform], version: str = "0.0.0"
 ) -> Diagnosis:
     """What ``platforms`` have against the reading's rule, which there must be, besides what the reading
     found already. One without a pipeline is left out."""
