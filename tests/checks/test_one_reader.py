@@ -75,7 +75,8 @@ def test_the_known_faults_in_anybodys_rules(tmp_path: Path) -> None:
 
 FIELDS = (
     "Operation", "Operatoin", "UserId", "RecordType", "LogonType", "ClientIP", "Parameters",
-    "OperationProperties", "MailboxOwnerUPN", "User", "Hashes", "Image", "CommandLine", "IntegrityLevel", "", "x y", "a.b", "*",
+    "OperationProperties", "MailboxOwnerUPN", "User", "Hashes", "Image", "CommandLine", "IntegrityLevel", "",
+    "x y", "a.b", "*",
 )  # fmt: skip
 MODIFIERS = (
     "contains", "startswith", "endswith", "all", "re", "cidr", "base64", "base64offset", "wide", "utf16",
