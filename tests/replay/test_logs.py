@@ -147,7 +147,7 @@ def test_identity_of_events_without_an_id(tmp_path: Path) -> None:
     [
         ("a.jsonl", lines(AUDIT) + "{broken", "a.jsonl:2: is not JSON"),
         ("a.jsonl", lines(AUDIT, [1]), "a.jsonl:2: is not a JSON object"),
-        ("a.csv", "x,y\n1,2\n", "neither a Purview audit export nor DeviceProcessEvents"),
+        ("a.csv", "x,y\n1,2\n", "is not an export that the pack reads"),
         ("a.csv", 'AuditData\n"{broken"\n', "AuditData is not JSON"),
         ("a.jsonl", lines({**AUDIT, "CreationTime": "yesterday"}), "a.jsonl:1: has no CreationTime"),
         ("a.json", "[1]", "entry 1 is not a record"),
