@@ -166,8 +166,8 @@ def _with(record: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
 def load_log_sources(root: Path, findings: list[Finding] | None = None) -> dict[str, LogSource]:
     """The log sources of ``root``, by name: the folders below its pipelines/.
 
-    Raises `PackError` with every fault of all of them; with ``findings`` they are reported there, and a faulty
-    source is left out.
+    Raises `PackError` with every fault of all of them; with ``findings`` they are reported there, and a
+    faulty source is left out.
     """
     from detection_pack.model.log_source_document import load_log_source, rivals
 
