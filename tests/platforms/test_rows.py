@@ -4,6 +4,7 @@ settings. Whatever it tries is refused with its file, and no other log source su
 from __future__ import annotations
 
 import dataclasses
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -102,3 +103,8 @@ def test_known_sources_are_each_there_once() -> None:
     event = Event("p", PROCESS, {})
     assert known_sources([event, event]) == (PROCESS,)
     assert known_sources([event], SOURCES.values()) == tuple(SOURCES.values())
+
+
+def test_without_any_source_there_is_nothing_to_find() -> None:
+    assert ingested([]) == []
+    assert Splunk([]).search("*", {}, datetime(2026, 3, 10, tzinfo=UTC)) == []
