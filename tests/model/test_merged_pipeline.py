@@ -195,7 +195,7 @@ def converted(data: dict[str, Any], detection: str) -> str:
 
 def test_the_guard_refuses_a_field_that_nothing_maps_and_nothing_else() -> None:
     sources = {"a": source("a", {"product": "a"})}
-    items = [
+    items: list[dict[str, Any]] = [
         {"id": "fields", "type": "field_name_mapping", "mapping": {"f": "g", "Hashes": "Hashes"}},
         {"id": "more", "type": "field_name_mapping", "mapping": {"h": ["i", "j"]}},
         {"type": "hashes_fields", "valid_hash_algos": ["MD5"], "field_to_parse": ["Hashes"]},
