@@ -8,6 +8,7 @@ from typing import Any
 
 from sigma.correlations import SigmaCorrelationRule
 from sigma.rule import SigmaRule
+from sigma.types import SigmaString
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def source_mapping(items: Sequence[Any]) -> SourceMapping:
     names: dict[str, tuple[str, ...]] = {}
     split: set[str] = set()
     absent: dict[str, str] = {}
-    enumerations: dict[str, frozenset[str]] = {}
+    forms: dict[str, _Forms] = {}
     digests: set[str] = set()
     users: dict[str, str] = {}
     for item in items:
@@ -55,14 +56,57 @@ def source_mapping(items: Sequence[Any]) -> SourceMapping:
             case "SetStateTransformation" if step.key == "domain_users":
                 users |= {str(name): str(parts) for name, parts in step.val.items()}
             case "MapStringTransformation":
-                conditions = item.field_name_conditions
-                stated = conditions.values() if isinstance(conditions, dict) else conditions
-                values = frozenset(map(str, step.mapping))
-                for name in (name for condition in stated for name in getattr(condition, "fields", ())):
-                    enumerations[name] = enumerations.get(name, frozenset()) | values
+                for name in _fields(item):
+                    forms[name] = _mapped(forms.get(name, {}), step.mapping)
+            case "DetectionItemFailureTransformation" if _by_log_source_alone(item):
+                for name in _fields(item):
+                    forms |= {name: _passing(forms[name], item)} if name in forms else {}
+    enumerations = {name: frozenset(values) for name, values in forms.items()}
     # A platform that keeps both parts in one field maps no field of the parts.
     users = {name: parts for name, parts in users.items() if parts in names}
     return SourceMapping(names, frozenset(split | digests), absent, enumerations, frozenset(digests), users)
+
+
+#: What each value of an enumeration has become.
+_Forms = Mapping[str, tuple[str, ...]]
+
+
+def _fields(item: Any) -> list[str]:
+    """The fields that an item is limited to by name."""
+    conditions = item.field_name_conditions
+    stated = conditions.values() if isinstance(conditions, dict) else conditions
+    return [str(name) for condition in stated for name in getattr(condition, "fields", ())]
+
+
+def _by_log_source_alone(item: Any) -> bool:
+    conditions = item.rule_conditions
+    stated = conditions.values() if isinstance(conditions, dict) else conditions
+    return all(type(condition).__name__ == "LogsourceCondition" for condition in stated)
+
+
+def _mapped(forms: _Forms, mapping: Mapping[Any, Any]) -> _Forms:
+    """The values after one more table: it maps what they have become, and what it lists itself."""
+
+    def after(form: str) -> tuple[str, ...]:
+        to = mapping.get(form, form)
+        return (str(to),) if isinstance(to, str | int) else tuple(map(str, to))
+
+    known = {value: tuple(to for form in found for to in after(form)) for value, found in forms.items()}
+    return {str(value): after(str(value)) for value in mapping} | known
+
+
+def _passing(forms: _Forms, item: Any) -> _Forms:
+    """The values that an item does not refuse. It is asked only about its one condition on their text."""
+    conditions = item.detection_item_conditions
+    listed = list(conditions.values()) if isinstance(conditions, dict) else conditions
+    if len(listed) != 1 or type(listed[0]).__name__ != "MatchStringCondition":
+        return forms
+    refuses, negated = listed[0].match_value, bool(item.detection_item_condition_negation)
+    return {
+        value: found
+        for value, found in forms.items()
+        if not any(bool(refuses(SigmaString(form))) is not negated for form in found)
+    }
 
 
 def may_apply(item: Any, rule: SigmaRule | SigmaCorrelationRule) -> bool:

@@ -1,7 +1,7 @@
 """The pySigma files of a log source, ``pipelines/<source>/{common,<platform>}.yml``, made plain.
 
-Each is a pySigma pipeline that may say three things shorter, which are written out here. An enumeration is
-one of source.yml, or a table of the folder, ``NAME.csv``, with the columns ``value`` and ``name``.
+Each is a pySigma pipeline that may say three things shorter, which are written out here from the enumerations
+of source.yml:
 
 - ``mapping: {enumeration: NAME, to: number | name | both, extra: {…}}`` of a map_string: every name and every
   number, as text, to the number, to the name, or to a list of both; ``extra`` adds spellings;
@@ -31,7 +31,6 @@ PRIORITIES = {COMMON: 10}
 PRIORITY = 20
 _FORMS = ("number", "name", "both")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_TABLE = re.compile(r"[A-Za-z0-9_]+\.csv")
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ def _mapping(
 
 def _enumeration(
     document: Document, at: tuple[Key, ...], stated: dict[Any, Any], keys: set[str], source: LogSource
-) -> Mapping[int, str] | Mapping[str, str]:
+) -> Mapping[int, str]:
     """The names of the enumeration that is stated, by number."""
     for key in stated:
         if key not in keys:
@@ -126,12 +125,6 @@ def _enumeration(
     name = str(stated.get("enumeration"))
     if name in source.enumerations:
         return source.enumerations[name]
-    if _TABLE.fullmatch(name) and (source.folder / name).exists():
-        rows = source.table(name)
-        if all(set(row) == {"value", "name"} and all(row.values()) for row in rows):
-            return {row["value"]: row["name"] for row in rows}
-        todo = "give it the columns value and name"
-        raise _fault(document, (*at, "enumeration"), f'"{name}" is no enumeration', todo)
     known = ", ".join(sorted(source.enumerations)) or "none"
     what = f'the enumeration "{name}" is unknown'
     raise _fault(document, (*at, "enumeration"), what, f"write it in source.yml, which has {known}")
