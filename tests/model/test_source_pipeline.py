@@ -138,6 +138,7 @@ FAULTS: dict[str, tuple[str, str, str, int, str]] = {
         1,
         "is not a whole number",
     ),
+    "backends": ("common", "transformations:", "allowed_backends: 5\ntransformations:", 1, "is not a list"),
     "another log source": (
         "common",
         "    mapping",

@@ -43,8 +43,7 @@ class SourceFile:
 
     @property
     def priority(self) -> int:
-        stated = self.document.data.get("priority")
-        return int(stated) if stated is not None else PRIORITIES.get(self.path.stem, PRIORITY)
+        return int(self.document.data.get("priority", PRIORITIES.get(self.path.stem, PRIORITY)))
 
     @property
     def items(self) -> list[dict[str, Any]]:
@@ -145,8 +144,11 @@ def _with_same(document: Document, at: tuple[Key, ...], item: dict[Any, Any]) ->
 
 def _own_faults(document: Document, logsources: Sequence[Mapping[str, str]]) -> Iterator[Finding]:
     """What is wrong with a plain pipeline as a file of this log source."""
-    if not isinstance(document.data.get("priority", PRIORITY), int):
+    if type(document.data.get("priority", PRIORITY)) is not int:
         yield _fault(document, ("priority",), "is not a whole number", "write one").findings[0]
+    allowed = document.data.get("allowed_backends", [])
+    if not isinstance(allowed, list) or not all(isinstance(name, str) for name in allowed):
+        yield _fault(document, ("allowed_backends",), "is not a list of texts", "name backends").findings[0]
     seen: set[str] = set()
     for index, item in enumerate(document.data.get("transformations") or ()):
         at = ("transformations", index)
