@@ -47,7 +47,7 @@ from detection_pack.replay.verdict import all_cases, clock_for
 from judges import kql_judge, require
 from platforms.sentinel.test_sentinel_backend import CASES, PIPELINE, rule_of
 from platforms.sentinel.test_sentinel_correlations import CORRELATIONS, EXECUTED, NOW, correlation_file, sent
-from support.sources import DEFENDER_TABLES, M365, SENTINEL_TABLES
+from support.sources import DEFENDER_TABLES, M365, SENTINEL_TABLES, SOURCES
 
 HUNTING_SCHEMA = load_pipelines(ROOT)["defender"]
 NAMES = (
@@ -376,7 +376,7 @@ def test_text_of_a_rule_stays_text(tmp_path: Path, text: str) -> None:
     assert unescaped(properties)["description"] == text.strip()
     for value in document["alertDetailsOverride"].values():
         assert set(PLACEHOLDER.findall(value)) <= {"UserId", "DetectionDetail"}
-    rows = Workspace([]).query(made.query, NOW)
+    rows = Workspace([], sources=SOURCES.values()).query(made.query, NOW)
     assert rows == []
 
 
