@@ -191,7 +191,7 @@ CASES: dict[str, list[Case]] = {
             [{"name": ["a", "b"], "count": 1}, {"name": "b", "count": 1}],
             [{"name": "a"}],
         ),
-        ("name:a AND name:b OR count:1", [{"name": ["a", "b"]}], [{"count": 1}, {"name": "a"}]),
+        ("name:a AND name:b OR count:1", [{"name": ["a", "b"]}], [{"name": "a"}, {"name": "b"}, {}]),
         ("name:a AND (name:b OR count:1)", [{"name": "a", "count": 1}], [{"name": "a"}]),
         ("NOT name:a", [{"name": "b"}, {}], [{"name": ["b", "a"]}]),
         ("NOT name:a AND NOT name:b", [{}, {"name": "c"}], [{"name": "b"}]),
