@@ -51,7 +51,7 @@ WITH RECURSIVE walk(number, path, value, kind, fine) AS (
     )
 )
 SELECT number, path, value ->> '$' AS text, kind, fine FROM walk
-WHERE path <> '' AND kind NOT IN ('NULL', 'ARRAY')
+WHERE kind NOT IN ('NULL', 'ARRAY') AND (path <> '' OR NOT fine)
 """
 
 

@@ -175,7 +175,7 @@ class Indices:
             if len(self._found) >= _KEPT:
                 oldest = next(iter(self._found))
                 self._connection.execute(f"DROP TABLE {self._found.pop(oldest)}")
-            sql = Translation(query, self._searched(indices), self._compiles).sql
+            sql = Translation(query, self._searched(indices)).sql
             listed = ", ".join(map(literal, self._logical(indices))) or "NULL"
             self._made += 1
             name = f"found_{self._made}"
@@ -202,13 +202,6 @@ class Indices:
             f" AND whole {sign} {_milliseconds(moment)}" for sign, moment in bounds if moment is not None
         )
         return f"number IN (SELECT number FROM terms WHERE {_named(during.field)}{said})"
-
-    def _compiles(self, expression: str) -> str | None:
-        try:
-            self._connection.execute(f"SELECT regexp_full_match('', {literal(expression)}, 's')")
-        except duckdb.Error as error:
-            return str(error).splitlines()[0]
-        return None
 
 
 def matches(query: str, documents: Iterable[Mapping[str, Any]], mapping: Mapping[str, Any]) -> list[bool]:

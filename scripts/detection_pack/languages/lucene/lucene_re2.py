@@ -2,8 +2,8 @@ r"""Lucene's regular expressions as trees and in RE2's syntax, which DuckDB's ``
 
 Syntax and meaning: Lucene's ``RegExp``; Elasticsearch, "Regular expression syntax". An expression is for the
 whole value, ``.`` is any character (a line break too), ``^`` and ``$`` are themselves, letter case counts.
-``query_string`` turns on every optional operator: ``@`` (any text), ``#`` (nothing) and ``"text"`` are read;
-``~ & <`` are refused, and what has another meaning from version to version (``\d`` is a class since Lucene
+``query_string`` turns on every optional operator: ``@`` (any text) and ``"text"`` are read; ``~ & < #`` are
+refused, and what has another meaning from version to version (``\d`` is a class since Lucene
 8.6) or looks like a slip (``]`` or ``}`` alone, an open ``-`` in a class).
 
 To be matched with the option ``s`` and never with ``(?i)``: without ``s`` RE2's dot leaves out line breaks,
@@ -12,6 +12,7 @@ and ``(?i)k`` matches the Kelvin sign too.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NoReturn
 
 from detection_pack.languages.lucene.lucene_regex import (
@@ -20,16 +21,18 @@ from detection_pack.languages.lucene.lucene_regex import (
     LAST,
     MAX_LENGTH,
     complement,
+    fits,
     ranges,
     utf16_length,
 )
 from detection_pack.languages.regex.regex_tree import Alt, Chars, Node, Repeat, Seq
 
-#: RE2's limit on a counted repetition, and on the product of nested ones.
-MAX_REPEAT = 1000
+#: RE2's limit on a counted repetition and on the product of nested ones, and Lucene's on the states in a row:
+#: Elasticsearch 8.18 refuses ``a{1001,}`` ("input automaton is too large", ``Operations.isFinite``).
+MAX_STEPS = 1000
 #: Levels of groups in an expression.
 MAX_DEPTH = 60
-_REFUSED = "~&<]}"
+_REFUSED = "~&<#]}"
 
 
 class Inexact(Exception):
@@ -40,11 +43,21 @@ class Inexact(Exception):
         self.at = at
 
 
+@lru_cache(maxsize=1000)
 def re2_of(pattern: str) -> str:
-    """A Lucene regular expression in RE2's syntax. Raises `Inexact`."""
+    """A Lucene regular expression of a query string in RE2's syntax. Raises `Inexact`.
+
+    Also for one that may be beyond Elasticsearch's limits: a query string is read leniently where it names no
+    default field, and a clause that cannot be determinised then finds nothing, without a word.
+    """
     if utf16_length(pattern) > MAX_LENGTH:
         raise Inexact(f"a regular expression of more than {MAX_LENGTH:,} characters", 0)
-    return re2(tree(pattern))
+    node = tree(pattern)
+    if _steps(node) > MAX_STEPS:
+        raise Inexact(f"a regular expression of more than {MAX_STEPS:,} steps", 0)
+    if not fits(node):
+        raise Inexact("a regular expression that may be too large for Elasticsearch", 0)
+    return re2(node)
 
 
 def tree(pattern: str) -> Node:
@@ -122,9 +135,6 @@ class _Reader:
             case "@":
                 self.at += 1
                 return ANYTHING
-            case "#":
-                self.at += 1
-                return Chars(())
             case "[":
                 return self._class()
             case '"':
@@ -209,38 +219,28 @@ def re2(node: Node) -> str:
         case Alt():
             return "|".join(re2(i) for i in node.items)
         case Repeat():
-            if _product(node) > MAX_REPEAT:
-                raise Inexact(f"counted repetitions in one another of more than {MAX_REPEAT:,} in all", 0)
+            if _steps(node) > MAX_STEPS:
+                raise Inexact(f"repetitions of more than {MAX_STEPS:,} steps", 0)
             inner = re2(node.item)
-            return _times(inner if isinstance(node.item, Chars) else f"(?:{inner})", node.low, node.high)
+            unit = inner if isinstance(node.item, Chars) else f"(?:{inner})"
+            return unit + _times(node.low, node.high)
 
 
-def _product(node: Node) -> int:
-    """How many times nested counted repetitions repeat together; one alone is divided by `_times`."""
+def _steps(node: Node) -> int:
+    """The longest way through an expression, its loops taken as often as they must be."""
     match node:
-        case Seq() | Alt():
-            return max((_product(item) for item in node.items), default=1)
+        case Seq():
+            return sum(_steps(item) for item in node.items)
+        case Alt():
+            return max(_steps(item) for item in node.items)
         case Repeat():
-            inner = _product(node.item)
-            own = max(node.low, node.high or 0, 1)
-            return own * inner if inner > 1 else min(own, MAX_REPEAT)
+            return max(_steps(node.item), 1) * max(node.low, node.high or 0, 1)
     return 1
 
 
-def _times(unit: str, low: int, high: int | None) -> str:
-    out = [f"{unit}{{{MAX_REPEAT}}}"] * (low // MAX_REPEAT)
-    low %= MAX_REPEAT
-    if high is None:
-        return "".join([*out, unit + {0: "*", 1: "+"}.get(low, f"{{{low},}}")])
-    optional = high - len(out) * MAX_REPEAT
-    if optional <= MAX_REPEAT:
-        return "".join([*out, unit + ("?" if (low, optional) == (0, 1) else f"{{{low},{optional}}}")])
-    out += [f"{unit}{{{low}}}"] if low else []
-    optional -= low
-    while optional > 0:
-        out.append(f"{unit}{{0,{min(optional, MAX_REPEAT)}}}")
-        optional -= MAX_REPEAT
-    return "".join(out)
+def _times(low: int, high: int | None) -> str:
+    named = {(0, None): "*", (1, None): "+", (0, 1): "?"}
+    return named.get((low, high)) or f"{{{low},{'' if high is None else high}}}"
 
 
 def _chars(node: Chars) -> str:
@@ -250,9 +250,9 @@ def _chars(node: Chars) -> str:
     if len(given) == 1 and given[0][0] == given[0][1]:
         return _code(given[0][0])
     inverse = complement(given)
-    if given and inverse and given[-1][1] == LAST:
+    if inverse and given[-1][1] == LAST:
         return f"[^{''.join(map(_span, inverse))}]"
-    return f"[{''.join(map(_span, given))}]" if given else f"[^{_span((0, LAST))}]"
+    return f"[{''.join(map(_span, given))}]"
 
 
 def _span(pair: tuple[int, int]) -> str:

@@ -1,0 +1,1 @@
+"""What tests share: generated events, independent evaluators, what a checkout holds."""
