@@ -178,4 +178,4 @@ def test_ten_thousand_events(pack: Pack) -> None:
 
 @pytest.mark.campaign
 def test_many_strangers_conditions() -> None:
-    _agree_on_strangers(400)
+    _agree_on_strangers(150)
