@@ -123,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--no-replay", action="store_true", help="do not execute rules on their events")
     command.set_defaults(run=_validate)
 
-    command = commands.add_parser("new", help="write a new rule with its events, blanks marked")
+    command = commands.add_parser("new", help="write a new rule with its events, placeholders marked")
     command.add_argument("name", metavar="NAME")
     source = command.add_mutually_exclusive_group(required=True)
     source.add_argument("--like", metavar="RULE", help="a rule of the pack to start from")

@@ -269,7 +269,7 @@ def test_what_a_broken_selection_leaves_is_still_checked(root: Path) -> None:
     assert checks == {"sigma", "weak-wildcard", "inexpressible", "metadata"}
 
 
-BLANKS = {
+PLACEHOLDERS = {
     "title: Exchange Mailbox Collection Cmdlet": 'title: "FILL-IN: what it detects"',
     "id: 6f0b8a5e-3b0c-4c83-9c0e-2f6c9d0d5a11": "id: FILL-IN a UUID",
     "date: 2026-11-23": "date: FILL-IN today",
@@ -283,10 +283,10 @@ BLANKS = {
 }
 
 
-def test_a_new_rule_reports_its_blanks_and_nothing_else(root: Path) -> None:
+def test_a_new_rule_reports_its_placeholders_and_nothing_else(root: Path) -> None:
     path, events = root / CMDLET, root / EVENTS
     text = path.read_text(encoding="utf-8")
-    for old, new in BLANKS.items():
+    for old, new in PLACEHOLDERS.items():
         text = text.replace(old, new, 1)
     block = "description: |\n  FILL-IN: what it means\nreferences:\n  - FILL-IN a page\nauthor:"
     text = re.sub(r"description: \|.*?\nauthor:", block, text, count=1, flags=re.DOTALL)
@@ -304,5 +304,5 @@ def test_a_new_rule_reports_its_blanks_and_nothing_else(root: Path) -> None:
         for n, line in enumerate(p.read_text().split("\n"), 1)
         if "FILL-IN" in line
     ]
-    assert {f.check for f in findings} == {"blank"}, "\n".join(map(str, findings))
+    assert {f.check for f in findings} == {"placeholder"}, "\n".join(map(str, findings))
     assert sorted({(f.path, f.line) for f in findings}) == sorted((str(p), n) for p, n in stated)

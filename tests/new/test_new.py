@@ -1,7 +1,7 @@
-"""The trap: a scaffold that is not valid, or that proves nothing, once its blanks are filled in.
+"""The trap: a scaffold that is not valid, or that proves nothing, once its placeholders are filled in.
 
 Filled in mechanically, what `new` writes passes validate, build and replay on every platform, for every rule
-and every log source that it can start from; until then validate names each blank and build refuses. It
+and every log source that it can start from; until then validate names each placeholder and build refuses. It
 writes three files inside the pack or nothing at all, whatever its arguments are.
 """
 
@@ -31,7 +31,7 @@ from detection_pack.new.items import plain_text, sigma_value
 from detection_pack.new.layout import events_of
 from detection_pack.new.near_misses import cases_of
 from detection_pack.new.templates import DATA, Template, from_log_source, like, log_sources
-from detection_pack.new.values import BLANK, forms_of, values_of
+from detection_pack.new.values import UNFILLED, forms_of, values_of
 from support import reference_model as model
 from support.sources import M365
 from support.sources import PROCESS as SYSMON
@@ -123,7 +123,7 @@ def new(root: Path, *arguments: str) -> int:
 
 
 def fill_in(root: Path, name: str, value: str) -> None:
-    """Put sensible text in place of every blank, as an editor's "replace all" would."""
+    """Put sensible text in place of every placeholder, as an editor's "replace all" would."""
     shown = name.replace("_", " ").title()
     sensible = {
         PROSE["rule"]["title"]: f"Scaffold of {shown}",
@@ -134,17 +134,17 @@ def fill_in(root: Path, name: str, value: str) -> None:
         PROSE["rule"]["alert_type"]: "Scaffold",
         PROSE["rule"]["alert_detail"]: "It happened",
         **{f"{MARKER}: {what}": "Somebody did" for what in ("for the analyst", "what one such event is")},
-        **{token: forms_of(value)[form] for form, token in BLANK.items()},
+        **{token: forms_of(value)[form] for form, token in UNFILLED.items()},
     }
     for path in (*(root / "sigma").rglob(f"{name}.yml"), root / "tests" / "events" / f"{name}.yml"):
         text = path.read_text(encoding="utf-8")
-        for blank, filled in sensible.items():
-            text = text.replace(blank, filled)
+        for placeholder, filled in sensible.items():
+            text = text.replace(placeholder, filled)
         assert MARKER not in text
         path.write_text(text, encoding="utf-8")
 
 
-def test_every_scaffold_is_green_once_its_blanks_are_filled_in(
+def test_every_scaffold_is_green_once_its_placeholders_are_filled_in(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = copy_of_the_pack(tmp_path / "pack")
@@ -183,7 +183,7 @@ def test_every_scaffold_is_green_once_its_blanks_are_filled_in(
 
 
 @pytest.mark.parametrize("source", [*CORE, *SOURCES])
-def test_until_then_validate_names_the_blanks_and_build_refuses(
+def test_until_then_validate_names_the_placeholders_and_build_refuses(
     source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = copy_of_the_pack(tmp_path / "pack")
@@ -208,7 +208,7 @@ def test_until_then_validate_names_the_blanks_and_build_refuses(
 _FILES = (("sigma/extended", "yml"), ("tests/events", "yml"), ("docs/rules", "md"))
 
 
-PROBE = """# FILL-IN: a comment is no blank
+PROBE = """# FILL-IN: a comment is no placeholder
 title: {title}
 name: probe
 logsource: {{product: m365, service: exchange}}
@@ -221,7 +221,7 @@ alert: {{type: t, detail: d}}
     ("title", "key", "lines"),
     [("Probe", "Operation", []), ("FILL-IN", "Operation", [2]), ("Probe", "FILL-IN", [5])],
 )
-def test_a_blank_is_what_the_marker_is_in_and_only_in_rules_of_the_pack(
+def test_a_placeholder_is_what_the_marker_is_in_and_only_in_rules_of_the_pack(
     title: str, key: str, lines: list[int], tmp_path: Path
 ) -> None:
     path = tmp_path / "probe.yml"
@@ -235,7 +235,9 @@ def test_a_blank_is_what_the_marker_is_in_and_only_in_rules_of_the_pack(
         assert load_rule(path, "extended").name == "probe"
 
 
-def test_with_values_only_prose_is_left_blank(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_with_values_only_prose_is_left_to_fill_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = copy_of_the_pack(tmp_path / "pack")
     values = ("--value", "New-InboxRule", "--value", "Set-InboxRule", "--value", "New-InboxRule")
     assert new(root, "inbox_rule", "--like", "exchange_admin_cmdlet", *values) == 0

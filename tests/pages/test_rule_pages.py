@@ -174,7 +174,7 @@ def test_a_page_begun_with_a_rule_gives_way(tmp_path: Path) -> None:
     assert main([*command, "--value", "Get-SomethingOfInterest"]) == 0
     begun = root / "docs" / "rules" / "begun_rule.md"
     assert "writes the rest of this page" in begun.read_text(encoding="utf-8")
-    # Its blanks stop a build; without the rule the page has nothing to be about.
+    # Its placeholders stop a build; without the rule the page has nothing to be about.
     (root / "sigma" / "extended" / "begun_rule.yml").unlink()
     (root / "tests" / "events" / "begun_rule.yml").unlink()
     assert main(["--root", str(root), "build"]) == 0

@@ -1,9 +1,10 @@
 """The trap: a rule that is more than a rule.
 
 A quote that ends its literal, a title that closes a stanza, a name that leaves its folder, a value that takes
-an hour. Every file of tests/hostile, and what is too large or too odd to be committed, is either refused with
-one line or built; what is built is executed on every platform, out of the query files and out of what is
-imported, and matches its own literal value and nothing else. Nothing is written outside the output folder.
+an hour. Every file of tests/hostile, and what is too large or too odd to be committed, is either refused,
+with a line for each fault, or built; what is built is executed on every platform, out of the query files and
+out of what is imported, and matches its own literal value and nothing else. Nothing is written outside the
+output folder.
 """
 
 from __future__ import annotations
@@ -108,8 +109,8 @@ def test_too_large_or_too_odd(name: str, tmp_path: Path, capsys: pytest.CaptureF
     if refused is None:
         assert code == 0, lines
     else:
-        [line] = lines
-        assert refused in line and "SECRET" not in line
+        assert lines and all("SECRET" not in line for line in lines)
+        assert any(refused in line for line in lines), lines
     # A link is refused, and not followed, when others are built.
     (tmp_path / "rules" / "plain.yml").write_text(PLAIN, encoding="utf-8")
     built(tmp_path, capsys, "--keep-going")
@@ -204,7 +205,9 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("hostile") / "out"
     command = ["--root", str(ROOT), "build", "--rules", str(FOLDER), "--out", str(out), "--keep-going"]
     assert main(command) == 1
-    assert [entry.name for entry in rule_entries(out)] == CONVERTED
+    # What one platform refuses another may say; the manifest states which.
+    listed = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["rules"]
+    assert [rule["name"] for rule in listed if "absent" not in rule] == CONVERTED
     return out
 
 

@@ -13,13 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from detection_pack.model.findings import Finding, PackError
+from detection_pack.model.findings import Finding
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.platform_names import PLATFORMS
+from detection_pack.model.reading import Reading
 from detection_pack.model.rule import Rule
-from detection_pack.model.rule_reader import load_rule
+from detection_pack.model.rule_reader import read_rule
 from detection_pack.platforms.conversion import Part
-from detection_pack.platforms.platform import platform
+from detection_pack.platforms.diagnosis import diagnose
+from detection_pack.platforms.platform import platform, platforms
+from detection_pack.platforms.refusals import attempt
 
 #: Fewer rules than this for each process are not worth the process.
 LEAST_FOR_A_PROCESS = 16
@@ -62,10 +65,15 @@ def outcome(rule: Rule, setting: Setting) -> Outcome:
     parts: dict[str, Part] = {}
     refused: dict[str, tuple[Finding, ...]] = {}
     for name in setting.platforms:
-        try:
-            parts[name] = platform(name).part(rule, setting.pipelines, setting.version)
-        except PackError as error:
-            refused[name] = error.findings
+        made = attempt(platform(name), rule, setting.pipelines, setting.version)
+        if isinstance(made, Part):
+            parts[name] = made
+        else:
+            refused[name] = made
+    if refused:
+        asked = platforms(setting.platforms)
+        diagnosis = diagnose(Reading.of(rule), setting.pipelines, asked, setting.version)
+        refused = {name: diagnosis.of(name) or said for name, said in refused.items()}
     lines = {key: rule.main.line(key) for key in ("id", "name")}
     entry = manifest_entry(rule) if parts else {}
     return Outcome(str(rule.path), rule.name, entry, lines, parts, refused)
@@ -142,9 +150,10 @@ def _without_collection() -> Iterator[None]:
 def _converted(files: Sequence[tuple[Path, str]], setting: Setting) -> Iterator[Outcome]:
     with _without_collection():
         for number, (path, tier) in enumerate(files, start=1):
-            try:
-                yield outcome(load_rule(path, tier, named_by_stem=True), setting)
-            except PackError as error:
-                yield Outcome(str(path), unread=error.findings)
+            reading = read_rule(path, tier, named_by_stem=True)
+            if reading.rule is None or reading.findings:
+                yield Outcome(str(path), unread=reading.findings)
+            else:
+                yield outcome(reading.rule, setting)
             if number % COLLECT_AFTER == 0:
                 gc.collect()

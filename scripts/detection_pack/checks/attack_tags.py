@@ -6,41 +6,36 @@ import difflib
 import re
 from collections.abc import Iterator
 
-from detection_pack.checks.catalogue import Keys
-from detection_pack.checks.subject import Subject
-from detection_pack.model.attack import tactics, techniques
+from detection_pack.model.attack import UNKNOWN_TECHNIQUE, tactics, techniques, unknown_technique
 from detection_pack.model.documents import Document
 from detection_pack.model.findings import Finding
+from detection_pack.model.reading import Reading
 
 #: Groups, software, mitigations and data sources, of which the pack carries no list.
 _OTHER = re.compile(r"[gsm]\d{4}|ds\d{4}|dc\d{4}")
 
 
-_Found = tuple[Finding, Document, Keys]
-
-
-def attack_tags(subject: Subject) -> Iterator[_Found]:
+def attack_tags(reading: Reading) -> Iterator[Finding]:
     """Tags that name no tactic or technique, and techniques without any of their tactics."""
-    for document in subject.rule.documents:
+    for document in reading.documents:
         tags = document.data.get("tags")
         if isinstance(tags, list):
-            yield from _of_document(subject, document, tags)
+            yield from _of_document(reading, document, tags)
 
 
-def _of_document(subject: Subject, document: Document, tags: list[object]) -> Iterator[_Found]:
+def _of_document(reading: Reading, document: Document, tags: list[object]) -> Iterator[Finding]:
     named = {i: str(tag).removeprefix("attack.") for i, tag in enumerate(tags) if str(tag)[:7] == "attack."}
     for index, name in named.items():
         if (fault := _fault(name, set(named.values()))) is not None:
             check, what, todo = fault
-            keys: Keys = ("tags", index)
-            yield subject.at(check, document, keys, what, todo), document, keys
+            yield reading.at(check, document, ("tags", index), what, todo)
 
 
 def _fault(name: str, others: set[str]) -> tuple[str, str, str] | None:
     """The check, what is wrong with a tag, and what to do."""
     technique = techniques().get(name.upper()) if re.fullmatch(r"t\d{4}(\.\d{3})?", name) else None
     if technique is None and re.match(r"t\d", name, re.IGNORECASE):
-        return ("unknown-technique", *_unknown_technique(name))
+        return (UNKNOWN_TECHNIQUE, *unknown_technique(name))
     if technique is not None:
         wanted = " or ".join(f"attack.{tactic}" for tactic in technique.tactics)
         what = f'the tag "attack.{name}" stands without its tactic'
@@ -50,13 +45,6 @@ def _fault(name: str, others: set[str]) -> tuple[str, str, str] | None:
     if name in tactics() or _OTHER.fullmatch(name):
         return None
     return ("unknown-tactic", *_unknown_tactic(name))
-
-
-def _unknown_technique(name: str) -> tuple[str, str]:
-    near = difflib.get_close_matches(name.upper(), list(techniques()), n=1, cutoff=0.8)
-    todo = "look it up on attack.mitre.org: it may be retired"
-    hint = f', or be "attack.{near[0].lower()}" ({techniques()[near[0]].name})' if near else ""
-    return f'the tag "attack.{name}" names no technique of ATT&CK Enterprise', todo + hint
 
 
 def _unknown_tactic(name: str) -> tuple[str, str]:

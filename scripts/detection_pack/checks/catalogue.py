@@ -9,7 +9,6 @@ from pathlib import Path
 
 import yaml
 
-from detection_pack.model.documents import Key
 from detection_pack.model.findings import Finding, Severity
 
 
@@ -39,7 +38,3 @@ def found(
 ) -> Finding:
     """A finding of a check that the catalogue has; any other id is a `KeyError`."""
     return Finding(str(path), line, what, todo, check, severity or catalogue()[check].severity)
-
-
-#: A place in a document.
-Keys = tuple[Key, ...]

@@ -23,11 +23,12 @@ from sigma.exceptions import SigmaRuleLocation
 from sigma.rule import SigmaDetection, SigmaDetectionItem, SigmaRule
 from sigma.validation import SigmaValidator
 
-from detection_pack.checks.catalogue import CheckInfo, Keys
-from detection_pack.checks.subject import Subject
+from detection_pack.checks.catalogue import CheckInfo
+from detection_pack.model.detections import Keys
 from detection_pack.model.documents import Document
 from detection_pack.model.findings import Finding, PackError, Severity
-from detection_pack.model.log_source import source_of
+from detection_pack.model.log_source import LogSource, source_of
+from detection_pack.model.reading import Reading
 from detection_pack.model.rule import Rule
 
 CONFIGURATION = "sigma-check.yml"
@@ -106,10 +107,11 @@ _STAND_IN = {"stand_in": {"Stand|exists": True}, "condition": "stand_in"}
 
 @dataclass(frozen=True)
 class Checked:
-    """A rule to check: the subject, and its rule without the faults that are known already."""
+    """A rule to check: the reading, and its rule without the faults that are known already."""
 
-    subject: Subject
+    reading: Reading
     rule: Rule
+    sources: Mapping[str, LogSource]
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,7 @@ def _parsed(checked: Checked) -> list[tuple[Any, _Places]]:
 
 def _collection(checked: Checked, document: Document) -> SigmaCollection | None:
     """A document's rule, without its detection where that cannot be read; None where nothing can."""
-    source = SigmaRuleLocation(checked.subject.path)
+    source = SigmaRuleLocation(checked.reading.path)
     tries = [_copy(document.data)]
     if "correlation" not in document.data:
         tries.append({**tries[0], "detection": _copy(_STAND_IN)})
@@ -252,23 +254,23 @@ def _guarded(run: Any) -> list[Any]:
 
 
 def _finding(name: str, issue: Any, place: _Places) -> Iterator[Finding]:
-    subject = place.checked.subject
-    if subject.in_pack and name in _SAID_OF_THE_PACK:
+    reading = place.checked.reading
+    if reading.in_pack and name in _SAID_OF_THE_PACK:
         return
-    if name in _OF_LOG_SOURCES and source_of(subject.sources, place.checked.rule.logsource) is not None:
+    if name in _OF_LOG_SOURCES and source_of(place.checked.sources, place.checked.rule.logsource) is not None:
         return
     named = [_text(getattr(issue, a)) for a in (*_NAMED, *_NAMED_TOO) if getattr(issue, a, None) is not None]
     what = re.sub(r"\s+", " ", str(issue.description)).strip().rstrip(".")
     what += f" ({', '.join(named)})" if named else ""
-    severity: Severity = "error" if subject.in_pack else "warning"
+    severity: Severity = "error" if reading.in_pack else "warning"
     keys = _keys(name, issue, place)
     if keys[:1] == ("detection",) and not place.by_object:
         return  # of the stand-in
     line = place.document.line(*keys)
     if keys and named:
-        line = subject.line_within(place.document, keys, named[-1])
+        line = reading.line_within(place.document, keys, named[-1])
     todo = f"follow the convention, or silence {name} in {CONFIGURATION} with a reason"
-    yield Finding(str(subject.path), line, what, todo, check_id(name), severity)
+    yield Finding(str(reading.path), line, what, todo, check_id(name), severity)
 
 
 def _text(value: Any) -> str:

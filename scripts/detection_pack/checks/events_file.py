@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from detection_pack.build import dist as build
-from detection_pack.checks.catalogue import Keys, found
+from detection_pack.checks.catalogue import found
 from detection_pack.model.case import Case, load_cases
+from detection_pack.model.detections import Keys
 from detection_pack.model.documents import Document, load_documents
 from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.log_source import LogSource
 from detection_pack.model.pack import Pack
-from detection_pack.model.placeholders import is_blank
+from detection_pack.model.placeholders import is_placeholder
 from detection_pack.model.record_time import value_at
 from detection_pack.model.rule import Rule
 
@@ -66,17 +67,17 @@ def _few(events: EventsFile) -> Iterator[Finding]:
     for side in ("match", "no_match"):
         listed = data.get(side)
         listed = listed if isinstance(listed, list) else []
-        if len(listed) >= LEAST_CASES or any(_has_blank(case) for case in listed):
+        if len(listed) >= LEAST_CASES or any(_has_placeholder(case) for case in listed):
             continue
         line = events.document.line(side) if events.document is not None else 1
         what = f'has {len(listed)} cases under "{side}"'
         yield found("few-events", events.path, line, what, f"write at least {LEAST_CASES}")
 
 
-def _has_blank(node: object) -> bool:
+def _has_placeholder(node: object) -> bool:
     if isinstance(node, dict):
-        return any(_has_blank(child) for child in node.values())
-    return any(map(_has_blank, node)) if isinstance(node, list) else is_blank(node)
+        return any(_has_placeholder(child) for child in node.values())
+    return any(map(_has_placeholder, node)) if isinstance(node, list) else is_placeholder(node)
 
 
 def _never_held(events: EventsFile, case: Case) -> Iterator[Finding]:

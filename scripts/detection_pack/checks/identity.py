@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from detection_pack.checks.catalogue import Keys
-from detection_pack.checks.subject import Subject
+from detection_pack.model.detections import Keys
 from detection_pack.model.documents import Document
 from detection_pack.model.findings import Finding
+from detection_pack.model.reading import Reading
 
 
-def duplicates(subjects: Sequence[Subject]) -> Iterator[Finding]:
+def duplicates(readings: Sequence[Reading]) -> Iterator[Finding]:
     """Every id and name that an earlier document has, whatever its tier or file."""
     ids: dict[str, tuple[Path, int]] = {}
     names: dict[str, tuple[Path, int]] = {}
-    for subject in subjects:
-        for document in subject.rule.documents:
-            yield from _taken(subject, document, "id", ids, "duplicate-id", "make a new one with uuidgen")
+    for reading in readings:
+        for document in reading.documents:
+            yield from _taken(reading, document, "id", ids, "duplicate-id", "make a new one with uuidgen")
             todo = "give each rule a name of its own"
-            yield from _taken(subject, document, "name", names, "duplicate-name", todo)
+            yield from _taken(reading, document, "name", names, "duplicate-name", todo)
 
 
 def _taken(
-    subject: Subject,
+    reading: Reading,
     document: Document,
     key: str,
     seen: dict[str, tuple[Path, int]],
@@ -37,6 +37,6 @@ def _taken(
     folded = value.lower()
     if folded in seen:
         path, line = seen[folded]
-        yield subject.at(check, document, keys, f'the {key} "{value}" is taken by {path}:{line}', todo)
+        yield reading.at(check, document, keys, f'the {key} "{value}" is taken by {path}:{line}', todo)
     else:
-        seen[folded] = (subject.path, document.line(*keys))
+        seen[folded] = (reading.path, document.line(*keys))

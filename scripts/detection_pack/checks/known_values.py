@@ -11,10 +11,11 @@ from functools import cached_property, lru_cache
 from sigma.rule import SigmaDetectionItem
 from sigma.types import SigmaNumber, SigmaString, SpecialChars
 
-from detection_pack.checks.subject import Leaf, Subject, leaves
+from detection_pack.model.detections import Leaf, leaves
 from detection_pack.model.documents import Document
 from detection_pack.model.findings import Finding, Severity
 from detection_pack.model.log_source import KnownValues, LogSource, source_of
+from detection_pack.model.reading import Reading
 from detection_pack.model.rule import Rule
 
 #: Looking for the nearest value costs milliseconds; a list of thousands of unknown ones gets no more of them.
@@ -73,22 +74,22 @@ def _table(source: LogSource) -> _Table | None:
     return _Table(source, source.known_values) if source.known_values is not None else None
 
 
-def unlisted_values(subject: Subject, rule: Rule) -> Iterator[Finding]:
+def unlisted_values(reading: Reading, rule: Rule, sources: Mapping[str, LogSource]) -> Iterator[Finding]:
     """Every value that no known type of record holds, of a field whose values the log source lists. ``rule``
-    is the subject's with its misspelt names put right."""
+    is the reading's with its misspelt names put right."""
     for document in rule.documents:
         stated = document.data.get("logsource")
-        source = source_of(subject.sources, stated) if isinstance(stated, dict) else None
+        source = source_of(sources, stated) if isinstance(stated, dict) else None
         table = _table(source) if source is not None else None
         if table is None or not table.judges(document):
             continue
         for leaf in leaves(document):
             unlike = {"re", "fieldref", "exists", "cidr"} & set(leaf.modifiers)
             if leaf.field == table.about.field and not unlike:
-                yield from _unlisted(subject, leaf, table)
+                yield from _unlisted(reading, leaf, table)
 
 
-def _unlisted(subject: Subject, leaf: Leaf, table: _Table) -> Iterator[Finding]:
+def _unlisted(reading: Reading, leaf: Leaf, table: _Table) -> Iterator[Finding]:
     suggestions = MAX_SUGGESTIONS
     for keys, value in leaf.values:
         try:
@@ -104,4 +105,4 @@ def _unlisted(subject: Subject, leaf: Leaf, table: _Table) -> Iterator[Finding]:
         severity: Severity = "warning" if growing else "error"
         todo = f'did you mean "{near}"?' if near else f"look it up in {table.about.reference}"
         what = f'no known {table.about.by} writes the {table.about.field} "{value}"'
-        yield subject.at("unlisted-value", leaf.document, keys, what, todo, severity)
+        yield reading.at("unlisted-value", leaf.document, keys, what, todo, severity)

@@ -9,29 +9,25 @@ from typing import Any
 from sigma.rule import SigmaDetectionItem
 from sigma.types import SigmaExpansion, SigmaRegularExpression, SigmaString, SpecialChars
 
-from detection_pack.checks.catalogue import Keys
-from detection_pack.checks.subject import Leaf, Subject, leaves
-from detection_pack.languages.lucene.lucene_regex import MAX_LENGTH, fits, render, utf16_length
-from detection_pack.languages.lucene.pcre import expression, parser
-from detection_pack.model.documents import Document
+from detection_pack.languages.regex.patterns import parser
+from detection_pack.model.detections import Keys, Leaf, leaves
 from detection_pack.model.findings import Finding
-from detection_pack.model.refused_value import RefusedValue
+from detection_pack.model.reading import Reading
 
 #: How many characters in a row a search needs to narrow a wildcard.
 LITERAL = 3
 _REPEATS = ("MAX_REPEAT", "MIN_REPEAT")
 
 
-def noise(subject: Subject) -> Iterator[tuple[Finding, Document, Keys]]:
-    """Weak wildcards, and regular expressions that are slow, find nearly everything or exceed a limit."""
-    for document in subject.rule.documents:
+def noise(reading: Reading) -> Iterator[Finding]:
+    """Weak wildcards, and regular expressions that are slow or find nearly everything."""
+    for document in reading.documents:
         for leaf in leaves(document):
             for keys, value in leaf.values:
-                for finding in _of_value(subject, leaf, keys, value):
-                    yield finding, document, keys
+                yield from _of_value(reading, leaf, keys, value)
 
 
-def _of_value(subject: Subject, leaf: Leaf, keys: Keys, value: Any) -> Iterator[Finding]:
+def _of_value(reading: Reading, leaf: Leaf, keys: Keys, value: Any) -> Iterator[Finding]:
     try:
         said = SigmaDetectionItem.from_mapping(leaf.key, value).value
     except Exception:  # reported as a fault of Sigma
@@ -41,10 +37,10 @@ def _of_value(subject: Subject, leaf: Leaf, keys: Keys, value: Any) -> Iterator[
     if weak:
         what = f'"{value}" is a wildcard without {LITERAL} literal characters in a row'
         todo = "write more of the text, or |exists: true" if _is_any(weak[0]) else "write more of the text"
-        yield subject.at("weak-wildcard", leaf.document, keys, what, todo)
+        yield reading.at("weak-wildcard", leaf.document, keys, what, todo)
     for found in strings:
         if isinstance(found, SigmaRegularExpression) and isinstance(value, str):
-            yield from _of_expression(subject, leaf, keys, found)
+            yield from _of_expression(reading, leaf, keys, found)
 
 
 def _is_weak(value: SigmaString) -> bool:
@@ -57,7 +53,7 @@ def _is_any(value: SigmaString) -> bool:
 
 
 def _of_expression(
-    subject: Subject, leaf: Leaf, keys: Keys, value: SigmaRegularExpression
+    reading: Reading, leaf: Leaf, keys: Keys, value: SigmaRegularExpression
 ) -> Iterator[Finding]:
     pattern = value.regexp.to_plain_regex()
     try:
@@ -67,20 +63,7 @@ def _of_expression(
     slow = [what for what, applies in _SLOW if applies(parsed)]
     for what in slow:
         todo = "leave that part out, or say it with |contains"
-        yield subject.at("slow-regex", leaf.document, keys, f"the regular expression {what}", todo)
-    if utf16_length(pattern) > MAX_LENGTH:
-        what = f"the regular expression is longer than Elasticsearch's {MAX_LENGTH} characters"
-        yield subject.at("regex-limits", leaf.document, keys, what, "shorten it")
-        return
-    try:
-        node = expression(str(leaf.field), value)
-    except RefusedValue:
-        return  # what Lucene cannot say is reported as that
-    if not fits(node):
-        long = utf16_length(render(node)) > MAX_LENGTH
-        limit = f"{MAX_LENGTH} characters as a Lucene expression" if long else "10,000 states"
-        what = f"the regular expression is over Elasticsearch's limit of {limit}"
-        yield subject.at("regex-limits", leaf.document, keys, what, "shorten it, or repeat less")
+        yield reading.at("slow-regex", leaf.document, keys, f"the regular expression {what}", todo)
 
 
 def _starts_with_anything(items: list[Any]) -> bool:

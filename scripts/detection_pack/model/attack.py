@@ -18,6 +18,9 @@ from detection_pack.model.rule import Rule
 
 _SITE = "https://attack.mitre.org"
 
+#: The id of the findings that this module makes.
+UNKNOWN_TECHNIQUE = "unknown-technique"
+
 
 @dataclass(frozen=True)
 class Tactic:
@@ -67,21 +70,26 @@ def techniques() -> Mapping[str, Technique]:
 def techniques_of(rule: Rule) -> tuple[Technique, ...]:
     """What the rule's ``attack.t…`` tags name. Raises `PackError`, at its line, for an unknown one."""
     found, faults = [], []
-    for tag in rule.tags:
+    for index, tag in enumerate(rule.tags):
         if not (match := re.fullmatch(r"attack\.(t\d{4}(?:\.\d{3})?)", tag)):
             continue
         key = match[1].upper()
         if key in techniques():
             found.append(techniques()[key])
             continue
-        near = difflib.get_close_matches(key, list(techniques()), n=1, cutoff=0.9)
-        todo = "look it up on attack.mitre.org; it may be retired"
-        todo = f'{todo} or be "attack.{near[0].lower()}"' if near else todo
-        what = f'the tag "{tag}" names no technique of ATT&CK Enterprise'
-        faults.append(Finding(str(rule.path), rule.line_of(tag), what, todo))
+        what, todo = unknown_technique(match[1])
+        faults.append(Finding(str(rule.path), rule.main.line("tags", index), what, todo, UNKNOWN_TECHNIQUE))
     if faults:
         raise PackError(faults)
     return tuple(dict.fromkeys(found))
+
+
+def unknown_technique(name: str) -> tuple[str, str]:
+    """What is wrong with a tag that names no technique, without its ``attack.``, and what to do."""
+    near = difflib.get_close_matches(name.upper(), list(techniques()), n=1, cutoff=0.8)
+    todo = "look it up on attack.mitre.org: it may be retired"
+    hint = f', or be "attack.{near[0].lower()}" ({techniques()[near[0]].name})' if near else ""
+    return f'the tag "attack.{name}" names no technique of ATT&CK Enterprise', todo + hint
 
 
 def tactics_of(rule: Rule) -> tuple[Tactic, ...]:

@@ -69,7 +69,7 @@ def _plain_number(value: float | None) -> float | int | None:
 
 @dataclass(frozen=True)
 class Clock:
-    """When a replay happens and how far back it looks. ``lookback`` None leaves the artefact's own knob."""
+    """When a replay happens and how far back it looks. ``lookback`` None leaves the artefact's own."""
 
     now: datetime
     lookback: str | None = None

@@ -5,8 +5,6 @@ Each is told in the words of the rule's author, with what to write instead.
 
 from __future__ import annotations
 
-import itertools
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,42 +18,12 @@ from sigma.modifiers import (
 from sigma.rule import SigmaDetectionItem, SigmaRule
 from sigma.types import SigmaString
 
-from detection_pack.model.documents import Document, Key
+from detection_pack.model.detections import Keys
+from detection_pack.model.documents import Document
 from detection_pack.model.users import items_of
 
-Place = tuple[Key, ...]
 
-#: Messages of pySigma that speak of its own parts, and what they mean for the author of a rule.
-_TRANSLATED: tuple[tuple[re.Pattern[str], str], ...] = (
-    (
-        re.compile(r"Modifier Sigma(\w+)Modifier incompatible to value type of '(.*)'$", re.DOTALL),
-        r'the modifier for "\1" cannot take the value "\2"; text stands in quotes, a number does not',
-    ),
-    (
-        re.compile(r"Unknown modifier '(.*)'$", re.DOTALL),
-        r"Sigma has no modifier '\1'; see its specification of modifiers",
-    ),
-    (
-        re.compile(r"(?:Expected |Unbalanced parentheses).*\(at char \d+\).*", re.DOTALL),
-        "the condition cannot be read; write selections with and, or, not, brackets, 1 of … and all of …",
-    ),
-    (
-        re.compile(r"Detection '(.*)' not defined in detections$", re.DOTALL),
-        r"the condition names '\1', which is no selection; write the name of a selection",
-    ),
-)
-
-
-def translated(message: str) -> str:
-    """pySigma's message for the author of a rule: ``what; what to do`` where there is more to say."""
-    message = re.sub(r" \(while converting rule .*\)$", "", message)
-    for pattern, replacement in _TRANSLATED:
-        if pattern.match(message):
-            return pattern.sub(replacement, message)
-    return message
-
-
-def old_forms(document: Document) -> Iterator[tuple[Place, str, str]]:
+def old_forms(document: Document) -> Iterator[tuple[Keys, str, str]]:
     """``(place, what is wrong, what to do)`` of every form that Sigma has given up."""
     if not isinstance(document.data, dict):
         return
@@ -66,41 +34,15 @@ def old_forms(document: Document) -> Iterator[tuple[Place, str, str]]:
     if not isinstance(detection, dict):
         return
     if "timeframe" in detection:
-        place: Place = ("detection", "timeframe")
+        place: Keys = ("detection", "timeframe")
         yield place, '"timeframe:" is the old form of a correlation', "write a correlation, or leave it out"
     for place, condition in _conditions(detection):
         if isinstance(condition, str) and "|" in condition:
             yield place, 'a condition with "|" is the old form of a correlation', "write a correlation"
-        elif isinstance(condition, str):
-            for pattern in _patterns(condition):
-                if not any(_is_like(str(name), pattern) for name in detection if name != "condition"):
-                    yield place, f'no selection has a name like "{pattern}"', "name selections that there are"
     yield from ((place, "is a list without a value", "write a value") for place in _empty(detection))
 
 
-def _patterns(condition: str) -> Iterator[str]:
-    """What stands after each ``of`` of a condition, where it has a wildcard."""
-    words = re.findall(r"[^\s()]+", condition)
-    for word, after in itertools.pairwise(words):
-        if word.lower() == "of" and "*" in after:
-            yield after
-
-
-def _is_like(name: str, pattern: str) -> bool:
-    """Whether a name has the beginning, the end and the middle parts of a pattern, in their order."""
-    first, *middle = pattern.split("*")
-    last = middle.pop()
-    if len(name) < len(first) + len(last) or not name.startswith(first) or not name.endswith(last):
-        return False
-    rest = name[len(first) : len(name) - len(last)]
-    for part in middle:
-        _, found, rest = rest.partition(part) if part else ("", "*", rest)
-        if not found:
-            return False
-    return True
-
-
-def _conditions(detection: Mapping[Any, Any]) -> Iterator[tuple[Place, Any]]:
+def _conditions(detection: Mapping[Any, Any]) -> Iterator[tuple[Keys, Any]]:
     condition = detection.get("condition")
     if isinstance(condition, list):
         yield from ((("detection", "condition", n), text) for n, text in enumerate(condition))
@@ -108,7 +50,7 @@ def _conditions(detection: Mapping[Any, Any]) -> Iterator[tuple[Place, Any]]:
         yield ("detection", "condition"), condition
 
 
-def _empty(value: Any, place: Place = ("detection",)) -> Iterator[Place]:
+def _empty(value: Any, place: Keys = ("detection",)) -> Iterator[Keys]:
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _empty(inner, (*place, key))
@@ -119,14 +61,13 @@ def _empty(value: Any, place: Place = ("detection",)) -> Iterator[Place]:
             yield from _empty(inner, (*place, number))
 
 
-def refused_values(rule: SigmaRule) -> Iterator[tuple[str, str, str]]:
-    """``(field, what is wrong, what to do)`` of every value that no log could hold."""
-    for item in items_of(rule):
-        for what, todo in _refused(item):
-            yield item.field or "", what, todo
+def refused_values(rule: SigmaRule) -> Iterator[tuple[str, str]]:
+    """``(what is wrong, what to do)`` of every value that no log could hold."""
+    return (fault for item in items_of(rule) for fault in refused_values_of(item))
 
 
-def _refused(item: SigmaDetectionItem) -> Iterator[tuple[str, str]]:
+def refused_values_of(item: SigmaDetectionItem) -> Iterator[tuple[str, str]]:
+    """The same of one item."""
     encoded = any(m in (SigmaBase64Modifier, SigmaBase64OffsetModifier) for m in item.modifiers)
     if SigmaUTF16Modifier in item.modifiers:
         # pySigma writes the mark in UTF-8 before text in UTF-16: no encoder does.

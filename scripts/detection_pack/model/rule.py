@@ -12,7 +12,7 @@ import re
 import uuid
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -22,10 +22,12 @@ from sigma.exceptions import SigmaError
 
 from detection_pack.model.documents import Document
 from detection_pack.model.findings import PackError
-from detection_pack.model.refused_forms import translated
+from detection_pack.model.sigma_messages import said_of
 
 TIERS = ("core", "extended", "hunting")
 DEFAULT_LOOKBACK = "24h"
+#: What to do where nothing better is known.
+CHANGE = "change the rule; see CONTRIBUTING.md"
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Correlation:
 class Rule:
     """One Sigma file: a rule, or a correlation with the rules that it correlates.
 
-    ``main`` is the document that speaks for the file (the correlation if there is one).
+    ``main`` is the document that speaks for the file (the correlation if there is one), ``text`` the file's.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Rule:
     tier: str
     documents: tuple[Document, ...]
     main: Document
+    text: str = field(default="", repr=False, compare=False)
 
     @property
     def title(self) -> str:
@@ -139,7 +142,7 @@ class Rule:
     @cached_property
     def correlation(self) -> Correlation | None:
         """The correlation of this file, or None for a plain rule."""
-        found = next((r for r in self._parsed.rules if isinstance(r, SigmaCorrelationRule)), None)
+        found = next((r for r in self.parsed.rules if isinstance(r, SigmaCorrelationRule)), None)
         if found is None:
             return None
         condition = self.main.data["correlation"].get("condition")
@@ -157,7 +160,8 @@ class Rule:
         )
 
     @cached_property
-    def _parsed(self) -> SigmaCollection:
+    def parsed(self) -> SigmaCollection:
+        """pySigma's collection of this file, to be looked at and never changed. Raises `PackError`."""
         try:
             with warnings.catch_warnings():
                 # Python warns of an expression that it reads in another way than it may seem; so may Splunk.
@@ -171,7 +175,7 @@ class Rule:
 
     @cached_property
     def _pickled(self) -> bytes:
-        return pickle.dumps(self._parsed, pickle.HIGHEST_PROTOCOL)
+        return pickle.dumps(self.parsed, pickle.HIGHEST_PROTOCOL)
 
     def sigma(self) -> SigmaCollection:
         """A fresh pySigma collection of this file; a pipeline changes the rules that it is applied to.
@@ -190,11 +194,9 @@ class Rule:
 
     def refused(self, error: Exception, subject: str | None = None) -> PackError:
         """A `PackError` for this rule from pySigma's or a backend's complaint about ``subject``."""
-        what = re.sub(r" in (?:/|[A-Za-z]:\\).*$", "", str(error).split("\n")[0]) or type(error).__name__
-        what = translated(what)
-        line = self.line_of(subject) if subject else self._line_named_in(what)
-        what, _, todo = what.partition("; ")
-        return PackError.at(self.path, line, what, todo or "change the rule; see CONTRIBUTING.md")
+        what, todo = said_of(error)
+        line = self.line_of(subject) if subject else self._line_named_in(f"{what}; {todo}")
+        return PackError.at(self.path, line, what, todo or CHANGE)
 
     def _line_named_in(self, message: str) -> int:
         for quoted in re.findall(r"['\"]([^'\"]{2,})['\"]", message):

@@ -1,34 +1,31 @@
-"""A rule's file, read and checked: what may be loaded at all."""
+"""The one reader of rules: a file, and everything that keeps it from being loaded."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from sigma.rule import SigmaRule
-
-from detection_pack.model.documents import load_documents, read_text
-from detection_pack.model.findings import Finding, PackError
-from detection_pack.model.limits import MAX_COUNT, MAX_RULE_BYTES, check_limits
-from detection_pack.model.placeholders import MARKER, is_blank, said_of
-from detection_pack.model.refused_forms import old_forms, refused_values
+from detection_pack.model.detections import Fault
+from detection_pack.model.documents import Document, load_documents, read_text
+from detection_pack.model.findings import REFUSED, Finding, PackError
+from detection_pack.model.limits import MAX_RULE_BYTES, limit_faults
+from detection_pack.model.own_keys import own_key_faults
+from detection_pack.model.placeholders import placeholders
+from detection_pack.model.reading import Reading
+from detection_pack.model.refused_forms import old_forms
 from detection_pack.model.rule import TIERS, Rule
-from detection_pack.model.timespan import Timespan
+from detection_pack.model.sigma_faults import SIGMA, sigma_faults
 
 #: A rule's name becomes a file name, a macro name and a KQL identifier.
 NAME = re.compile(r"[a-z][a-z0-9_]{2,63}")
 #: Windows opens a device by these names, whatever ending they have ("Naming Files, Paths, and Namespaces");
 #: [default] of a Splunk .conf file holds the settings of all stanzas.
 _RESERVED = re.compile(r"con|prn|aux|nul|com[0-9]|lpt[0-9]|default")
-#: A timespan as Sigma writes it, in ASCII: pySigma takes whatever Python's ``int`` takes.
-_TIMESPAN = re.compile(r"[1-9][0-9]{0,5}[smhdwMy]")
 LONGEST = 64
-
-#: The ids of the findings that this module makes besides what it refuses to load.
-ALERT, KNOB = "alert-view", "knob"
+RULE_NAME = "rule-name"
 
 
 def rule_files(root: Path, rules_dir: Path | None = None) -> list[tuple[Path, str]]:
@@ -47,64 +44,123 @@ def _is_folder(path: Path) -> bool:
 
 
 def load_rule(path: Path, tier: str, named_by_stem: bool = False) -> Rule:
-    """One Sigma file, parsed by pySigma. Raises `PackError`.
+    """One Sigma file, parsed by pySigma. Raises `PackError` with every fault of it."""
+    reading = read_rule(path, tier, named_by_stem)
+    if reading.rule is None or reading.findings:
+        raise PackError(reading.findings)
+    return reading.rule
+
+
+def read_rule(path: Path, tier: str, named_by_stem: bool = False) -> Reading:
+    """One Sigma file as far as it can be read, with every fault of it.
 
     In the pack the main document's ``name`` is the file stem; in a folder of anybody's rules the file
     stem, made fit for a file name, is the name.
     """
-    documents = load_documents(path, read_text(path, MAX_RULE_BYTES))
-    if not documents:
-        raise PackError.at(path, 1, "holds no Sigma rule", "write a rule or remove the file")
-    for document in documents:
-        if not isinstance(document.data, dict):
-            raise PackError.at(path, document.line(), "is not a mapping", "write a Sigma rule")
-        old = [Finding(str(path), document.line(*p), what, todo) for p, what, todo in old_forms(document)]
-        if old:
-            raise PackError(old)
-        if "correlation" not in document.data and not isinstance(document.data.get("detection"), dict):
-            what = "is a Sigma filter" if "filter" in document.data else 'has no "detection:"'
-            raise PackError.at(path, document.line(), what, "write a rule or a correlation with its rules")
-    correlations = [d for d in documents if "correlation" in d.data]
-    if len(correlations) > 1 or (not correlations and len(documents) > 1):
-        raise PackError.at(
-            path,
-            documents[1].line(),
-            "holds more than one rule",
-            "write one rule a file; only a correlation stands with the rules that it correlates",
+    try:
+        return _read(path, tier, named_by_stem)
+    except PackError as error:
+        return Reading(path, "", None, error.findings)
+    except Exception as error:  # what nobody foresaw in one file must not end the work on the others
+        what = f"cannot be read ({type(error).__name__}: {error})".split("\n")[0]
+        return Reading(
+            path, "", None, (Finding(str(path), 1, what, "write it as the rules of sigma/core are"),)
         )
-    main = correlations[0] if correlations else documents[0]
-    stem = name_of_file(path) if named_by_stem else path.stem
-    if not named_by_stem and main.data.get("name") != stem:
-        raise PackError.at(
-            path,
-            main.line("name"),
-            f'the name "{main.data.get("name")}" is not the file\'s',
-            f'write "name: {stem}" or rename the file',
+
+
+def _read(path: Path, tier: str, named_by_stem: bool) -> Reading:
+    findings: list[Finding] = []
+    text = read_text(path, MAX_RULE_BYTES)
+    documents = load_documents(path, text, findings)
+    broken = bool(findings)
+    mappings = [document for document in documents if isinstance(document.data, dict)]
+    reading = Reading(path, text, None)
+    if beyond := list(limit_faults(mappings)):
+        return replace(reading, findings=(*findings, *beyond))
+    findings += (found for document in documents for found in _shape_faults(reading, document))
+    rules = [d for d in mappings if _is_rule(d)]
+    if not rules:
+        if not findings:
+            findings.append(Finding(str(path), 1, "holds no Sigma rule", "write a rule or remove the file"))
+        return replace(reading, findings=tuple(findings))
+    # Where a document could not be read, it may have been the correlation.
+    main, surplus = _main(rules)
+    for document in surplus if not broken else ():
+        what = "holds more than one rule"
+        todo = "write one rule a file; only a correlation stands with the rules that it correlates"
+        findings.append(Finding(str(path), document.line(), what, todo))
+    name = name_of_file(path) if named_by_stem else path.stem
+    # By identity: two documents may say the same.
+    own = tuple(d for d in rules if not any(d is other for other in surplus))
+    rule = Rule(name, path, tier, own, main, text)
+    reading = replace(reading, rule=rule)
+    findings += _name_faults(reading, main, name, checked=not named_by_stem and not broken)
+    return _judged(reading, rule, findings)
+
+
+def _judged(reading: Reading, rule: Rule, findings: Sequence[Finding]) -> Reading:
+    """The reading with the faults of what the rule says; at the line of a placeholder only that is told."""
+    faults: list[Fault] = []
+    for document in rule.documents:
+        faults += (
+            Fault(reading.at(REFUSED, document, keys, what, todo), document, keys)
+            for keys, what, todo in old_forms(document)
         )
-    if not NAME.fullmatch(stem) or _RESERVED.fullmatch(stem):
-        raise PackError.at(
-            path,
-            main.line("name"),
-            f'"{stem}" cannot name a rule',
-            "use 3 to 64 of a-z, 0-9 and _, a letter first, and no reserved name",
-        )
-    check_limits(tuple(documents))
-    rule = Rule(stem, path, tier, tuple(documents), main)
-    if tier in TIERS:
-        _check_blanks(rule)
-    if faults := list(_alert_faults(rule)):
-        raise PackError(faults)
-    refused = [
-        Finding(str(path), rule.line_of(field), f'field "{field}": {what}' if field else what, todo)
-        for sigma_rule in rule.sigma().rules
-        if isinstance(sigma_rule, SigmaRule)
-        for field, what, todo in refused_values(sigma_rule)
-    ]
-    if refused:
-        raise PackError(refused)
-    if faults := [*_list_faults(rule), *_knob_faults(rule)]:
-        raise PackError(faults)
-    return rule
+    faults += own_key_faults(reading, rule)
+    try:
+        faults += sigma_faults(reading, rule)
+    except PackError as error:
+        # Nobody knows what to leave out, so nothing else can be looked at.
+        findings, reading = [*findings, *error.findings], replace(reading, rule=None)
+    in_pack = rule.tier in TIERS
+    marked, silent = placeholders(rule.path, rule.text, rule.documents if in_pack else ())
+    told = [f for f in (*findings, *(fault.finding for fault in faults)) if f.line not in silent]
+    return replace(
+        reading, findings=tuple(dict.fromkeys([*told, *marked])), faults=tuple(faults), silent=silent
+    )
+
+
+def _shape_faults(reading: Reading, document: Document) -> list[Finding]:
+    data = document.data
+    path = str(reading.path)
+    if not isinstance(data, dict):
+        return [Finding(path, document.line(), "is not a mapping", "write a Sigma rule")]
+    todo = "write a rule or a correlation with its rules"
+    if _is_rule(document):
+        return []
+    if "correlation" in data:
+        what, todo = '"correlation" is not a mapping', "write its type, rules, timespan and condition"
+        return [reading.at(SIGMA, document, ("correlation",), what, todo)]
+    if "filter" in data:
+        what = "is a Sigma filter, which is not applied: the rules that it is for are built without it"
+        return [reading.at(REFUSED, document, ("filter",), what, "write its condition into these rules")]
+    old = [reading.at(REFUSED, document, keys, what, todo) for keys, what, todo in old_forms(document)]
+    return old or [reading.at(REFUSED, document, ("detection",), 'has no "detection:"', todo)]
+
+
+def _is_rule(document: Document) -> bool:
+    data = document.data
+    if not isinstance(data, dict):
+        return False
+    return isinstance(data.get("detection" if "correlation" not in data else "correlation"), dict)
+
+
+def _main(rules: Sequence[Document]) -> tuple[Document, list[Document]]:
+    """The document that speaks for the file, and those that have no place beside it."""
+    correlations = [d for d in rules if "correlation" in d.data]
+    surplus = correlations[1:] if correlations else rules[1:]
+    return (correlations or list(rules))[0], list(surplus)
+
+
+def _name_faults(reading: Reading, main: Document, name: str, checked: bool) -> list[Finding]:
+    found = []
+    if checked and main.data.get("name") != name:
+        what = f'the name "{main.data.get("name")}" is not the file\'s'
+        found.append(reading.at(RULE_NAME, main, ("name",), what, f'write "name: {name}" or rename the file'))
+    if not NAME.fullmatch(name) or _RESERVED.fullmatch(name):
+        todo = "use 3 to 64 of a-z, 0-9 and _, a letter first, and no reserved name"
+        found.append(reading.at(RULE_NAME, main, ("name",), f'"{name}" cannot name a rule', todo))
+    return found
 
 
 def name_of_file(path: Path) -> str:
@@ -116,99 +172,3 @@ def name_of_file(path: Path) -> str:
         # Two long names may begin alike.
         stem = f"{stem[: LONGEST - 9]}_{hashlib.sha256(stem.encode()).hexdigest()[:8]}"
     return stem
-
-
-def _check_blanks(rule: Rule) -> None:
-    """What ``detection-pack new`` marked and nobody has filled in yet, a finding each."""
-    scalars = (scalar for document in rule.documents for scalar in document.scalars())
-    if not any(is_blank(value) or any(map(is_blank, keys)) for keys, value in scalars):
-        return
-    findings = []
-    for number, line in enumerate(read_text(rule.path).split("\n"), start=1):
-        if MARKER in line and not line.lstrip().startswith("#"):
-            findings.append(Finding(str(rule.path), number, said_of(line), "fill it in"))
-    raise PackError(findings)
-
-
-def rule_faults(rule: Rule) -> list[Finding]:
-    """Every fault of the pack's own keys: the alert view, the look-back, a correlation's knobs."""
-    return [*_alert_faults(rule), *_list_faults(rule), *_knob_faults(rule)]
-
-
-def _alert_faults(rule: Rule) -> Iterator[Finding]:
-    stated = rule.main.data.get("alert")
-    if stated is None and rule.tier == "other":
-        return
-    allowed = ("type", "detail", "user", "source", "agent", "extra")
-    line, path = rule.main.line("alert"), str(rule.path)
-    if not isinstance(stated, dict):
-        todo = 'add "alert:" with type, detail, user and source'
-        yield Finding(path, line, 'has no "alert:" view', todo, ALERT)
-        return
-    for key in stated:
-        if key not in allowed:
-            at = rule.main.line("alert", key)
-            yield Finding(path, at, f'"alert:" has no "{key}"', f"use {', '.join(allowed)}", ALERT)
-    placeholders = set(re.findall(r"\{([^{}]*)\}", str(stated.get("detail"))))
-    if "correlation" not in rule.main.data and placeholders & {"count", "window"}:
-        what = "names {count} or {window}, which only a correlation has"
-        yield Finding(path, rule.main.line("alert", "detail"), what, "name a field", ALERT)
-    for key in ("type", "detail"):
-        if not isinstance(stated.get(key), str):
-            at = rule.main.line("alert", key)
-            yield Finding(path, at, f'"alert:" has no "{key}"', f'add "{key}:" with text', ALERT)
-
-
-#: Keys that are read as lists of text: ours, of which pySigma knows nothing, and those inside a correlation,
-#: whose members it does not look at.
-_LISTS = (
-    ("required_tables",),
-    ("data_sources",),
-    ("correlation", "rules"),
-    ("correlation", "group-by"),
-    ("correlation", "condition", "field"),
-)
-
-
-def _list_faults(rule: Rule) -> Iterator[Finding]:
-    for keys in _LISTS:
-        value: Any = rule.main.data
-        for key in keys:
-            value = value.get(key) if isinstance(value, dict) else None
-        listed = value if isinstance(value, list) else [] if value is None else [value]
-        one = keys[0] == "correlation"
-        if not all(isinstance(text, str) for text in listed) or (isinstance(value, str) and not one):
-            what = f'"{keys[-1]}:" is not a list of text'
-            yield Finding(str(rule.path), rule.main.line(*keys), what, "write one text a line", KNOB)
-
-
-def _knob_faults(rule: Rule) -> Iterator[Finding]:
-    """A look-back and a threshold are written into queries as they stand: nothing else may be there."""
-    main, path = rule.main, str(rule.path)
-    if not any(c.isprintable() and not c.isspace() for c in rule.title):
-        yield Finding(path, main.line("title"), "has an empty title", "say what the rule finds", KNOB)
-    if not isinstance(main.data.get("whole_terms", True), bool):
-        what = f'says "whole_terms: {main.data["whole_terms"]}"'
-        yield Finding(path, main.line("whole_terms"), what, "write true or false", KNOB)
-    usable = re.fullmatch(r"[1-9][0-9]{0,3}[dhm]", rule.lookback)
-    if not usable:
-        what, todo = f'"{rule.lookback}" is not a look-back', 'write a number and d, h or m, such as "24h"'
-        yield Finding(path, main.line("lookback"), what, todo, KNOB)
-    try:
-        correlation = rule.correlation
-    except PackError:
-        return  # the Sigma fault is reported as one
-    if correlation is None:
-        return
-    if type(correlation.threshold) is not int or not 0 <= correlation.threshold <= MAX_COUNT:
-        line = main.line("correlation", "condition", correlation.operator)
-        todo = f"write a whole number up to {MAX_COUNT:,}"
-        yield Finding(path, line, f'"{correlation.threshold}" is not a count', todo, KNOB)
-    if not _TIMESPAN.fullmatch(correlation.timespan):
-        line = main.line("correlation", "timespan")
-        what, todo = f'"{correlation.timespan}" is not a timespan', 'write a number and a unit, such as "1h"'
-        yield Finding(path, line, what, todo, KNOB)
-    elif usable and correlation.window > Timespan.parse(rule.lookback).seconds:
-        line = main.line("correlation", "timespan")
-        what = f"the window {correlation.timespan} is longer than the look-back {rule.lookback}"
-        yield Finding(path, line, what, 'shorten it, or state a longer "lookback:"', KNOB)

@@ -1,1 +1,1 @@
-"""``detection-pack new``: a rule, its events and its page, valid but for the blanks of its author."""
+"""``detection-pack new``: a rule, its events and its page, valid but for the placeholders of its author."""

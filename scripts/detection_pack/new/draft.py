@@ -1,4 +1,4 @@
-"""``detection-pack new``: a rule, its events and its page, valid but for the blanks that its author fills in.
+"""``detection-pack new``: a rule, its events and its page, valid but for the placeholders in them.
 
 Identifiers are random and the date is today's: no build depends on them before they are written down.
 """
@@ -18,7 +18,7 @@ from detection_pack.checks.events_file import LEAST_CASES
 from detection_pack.model.documents import Document, load_documents
 from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.pack import Pack, load_pack
-from detection_pack.model.placeholders import MARKER, is_blank
+from detection_pack.model.placeholders import MARKER, is_placeholder
 from detection_pack.model.rule import TIERS, AlertView, Rule
 from detection_pack.model.rule_reader import NAME, rule_files
 from detection_pack.new.carried import carried_over, renamed
@@ -43,7 +43,7 @@ def draft(
 
     The rule is made like ``rule``, a name, or from ``log_source``, such as ``product=m365,service=exchange``.
 
-    ``values`` are plain texts for the one field that the rule is about; without them they are blanks.
+    ``values`` are plain texts for the one field that the rule is about; without them they are placeholders.
     """
     if not NAME.fullmatch(name):
         raise PackError.at(name, 1, "cannot name a rule", "use 3 to 64 of a-z, 0-9 and _, a letter first")
@@ -74,9 +74,9 @@ def draft(
         raise PackError.at("--value" if values else "--like", 1, what, "use other values, or another rule")
     texts["events"] = prose["events"].format(name=name) + events_of(name, defaults, cases)
     title = str(documents[-1]["title"])
-    blanks = "\n".join(f"- {blank}" for blank in _blanks(documents))
+    marked = "\n".join(f"- {place}" for place in _placeholders(documents))
     texts["page"] = prose["page"].format(
-        title=title, blanks=blanks, rule=paths["rule"], events=paths["events"]
+        title=title, placeholders=marked, rule=paths["rule"], events=paths["events"]
     )
     return {path: texts[kind] for kind, path in paths.items()}
 
@@ -176,19 +176,19 @@ def _detection(old: Mapping[str, Any], template: Template, values: Sequence[Valu
 
 
 def _alert(old: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
-    """The alert view, its texts blank; the fields that the old line shows stand in the new one."""
+    """The alert view, its texts placeholders; the fields that the old line shows stand in the new one."""
     parts = AlertView(type="", detail=str(old["detail"])).detail_parts()
     shown = " ".join(dict.fromkeys(f"{{{field}}}" for is_field, field in parts if is_field))
     detail = f"{part['alert_detail']}: {shown}" if shown else part["alert_detail"]
     return {"type": part["alert_type"], "detail": detail, **{k: v for k, v in old.items() if k not in _TEXTS}}
 
 
-def _blanks(documents: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Each blank of the rule with what it asks for, once."""
+def _placeholders(documents: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Each placeholder of the rule with what it asks for, once."""
     found = (
         f"`{keys[0]}`: {' '.join(str(value).removeprefix(f'{MARKER}: ').split())}"
         for data in documents
         for keys, value in Document(Path(), data, {}).scalars()
-        if is_blank(value)
+        if is_placeholder(value)
     )
     return list(dict.fromkeys(found))

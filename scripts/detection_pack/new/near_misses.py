@@ -39,9 +39,10 @@ class _Candidate:
 def cases_of(template: Template, values: Sequence[Value]) -> dict[str, list[Case]]:
     """The cases of a new rule under ``match`` and ``no_match``, as an events file states them.
 
-    While a value is blank, texts that are cut out of it are left out unless a side would have too few cases.
+    While a value is a placeholder, texts that are cut out of it are left out unless a side would have too few
+    cases.
     """
-    found = _judged(template, values, cut=not values[0].blank)
+    found = _judged(template, values, cut=not values[0].placeholder)
     if min(map(len, found.values())) < LEAST_CASES:
         found = _judged(template, values, cut=True)
     return found
@@ -99,7 +100,7 @@ def _texts(template: Template, values: Sequence[Value], cut: bool) -> Iterator[_
     """Every value as it is, then the texts around the values in turn."""
     first, *rest = _around()
     for value in values:
-        title = first["title"] if value.blank else f"{value.written['value']}, {first['title']}"
+        title = first["title"] if value.placeholder else f"{value.written['value']}, {first['title']}"
         yield _Candidate(title, _carried(template, first["text"], value))
     for number, stated in enumerate(rest):
         if cut or not any(f"{{{form}}}" in stated["text"] for form in CUT):

@@ -17,7 +17,7 @@ from detection_pack.model.documents import Document, load_documents
 from detection_pack.model.findings import PackError
 from detection_pack.model.log_source import LogSource
 from detection_pack.model.pack import Pack
-from detection_pack.model.placeholders import is_blank
+from detection_pack.model.placeholders import is_placeholder
 from detection_pack.model.rule import Rule
 from detection_pack.new.items import Item, as_text, conjuncts, item_of
 
@@ -98,7 +98,7 @@ def from_log_source(pack: Pack, text: str) -> Template:
                 for name, selection in document["detection"].items()
                 if isinstance(selection, dict)
                 for key, values in selection.items()
-                if isinstance(values, list) and any(map(is_blank, values))
+                if isinstance(values, list) and any(map(is_placeholder, values))
             )
             return _template(pack, rule, (document,), place, record, source)
     known = " or ".join(",".join(f"{k}={v}" for k, v in s.logsource.items()) for s in log_sources(pack))

@@ -1,4 +1,4 @@
-"""The values of a new rule in the forms in which its events hold them, the blanks included."""
+"""The values of a new rule in the forms in which its events hold them, the placeholders included."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from detection_pack.model.findings import PackError
-from detection_pack.model.placeholders import MARKER, is_blank
+from detection_pack.model.placeholders import MARKER, is_placeholder
 
-#: Forms that a blank value is asked for only if there are too few cases without them.
+#: Forms that a value that is a placeholder is asked for only if there are too few cases without them.
 CUT = ("tailless", "headless", "head", "tail")
-#: What a rule and its events hold where the value is still a blank, by form. None begins like another, so
-#: that each can be replaced everywhere at once.
-BLANK = {
+#: What a rule and its events hold where the value is still a placeholder, by form. None begins like another,
+#: so that each can be replaced everywhere at once.
+UNFILLED = {
     "value": f"{MARKER}-VALUE",
     **{form: f"{MARKER}-{form.upper()}-VALUE" for form in ("lower", "upper", "mixed", *CUT)},
 }
-#: What a blank is taken for where a verdict depends on it: two words, a letter at each end.
+#: What a placeholder is taken for where a verdict depends on it: two words, a letter at each end.
 _STAND_IN = "Stand-In"
 #: A wildcard that stands on fewer literal characters is slow everywhere; a value is held to the same.
 LEAST_CHARACTERS = 3
@@ -30,8 +30,8 @@ class Value:
     meant: Mapping[str, str]
 
     @property
-    def blank(self) -> bool:
-        return is_blank(self.written["value"])
+    def placeholder(self) -> bool:
+        return is_placeholder(self.written["value"])
 
 
 def forms_of(text: str) -> dict[str, str]:
@@ -52,22 +52,22 @@ def forms_of(text: str) -> dict[str, str]:
 
 
 def values_of(texts: Sequence[str]) -> tuple[Value, ...]:
-    """The values of a rule, each once; the blank for none. Raises `PackError`."""
+    """The values of a rule, each once; the placeholder for none. Raises `PackError`."""
     for text in texts:
         _check(text)
     if not texts:
-        return (Value(BLANK, forms_of(_STAND_IN)),)
+        return (Value(UNFILLED, forms_of(_STAND_IN)),)
     return tuple(Value(forms_of(text), forms_of(text)) for text in dict.fromkeys(texts))
 
 
 def _check(text: str) -> None:
     if not text.isprintable() or text != text.strip():
-        what = "holds what cannot be printed, or blanks around it"
+        what = "holds what cannot be printed, or spaces around it"
         todo = "leave out --value and write it into the rule"
     elif "*" in text or "?" in text:
         what, todo = "holds a wildcard", "give the plain text, and write the wildcard into the rule"
-    elif is_blank(text):
-        what, todo = "is the mark of a blank", "leave out --value for a blank"
+    elif is_placeholder(text):
+        what, todo = "is the mark of a placeholder", "leave out --value for a placeholder"
     elif sum(character.isalnum() for character in text) < LEAST_CHARACTERS:
         what, todo = f"has fewer than {LEAST_CHARACTERS} letters and digits", "give a longer text"
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,15 +22,14 @@ from sigma.types import (
 from detection_pack.languages.regex.patterns import pattern_fault
 from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.pipeline import Pipeline
+from detection_pack.model.reading import Reading
 from detection_pack.model.refused_value import RefusedValue
 from detection_pack.model.rule import Rule
+from detection_pack.model.source_mapping import SourceMapping
 from detection_pack.model.users import open_users
+from detection_pack.platforms.faults import platform_faults
 from detection_pack.platforms.split_fields import refusals
 from detection_pack.platforms.terms import SUBSTRING
-
-#: A rule that gets more than so many names wrong is told each, but not what it may have meant: looking for
-#: the nearest of hundreds of names takes milliseconds.
-_SUGGESTED = 20
 
 
 @dataclass(frozen=True)
@@ -135,54 +133,37 @@ def _refused(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule], error: Refu
 
 def check_fields(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule]) -> None:
     """Refuse a field that the pipeline does not map: such a query would be silently empty."""
-    findings = []
-    known: frozenset[str] = frozenset()
-    absent: Mapping[str, str] = {}
-    shown = ""
+    findings: list[Finding] = []
+    if any(len(correlation.aliases) for correlation in _correlations(rule)):
+        what = "no platform is given the aliases of a correlation; group by a field of all its rules"
+        raise rule.refused(SigmaError(what), "aliases")
+    stated = [*rule.alert.fields, *(f for c in _correlations(rule) for f in _correlation_fields(c))]
     for sigma_rule in plain:
-        shown = pipeline.shown(sigma_rule)
-        absent = pipeline.mapping_of(sigma_rule).absent
-        known = pipeline.known_fields(sigma_rule)
-        if not known:
-            source = "/".join(f"{k}:{v}" for k, v in rule.logsource.items())
-            raise PackError.at(
-                rule.path,
-                rule.main.line("logsource"),
-                f"the log source {source} is unknown to {pipeline.shown(sigma_rule)}",
-                "use a log source that the pipeline maps, or map it there",
-            )
-        findings += _unknown_values(rule, pipeline, sigma_rule)
+        mapping = pipeline.mapping_of(sigma_rule)
+        used = [f for d in sigma_rule.detection.detections.values() for f in fields_of(d)]
+        unknown = [f for f in (*used, *stated) if f not in mapping.fields]
+        if unknown or any(_unlisted(mapping, sigma_rule)):
+            faults = platform_faults(Reading.of(rule), {pipeline.platform: pipeline})
+            found = list(dict.fromkeys(fault.finding for fault in faults))
+            what = f'field "{next(iter(unknown), "")}" is unknown to {pipeline.shown(sigma_rule)}'
+            raise PackError(found or rule.refused(SigmaError(what), next(iter(unknown), None)).findings)
         findings += [
             Finding(str(rule.path), rule.line_of(f), *_halves(f'field "{f}": {what}'))
-            for f, what in refusals(sigma_rule, pipeline.mapping_of(sigma_rule))
+            for f, what in refusals(sigma_rule, mapping)
         ]
-        used = [f for d in sigma_rule.detection.detections.values() for f in fields_of(d)]
-        unknown = [f for f in dict.fromkeys(used) if f not in known]
-        findings += [
-            _unknown(rule, f, known if n < _SUGGESTED else frozenset(), absent, shown)
-            for n, f in enumerate(unknown)
-        ]
-    stated = list(rule.alert.fields)
-    if rule.correlation is not None:
-        stated += rule.correlation.group_by
-        stated += [rule.correlation.value_field] if rule.correlation.value_field else []
-    findings += [_unknown(rule, f, known, absent, shown) for f in dict.fromkeys(stated) if f not in known]
     if findings:
         raise PackError(findings)
 
 
-def _unknown_values(rule: Rule, pipeline: Pipeline, sigma_rule: SigmaRule) -> list[Finding]:
-    """Values of an enumeration that the pipeline does not list, such as a misspelt record type."""
-    findings: list[Finding] = []
-    for name, known in pipeline.enumerations(sigma_rule).items():
-        for value in (v for d in sigma_rule.detection.detections.values() for v in values_of(d, name)):
-            if value in known:
-                continue
-            near = _nearest(value, known) if len(findings) < _SUGGESTED else []
-            todo = f'did you mean "{near[0]}"?' if near else "use a name or number that the pipeline maps"
-            what = f'"{value}" is no {name} that {pipeline.shown(sigma_rule)} knows'
-            findings.append(Finding(str(rule.path), rule.line_of(value), what, todo))
-    return findings
+def _correlations(rule: Rule) -> list[SigmaCorrelationRule]:
+    return [r for r in rule.parsed.rules if isinstance(r, SigmaCorrelationRule)]
+
+
+def _unlisted(mapping: SourceMapping, rule: SigmaRule) -> Iterator[bool]:
+    """True for each value of an enumeration that the pipeline does not list, such as a misspelt name."""
+    for name, known in mapping.enumerations.items():
+        for detection in rule.detection.detections.values():
+            yield from (True for value in values_of(detection, name) if value not in known)
 
 
 def values_of(detection: SigmaDetection, field: str) -> Iterator[str]:
@@ -244,21 +225,6 @@ def mark_substrings(detection: SigmaDetection, everything: bool) -> None:
                     setattr(text, SUBSTRING, True)
 
 
-def _nearest(text: str, known: frozenset[str]) -> list[str]:
-    return difflib.get_close_matches(text, sorted(known), n=1, cutoff=0.6)
-
-
-def _unknown(rule: Rule, name: str, known: frozenset[str], absent: Mapping[str, str], shown: str) -> Finding:
-    """``shown`` is the file that would map it."""
-    if name in absent:
-        what, todo = _halves(f'field "{name}" is nothing that {shown} can map: {absent[name]}')
-        return Finding(str(rule.path), rule.line_of(name), what, todo)
-    near = _nearest(name, known)
-    todo = f'did you mean "{near[0]}"?' if near else "map it there or use a field that is"
-    what = f'field "{name}" is unknown to {shown}'
-    return Finding(str(rule.path), rule.line_of(name), what, todo)
-
-
 def _halves(message: str) -> tuple[str, str]:
     """What is wrong and what to do, which ``; `` divides."""
     what, _, todo = message.partition("; ")
@@ -266,9 +232,7 @@ def _halves(message: str) -> tuple[str, str]:
 
 
 def _correlation_fields(correlation: SigmaCorrelationRule) -> list[str]:
-    aliases = {alias.alias for alias in correlation.aliases}
-    named = [f for f in correlation.group_by or () if f not in aliases]
-    return named + _condition_fields(correlation)
+    return [*(correlation.group_by or ()), *_condition_fields(correlation)]
 
 
 def _condition_fields(correlation: SigmaCorrelationRule) -> list[str]:

@@ -61,7 +61,7 @@ def replay(
 ) -> list[Hit]:
     """Execute what stands in ``dist`` on the events, as if right after the last of them.
 
-    The look-back knob is set to cover them all; every other knob is as shipped. ``sources``: the log sources
+    The look-back is set to cover them all; every other parameter is as shipped. ``sources``: the log sources
     whose tables the queries may read, whether or not there is an event of them.
     """
     entries = selected(rule_entries(dist), rules)

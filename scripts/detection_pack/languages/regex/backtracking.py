@@ -5,6 +5,10 @@ no match: the event is missed. Exponentially many ways are there exactly if a st
 automaton can be left and reached again by one text on two paths (Weber and Seidl, "On the degree of ambiguity
 of finite automata", criterion EDA). The automaton is Glushkov's, one state a character of the expression, so
 that two paths between the same states, as in ``(a+)+``, are an edge twice.
+
+What is not repeated without bound has finitely many ways, but may have as good as infinitely many: in
+``(?:a?){30}a{30}`` each of thirty parts may be empty or not, and so in thirty times ``a?``. A run of parts
+that may be empty and read the same character is held to `_AS_UNBOUNDED` of them.
 """
 
 from __future__ import annotations
@@ -28,38 +32,49 @@ class _Automaton:
 
     items: list[tuple[str, Any]] = field(default_factory=list)
     edges: Counter[tuple[int, int]] = field(default_factory=Counter)
+    runs: list[list[tuple[int, range]]] = field(default_factory=list)
 
     def add(self, parsed: Any) -> tuple[int, list[int], list[int]]:
         """Add a sequence: in how many ways it may be empty (two stand for more), the states that it starts
         with and those that it ends with."""
         empty, first, last = 1, list[int](), list[int]()
+        run: list[tuple[int, range]] = []
         for kind, argument in parsed:
-            inner_empty, inner_first, inner_last = self._item(str(kind), argument)
+            before = len(self.items)
+            inner_empty, inner_first, inner_last, parts = self._item(str(kind), argument)
+            if not inner_empty:
+                self.runs.append(run)
+                run = []
+            elif before < len(self.items):
+                run.append((parts, range(before, len(self.items))))
             self._join(last, inner_first)
             first = first + inner_first * empty
             last = last * inner_empty + inner_last
             empty = min(empty * inner_empty, 2)
+        self.runs.append(run)
         return empty, first, last
 
-    def _item(self, kind: str, argument: Any) -> tuple[int, list[int], list[int]]:
+    def _item(self, kind: str, argument: Any) -> tuple[int, list[int], list[int], int]:
+        """The same of one item, and as how many parts that may be empty it is written out."""
         match kind:
             case "SUBPATTERN":
-                return self.add(argument[3])
+                return *self.add(argument[3]), 1
             case "BRANCH":
                 found = [self.add(branch) for branch in argument[1]]
                 first = [state for _, starts, _ in found for state in starts]
                 last = [state for *_, ends in found for state in ends]
-                return min(sum(empty for empty, _, _ in found), 2), first, last
+                return min(sum(empty for empty, _, _ in found), 2), first, last, 1
             case "MAX_REPEAT" | "MIN_REPEAT":
                 low, high, body = argument
                 empty, first, last = self.add(body)
                 if str(high) == "MAXREPEAT" or int(high) > _AS_UNBOUNDED:
                     self._join(last, first)
-                return 1 if int(low) == 0 else empty, first, last
+                times = int(low) if str(high) == "MAXREPEAT" else int(high)
+                return 1 if int(low) == 0 else empty, first, last, max(1, times) if empty else 1
             case "LITERAL" | "NOT_LITERAL" | "ANY" | "IN":
                 self.items.append((kind, argument))
-                return 0, [len(self.items) - 1], [len(self.items) - 1]
-        return 1, [], []  # an anchor reads nothing
+                return 0, [len(self.items) - 1], [len(self.items) - 1], 1
+        return 1, [], [], 1  # an anchor reads nothing
 
     def _join(self, last: list[int], first: list[int]) -> None:
         self.edges.update((a, b) for a in last for b in first)
@@ -75,6 +90,8 @@ def is_exponential(parsed: Any) -> bool:
         followers.setdefault(start, []).append(end)
     alphabet = _alphabet(automaton.items)
     reads = [frozenset(c for c in alphabet if _reads(*item, c)) for item in automaton.items]
+    if any(_most_at_once(run, reads) > _AS_UNBOUNDED for run in automaton.runs):
+        return True
     for loop in _loops(range(len(automaton.items)), followers):
         inside = set(loop)
         if any(automaton.edges[a, b] > 1 for a in loop for b in followers.get(a, ()) if b in inside):
@@ -82,6 +99,15 @@ def is_exponential(parsed: Any) -> bool:
         if len(loop) <= _MAX_LOOP and _two_paths(loop, followers, reads):
             return True
     return False
+
+
+def _most_at_once(run: list[tuple[int, range]], reads: list[frozenset[str]]) -> int:
+    """How many parts of the run read one character, at most."""
+    found: Counter[str] = Counter()
+    for times, states in run:
+        for character in frozenset[str]().union(*(reads[state] for state in states)):
+            found[character] += times
+    return max(found.values(), default=0)
 
 
 def _two_paths(loop: list[int], followers: dict[int, list[int]], reads: list[frozenset[str]]) -> bool:

@@ -73,8 +73,8 @@ def pattern_fault(value: SigmaRegularExpression) -> str | None:
         apart = "".join("|()" if token == "|" and not inside else token for token, inside in tokens(source))
         if is_exponential(parser.parse(apart, flags)):
             return (
-                "the regular expression repeats what it repeats: one text matches in so many ways that "
-                "Splunk gives up on it; write it without a repetition in a repetition"
+                "the regular expression repeats what may be empty or is repeated itself: one text matches in "
+                "so many ways that Splunk gives up on it; write it without a repetition in a repetition"
             )
     except (re.error, OverflowError, RecursionError) as error:
         return f"the regular expression cannot be read ({error}); correct it"

@@ -29,7 +29,7 @@ from sigma.types import (
 )
 
 from detection_pack.languages.esql.esql_columns import IGNORE_ABOVE
-from detection_pack.languages.lucene.lucene_regex import fits, utf16_length
+from detection_pack.languages.lucene.lucene_regex import MAX_LENGTH, fits, render, utf16_length
 from detection_pack.languages.lucene.pcre import expression
 from detection_pack.languages.regex.regex_tree import Node
 from detection_pack.model.refused_value import RefusedValue
@@ -135,10 +135,10 @@ def _text_value(out: Wanted, patterns: list[SigmaString], value: SigmaType, exac
     if isinstance(value, SigmaRegularExpression):
         node = expression(out.field, value)
         if not fits(node):
-            raise RefusedValue(
-                f'the regular expression of "{out.field}" is beyond Elasticsearch\'s limits; make it shorter',
-                str(value.regexp),
-            )
+            long = utf16_length(render(node)) > MAX_LENGTH
+            limit = f"{MAX_LENGTH} characters as a Lucene expression" if long else "10,000 states"
+            what = f"the regular expression is over Elasticsearch's limit of {limit}"
+            raise RefusedValue(f"{what}; shorten it, or repeat less", str(value.regexp))
         out.nodes.append(node)
         return
     if not isinstance(value, SigmaString):

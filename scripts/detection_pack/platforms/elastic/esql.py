@@ -194,6 +194,8 @@ class EsqlBackend(TextQueryBackend):
         if kind == "temporal":
             return Counted("rule_count", None)
         field = condition.fieldref if condition is not None else None
+        if isinstance(field, list):
+            raise RefusedValue("ES|QL counts the values of one field", "field")
         if not isinstance(field, str):
             raise RefusedValue(f"the correlation type {kind} is not supported on Elastic", "type")
         if kind == "value_count":

@@ -80,21 +80,12 @@ class KustoCorrelations:
 
     def _search(self, rule: SigmaCorrelationRule, base: list[SigmaRule], correlation_type: str) -> str:
         if len(base) == 1 and not correlation_type.startswith("temporal"):
-            return "\n".join([_query(base[0]), *self._aliases(rule, 0)])
+            return _query(base[0])
         branches = []
         for index, referenced in enumerate(base):
-            lines = [_query(referenced), *self._aliases(rule, index), f'| extend EventType = "{index}"']
+            lines = [_query(referenced), f'| extend EventType = "{index}"']
             branches.append("  (" + "\n".join(lines).replace("\n", "\n  ") + ")")
         return "union\n" + ",\n".join(branches)
-
-    def _aliases(self, rule: SigmaCorrelationRule, index: int) -> list[str]:
-        reference = rule.referenced_rules[index]
-        return [
-            f"| extend {_identifier(alias.alias)} = {column}"
-            for alias in rule.aliases
-            for aliased, column in alias.mapping.items()
-            if aliased == reference
-        ]
 
     # ---- aggregation and condition ------------------------------------------------------------------
 
@@ -145,10 +136,9 @@ class KustoCorrelations:
             # Five values tell an analyst what went on; the whole list could fill the row.
             aggregates.append(f"{EXTRA} = make_set({self._known(extra, state)}, 5)")
         window = f"{WINDOW_START} = bin(TimeGenerated, {self.knobs}Window)"
-        aliases = {alias.alias for alias in rule.aliases}
         groups = [
             _identifier(field)
-            if field in aliases or (folded := self._folded(self._known(field, state), state)) == field
+            if (folded := self._folded(self._known(field, state), state)) == field
             else f"{field} = {folded}"
             for field in rule.group_by or []
         ]
