@@ -127,7 +127,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("name", metavar="NAME")
     source = command.add_mutually_exclusive_group(required=True)
     source.add_argument("--like", metavar="RULE", help="a rule of the pack to start from")
-    source.add_argument("--logsource", metavar="KEY=VALUE,…", help="such as product=m365,service=exchange")
+    source.add_argument(
+        "--logsource", metavar="KEY=VALUE,…", help="a Sigma log source, such as product=x,service=y"
+    )
     command.add_argument("--tier", choices=TIERS, default="extended")
     command.add_argument(
         "--value", action="append", default=[], metavar="TEXT", help="a plain text that the rule looks for"

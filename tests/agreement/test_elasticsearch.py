@@ -428,10 +428,13 @@ def _typed_events(count: int, seed: int) -> list[Event]:
     rng = random.Random(seed)
 
     def address() -> str:
-        """No octet of four digits, which 8.18 takes for another (2507.1.1.1 is 203.1.1.1), and no empty last
-        one, which it takes for 0; 9.5 refuses both, and so does the model."""
+        """Without the forms in which a number overflows in one version and not in the other: octets of four
+        digits and an empty last octet (8.18 takes 2507.1.1.1 for 203.1.1.1 and 192.0.2. for 192.0.2.0),
+        groups of eight hexadecimal digits (9.5 takes ::c0005207 for ::5207). The model refuses all of
+        them."""
         text = made("0123456789abcdefF:::...%[] /xg", 20, ADDRESSES)
-        return text if not re.search(r"\d{4,}\.|\.\d{4,}|\.(?:%|$)", text) else "192.0.2.7"
+        overflows = re.search(r"\d{4,}\.|\.\d{4,}|\.(?:%|$)|[0-9A-Fa-f]{8,}", text)
+        return "192.0.2.7" if overflows else text
 
     def made(alphabet: str, most: int, examples: Sequence[Any]) -> str:
         if rng.random() < 0.3:

@@ -11,6 +11,7 @@ By default about a thousand generated events; ``-m campaign`` takes ten thousand
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -53,7 +54,8 @@ class Documents:
         return self.store.esql(text)
 
     def judge(self, text: str, types: Mapping[str, str]) -> Result:
-        return evaluate(text, self._typed(types))
+        """All rows: the product's model knows no limit of rows either, and Kibana sets its own."""
+        return evaluate(text, self._typed(types), default_rows=sys.maxsize)
 
     def _typed(self, types: Mapping[str, str]) -> list[Index]:
         """The indices, which exist even where there is no document."""
@@ -148,8 +150,12 @@ def test_what_is_shipped(pack: Pack, documents: Documents) -> None:
 def test_every_kind_of_correlation(documents: Documents) -> None:
     asked = list(esql_corpus.own())
     assert disagreements(documents, asked) == []
-    empty = [query.name for query in asked if not documents.judge(query.text, query.types).rows]
-    assert len(empty) < len(asked) // 10, empty
+    found: dict[str, int] = {}
+    for query in asked:
+        rows = len(documents.judge(query.text, query.types).rows)
+        condition = query.name.rpartition("_")[0]
+        found[condition] = found.get(condition, 0) + rows
+    assert [condition for condition, rows in found.items() if not rows] == ["audit_long_value"]
 
 
 def test_strangers_conditions() -> None:
@@ -172,4 +178,4 @@ def test_ten_thousand_events(pack: Pack) -> None:
 
 @pytest.mark.campaign
 def test_many_strangers_conditions() -> None:
-    _agree_on_strangers(400)
+    _agree_on_strangers(150)

@@ -73,10 +73,13 @@ def test_analysts_see_the_same_on_every_platform(events: list[Event]) -> None:
     assert seen["sentinel"] == seen["splunk"]
 
 
+TABLE = "OfficeActivity"
+
+
 def test_branches_have_names_of_their_own(pack: Pack) -> None:
     """A branch named as a table would read itself; a rule that says the time range keeps its words."""
     first, second, third = (
-        SentinelQuery(name, "t", "i", back, (), f"T\n| where x > ago(LookbackPeriod)\n{said}", "T")
+        SentinelQuery(name, "t", "i", back, (), f"{TABLE}\n| where x > ago(LookbackPeriod)\n{said}", TABLE)
         for name, back, said in (
             ("office_activity", "24h", '| where y == "ago(LookbackPeriod)"'),
             ("a_1b", "48h", ""),
@@ -84,7 +87,7 @@ def test_branches_have_names_of_their_own(pack: Pack) -> None:
         )
     )
     text = union([first, second, third])
-    names = re.findall(r"^let (\w+) = T$", text, re.MULTILINE)
+    names = re.findall(rf"^let (\w+) = {TABLE}$", text, re.MULTILINE)
     assert names == ["OfficeActivityRule", "A1b", "A1b_2"]
     assert f"union {', '.join(names)}\n" in text
     assert 'x > ago(OfficeActivityRuleLookback)\n| where y == "ago(LookbackPeriod)"' in text

@@ -83,6 +83,7 @@ def run(root: Path, command: str, code: int = 0) -> str:
     return done.stdout.replace(f"{root}/", "")
 
 
+@pytest.mark.campaign
 @pytest.mark.skipif(not shutil.which("git") and "CI" not in os.environ, reason="needs git")
 def test_the_guide_works_from_its_first_command_to_its_last(tmp_path: Path) -> None:
     root = copy_of_the_repository(tmp_path / "clone")

@@ -152,6 +152,7 @@ ATOMS = (
     r"[^\s]",
     "(?:as|é)",
     r"\.",
+    "\\\t",
 )
 REPEATS = ("", "", "", "*", "+", "?", "{2}", "{1,2}")
 expressions = st.lists(st.tuples(st.sampled_from(ATOMS), st.sampled_from(REPEATS)), min_size=1, max_size=4)

@@ -73,12 +73,14 @@ class _Validation:
         return sorted(dict.fromkeys(self.findings))
 
     def _sources(self) -> Mapping[str, LogSource]:
-        """The log sources of the pack; none where one is faulty, because rules hang on them."""
-        try:
-            return load_log_sources(self.root)
-        except PackError as error:
-            self.findings += error.findings
-            return {}
+        """The log sources of the pack; a fault is always reported, because rules hang on them."""
+        findings: list[Finding] = []
+        sources = load_log_sources(self.root, findings=findings)
+        selected = {path.resolve(): path for path in self.files.pipelines}
+        for finding in findings:
+            shown = str(selected.get(Path(finding.path).resolve(), finding.path))
+            self.findings.append(replace(finding, path=shown))
+        return sources
 
     def _pipelines(self) -> Iterator[tuple[str, Pipeline]]:
         """Every pipeline of the pack; a faulty file is always reported, because rules hang on it."""

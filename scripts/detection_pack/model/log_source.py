@@ -163,21 +163,28 @@ def _with(record: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
     return {**record, head: _with(record[head], rest, value)}
 
 
-def load_log_sources(root: Path, folder: Path | None = None) -> dict[str, LogSource]:
-    """The log sources by name: the folders below ``folder`` (default: pipelines/ of ``root``). Raises
-    `PackError` with every fault of all of them."""
+def load_log_sources(
+    root: Path, folder: Path | None = None, findings: list[Finding] | None = None
+) -> dict[str, LogSource]:
+    """The log sources by name: the folders below ``folder`` (default: pipelines/ of ``root``).
+
+    Raises `PackError` with every fault of all of them; with ``findings`` they are reported there, and a
+    faulty source is left out.
+    """
     from detection_pack.model.log_source_document import load_log_source, rivals
 
     sources: dict[str, LogSource] = {}
-    findings: list[Finding] = []
+    found: list[Finding] = []
     for path in source_files(root, folder):
         try:
             sources[path.parent.name] = load_log_source(path)
         except PackError as error:
-            findings += error.findings
-    findings += rivals(sources.values())
-    if findings:
-        raise PackError(findings)
+            found += error.findings
+    found += rivals(sources.values())
+    if found and findings is None:
+        raise PackError(found)
+    if findings is not None:
+        findings += found
     return sources
 
 

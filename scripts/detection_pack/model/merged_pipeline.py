@@ -51,6 +51,8 @@ class Scope:
         pairs = self.served[0][0]
         stated = item.get("rule_conditions") or []
         own = list(stated.values()) if isinstance(stated, dict) else list(stated)
+        if any(c["type"] == "logsource" and not fits(c, pairs) for c in own):
+            return None
         narrowed = [{**c, **pairs} if c["type"] == "logsource" else c for c in own]
         if item.get("rule_cond_op") == "or" and len(own) > 1:
             every = all(condition["type"] == "logsource" for condition in own)

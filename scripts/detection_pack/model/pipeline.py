@@ -31,6 +31,14 @@ from detection_pack.model.source_mapping import SourceMapping, may_apply, source
 from detection_pack.model.source_pipeline import COMMON, SourceFile, source_file
 
 
+# libyaml is part of every published wheel of PyYAML, but not of every build of it.
+class _PlainDumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """Writes a value out wherever it stands: the pack reads no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 @dataclass(frozen=True)
 class FieldTraits:
     """What a pipeline knows of a canonical field: whether it maps it, whether it maps its values one by one,
@@ -137,9 +145,9 @@ class Pipeline:
 
     @cached_property
     def _text(self) -> str:
-        # libyaml is part of every published wheel of PyYAML, but not of every build of it.
-        dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-        written = yaml.dump(self.document.data, Dumper=dumper, sort_keys=False, allow_unicode=True, width=110)
+        written = yaml.dump(
+            self.document.data, Dumper=_PlainDumper, sort_keys=False, allow_unicode=True, width=110
+        )
         return str(written)
 
 

@@ -1,7 +1,7 @@
 """The pySigma files of a log source, ``pipelines/<source>/{common,<platform>}.yml``, made plain.
 
-Each is a pySigma pipeline that may say three things shorter, which are written out here. An enumeration is
-one of source.yml, or a table of the folder, ``NAME.csv``, with the columns ``value`` and ``name``.
+Each is a pySigma pipeline that may say three things shorter, which are written out here from the enumerations
+of source.yml:
 
 - ``mapping: {enumeration: NAME, to: number | name | both, extra: {…}}`` of a map_string: every name and every
   number, as text, to the number, to the name, or to a list of both; ``extra`` adds spellings;
@@ -31,7 +31,6 @@ PRIORITIES = {COMMON: 10}
 PRIORITY = 20
 _FORMS = ("number", "name", "both")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_TABLE = re.compile(r"[A-Za-z0-9_]+\.csv")
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,7 @@ class SourceFile:
 
     @property
     def priority(self) -> int:
-        stated = self.document.data.get("priority")
-        return int(stated) if stated is not None else PRIORITIES.get(self.path.stem, PRIORITY)
+        return int(self.document.data.get("priority", PRIORITIES.get(self.path.stem, PRIORITY)))
 
     @property
     def items(self) -> list[dict[str, Any]]:
@@ -118,7 +116,7 @@ def _mapping(
 
 def _enumeration(
     document: Document, at: tuple[Key, ...], stated: dict[Any, Any], keys: set[str], source: LogSource
-) -> Mapping[int, str] | Mapping[str, str]:
+) -> Mapping[int, str]:
     """The names of the enumeration that is stated, by number."""
     for key in stated:
         if key not in keys:
@@ -126,12 +124,6 @@ def _enumeration(
     name = str(stated.get("enumeration"))
     if name in source.enumerations:
         return source.enumerations[name]
-    if _TABLE.fullmatch(name) and (source.folder / name).exists():
-        rows = source.table(name)
-        if all(set(row) == {"value", "name"} and all(row.values()) for row in rows):
-            return {row["value"]: row["name"] for row in rows}
-        todo = "give it the columns value and name"
-        raise _fault(document, (*at, "enumeration"), f'"{name}" is no enumeration', todo)
     known = ", ".join(sorted(source.enumerations)) or "none"
     what = f'the enumeration "{name}" is unknown'
     raise _fault(document, (*at, "enumeration"), what, f"write it in source.yml, which has {known}")
@@ -152,8 +144,11 @@ def _with_same(document: Document, at: tuple[Key, ...], item: dict[Any, Any]) ->
 
 def _own_faults(document: Document, logsources: Sequence[Mapping[str, str]]) -> Iterator[Finding]:
     """What is wrong with a plain pipeline as a file of this log source."""
-    if not isinstance(document.data.get("priority", PRIORITY), int):
+    if type(document.data.get("priority", PRIORITY)) is not int:
         yield _fault(document, ("priority",), "is not a whole number", "write one").findings[0]
+    allowed = document.data.get("allowed_backends", [])
+    if not isinstance(allowed, list) or not all(isinstance(name, str) for name in allowed):
+        yield _fault(document, ("allowed_backends",), "is not a list of texts", "name backends").findings[0]
     seen: set[str] = set()
     for index, item in enumerate(document.data.get("transformations") or ()):
         at = ("transformations", index)

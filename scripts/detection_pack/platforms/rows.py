@@ -57,16 +57,21 @@ def ingest(
     for name, value in (variables or {}).items():
         assert name.isidentifier()
         connection.execute(f"SET VARIABLE {name} = {value}")
+    _prepare(connection, "", macros)  # the engine's tables are there without any source, too
     for source in sources:
-        # The name of a folder that a source is in: small letters, digits and underscores.
-        for table, columns in (("raw", "id, time, record"), ("enums", "enum, value, name")):
-            view = f"SELECT {columns} FROM all_{table} WHERE source = '{source.name}'"
-            connection.execute(f"CREATE OR REPLACE TEMP VIEW {table} AS {view}")
-        for path in (_MACROS, *([macros] if macros else [])):
-            connection.execute(path.read_text(encoding="utf-8"))
+        _prepare(connection, source.name, macros)
         for name in (COMMON, platform):
             if (text := source.sql(name)) is not None:
                 _run(connection, text, source.folder / f"{name}.sql")
+
+
+def _prepare(connection: duckdb.DuckDBPyConnection, source: str, macros: Path | None) -> None:
+    """What a source's model finds. ``source`` is a folder's name: small letters, digits, underscores."""
+    for table, columns in (("raw", "id, time, record"), ("enums", "enum, value, name")):
+        view = f"SELECT {columns} FROM all_{table} WHERE source = '{source}'"
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {table} AS {view}")
+    for path in (_MACROS, *([macros] if macros else [])):
+        connection.execute(path.read_text(encoding="utf-8"))
 
 
 def _load(

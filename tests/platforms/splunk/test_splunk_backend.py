@@ -31,7 +31,7 @@ from detection_pack.platforms.splunk.query import COLUMNS, SplunkQuery, queries
 from detection_pack.platforms.splunk.run import Row, run
 from support.engines import execute, of_platform, spl_union
 from support.reference_model import contains_whole_term
-from support.sources import BY_KIND
+from support.sources import BY_KIND, SOURCES
 
 NOW = Clock(datetime(2024, 2, 1, 18, 0, tzinfo=UTC))
 M365 = {"product": "m365", "service": "exchange"}
@@ -640,7 +640,7 @@ def test_the_files_are_the_same_twice_and_the_union_is_the_sum_of_its_rules(
     assert sorted(map(str, rows)) == sorted(str(row) for h in hits for row in h.rows)
     short = Clock(NOW.now, "1h")
     assert spl_union(tmp_path, events, short) == []
-    assert all(h.events == frozenset() for h in run(tmp_path, entries, [], short))
+    assert all(h.events == frozenset() for h in run(tmp_path, entries, [], short, SOURCES.values()))
     (tmp_path / "splunk/queries/suspicious_ews_client.spl").write_text("*\n| transaction UserId\n")
     with pytest.raises(PackError, match=r"suspicious_ews_client\.spl:2: unsupported SPL: 'transaction'"):
         run(tmp_path, entries, events, NOW)

@@ -53,8 +53,9 @@ class _Table:
     truncated: bool = False
 
 
-def evaluate(text: str, indices: Sequence[Index]) -> Result:
-    """The rows of a query over these indices. Raises `Refused` and `VerificationFailed`."""
+def evaluate(text: str, indices: Sequence[Index], default_rows: int = DEFAULT_ROWS) -> Result:
+    """The rows of a query over these indices; without LIMIT at most ``default_rows``. Raises `Refused` and
+    `VerificationFailed`."""
     commands, lexer = parse(text)
     context = Context(lexer)
     first = commands[0]
@@ -62,7 +63,7 @@ def evaluate(text: str, indices: Sequence[Index]) -> Result:
     table = _from(context, first, indices)
     for command in commands[1:]:
         _apply(context, command, table)
-    _limit(table, MOST_ROWS if table.limited else DEFAULT_ROWS)
+    _limit(table, MOST_ROWS if table.limited else default_rows)
     rows = [{name: row.get(name) for name in table.columns} for row in table.rows]
     return Result(table.columns, rows, tuple(context.warnings), table.truncated)
 

@@ -83,7 +83,7 @@ def pruned_pipeline(tree: Any, names: set[str]) -> Any:
             "mapping": {k: v for k, v in item["mapping"].items() if k in names}
             or dict([*item["mapping"].items()][:2]),
         }
-        if isinstance(item.get("mapping"), dict)
+        if isinstance(item.get("mapping"), dict) and "enumeration" not in item["mapping"]
         else item
         for item in tree["transformations"]
     ]

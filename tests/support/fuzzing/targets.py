@@ -162,6 +162,8 @@ def small_pack(sandbox: Sandbox) -> Path:
         for seed in _kept(seeds.rules()):
             [documents] = _short((seed,), 3)
             files[f"sigma/core/{seed.path.name}"] = as_yaml(rng, documents)
+        for path in (p for p in (ROOT / "pipelines").glob("*/*") if p.suffix != ".yml"):
+            files[path.relative_to(ROOT).as_posix()] = path.read_bytes()
         for seed, documents in zip(seeds.pipelines(), _small_pipelines(), strict=True):
             files[f"pipelines/{seed.name}"] = as_yaml(rng, documents)
         for seed in _kept(seeds.events_files()):

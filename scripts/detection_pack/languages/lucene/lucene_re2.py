@@ -2,9 +2,9 @@ r"""Lucene's regular expressions as trees and in RE2's syntax, which DuckDB's ``
 
 Syntax and meaning: Lucene's ``RegExp``; Elasticsearch, "Regular expression syntax". An expression is for the
 whole value, ``.`` is any character (a line break too), ``^`` and ``$`` are themselves, letter case counts.
-``query_string`` turns on every optional operator: ``@`` (any text) and ``"text"`` are read; ``~ & < #`` are
-refused, and what has another meaning from version to version (``\d`` is a class since Lucene
-8.6) or looks like a slip (``]`` or ``}`` alone, an open ``-`` in a class).
+``query_string`` turns on every optional operator; the pack writes none, so ``~ & < > # @ "`` are refused, and
+so is what has another meaning from version to version (``\d`` is a class since Lucene 8.6) or looks like a
+slip (``]`` or ``}`` alone, an open ``-`` in a class).
 
 To be matched with the option ``s`` and never with ``(?i)``: without ``s`` RE2's dot leaves out line breaks,
 and ``(?i)k`` matches the Kelvin sign too.
@@ -17,7 +17,6 @@ from typing import NoReturn
 
 from detection_pack.languages.lucene.lucene_regex import (
     ANY,
-    ANYTHING,
     LAST,
     MAX_LENGTH,
     complement,
@@ -32,7 +31,7 @@ from detection_pack.languages.regex.regex_tree import Alt, Chars, Node, Repeat, 
 MAX_STEPS = 1000
 #: Levels of groups in an expression.
 MAX_DEPTH = 60
-_REFUSED = "~&<#]}"
+_REFUSED = '~&<>#@"]}'
 
 
 class Inexact(Exception):
@@ -132,13 +131,8 @@ class _Reader:
             case ".":
                 self.at += 1
                 return ANY
-            case "@":
-                self.at += 1
-                return ANYTHING
             case "[":
                 return self._class()
-            case '"':
-                return self._literal()
             case "(":
                 return self._group()
         if char in _REFUSED:
@@ -156,14 +150,6 @@ class _Reader:
         if not self._take(")"):
             raise Inexact("a group that is never closed", start)
         return node
-
-    def _literal(self) -> Node:
-        end = self._pattern.find('"', self.at + 1)
-        if end < 0:
-            self._refuse("a quotation mark that is never closed")
-        text = self._pattern[self.at + 1 : end]
-        self.at = end + 1
-        return Seq(tuple(Chars(((ord(c), ord(c)),)) for c in text))
 
     def _class(self) -> Node:
         start = self.at

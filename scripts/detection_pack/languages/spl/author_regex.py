@@ -105,7 +105,8 @@ def _character(atom: str) -> str | None:
 def _written(atom: str) -> str:
     """An atom of ASCII as it may stand in an SPL string."""
     if len(atom) == 2 and atom[0] == "\\":
-        return r"\x24" if atom[1] == "$" else _NAMED.get(atom[1], atom)
+        named = r"\x24" if atom[1] == "$" else _NAMED.get(atom[1], atom)
+        return named if named.isprintable() else f"\\x{ord(atom[1]):02x}"
     if len(atom) == 1:
         return _NAMED.get(atom) or (atom if atom.isprintable() else f"\\x{ord(atom):02x}")
     return atom
