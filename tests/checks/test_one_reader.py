@@ -23,11 +23,13 @@ from conftest import ROOT
 from detection_pack.build import outcomes
 from detection_pack.build.outcomes import Setting, outcome, outcomes_of_files
 from detection_pack.checks.validate import validate
+from detection_pack.cli import main
 from detection_pack.model import rule_reader
 from detection_pack.model.findings import Finding
 from detection_pack.model.pack import pack_version
 from detection_pack.model.pipeline import load_pipelines
 from detection_pack.model.rule_reader import read_rule, rule_files
+from detection_pack.model.sigma_faults import sigma_faults
 from detection_pack.platforms.diagnosis import Diagnosis
 from detection_pack.platforms.platform import platform
 from support import corpus
@@ -49,7 +51,10 @@ def unlike(folder: Path) -> tuple[list[Said], list[str]]:
     """What `build --rules` says of the folder's files and `validate` does not, and the files that the one
     refuses and the other has no error of."""
     built = list(outcomes_of_files(rule_files(ROOT, folder), setting(), 1))
-    return _unlike([(one.path, one.findings) for one in built], validate(ROOT, [folder], execute=False))
+    validated = validate(ROOT, [folder], execute=False)
+    missing, accepted = _unlike([(one.path, one.findings) for one in built], validated)
+    warned = said(warning for one in built for warning in one.warnings)
+    return [*missing, *sorted(warned - said(validated))], accepted
 
 
 def _unlike(
@@ -303,10 +308,26 @@ def test_a_reader_that_fails_at_one_rule_reads_the_others(
 ) -> None:
     for name in ("one", "two"):
         (tmp_path / f"{name}_rule.yml").write_text(PLAIN, encoding="utf-8")
-    judged = rule_reader.sigma_faults
+    judged = sigma_faults
     monkeypatch.setattr(
         rule_reader, "sigma_faults", lambda r, rule: _broken() if rule.name == "one_rule" else judged(r, rule)
     )
     one, two = outcomes_of_files(rule_files(ROOT, tmp_path), setting(), 1)
     assert [str(f).partition(": ")[2][:30] for f in one.findings] == ["cannot be read (IndexError: tu"]
     assert not two.findings
+
+
+def test_an_escaped_wildcard_is_built_with_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever writes a folder and an asterisk means all that is in it, and gets a literal asterisk."""
+    (tmp_path / "rules").mkdir()
+    path = tmp_path / "rules" / "folder.yml"
+    path.write_text(PLAIN.replace("plain", r"'*\Temp\*'").replace("UserId", "UserKey"), encoding="utf-8")
+    assert main(["--root", str(ROOT), "build", "--rules", str(path.parent), "--out", f"{tmp_path}/out"]) == 0
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{path}:3: warning: ") and "no wildcard" in line
+    assert unlike(path.parent) == ([], [])
+    path.write_text(PLAIN.replace("plain", r"'*\Temp\\*'"), encoding="utf-8")
+    assert main(["--root", str(ROOT), "build", "--rules", str(path.parent), "--out", f"{tmp_path}/out"]) == 0
+    assert capsys.readouterr().err == ""
