@@ -72,7 +72,7 @@ REASONS: tuple[tuple[str, str], ...] = (
         r'"CommandLine" \(here process.command_line\) holds text and no addresses',
         "no field of a process is one",
     ),
-    (r'regular expression of "process.command_line" is beyond', "index.max_regex_length and determinisation"),
+    (r"regular expression is over Elasticsearch's limit", "index.max_regex_length and determinisation"),
     (r'regular expression of "process.command_line" cannot be said exactly in Lucene', "no \\b inside"),
     (r'"User" is \S+( and AccountDomain)? here', "no platform has DOMAIN\\name as one text"),
 )

@@ -232,8 +232,14 @@ FILES: dict[str, tuple[str, str]] = {
     "timeframe": ("detection: {a: {Image: x}, timeframe: 5m, condition: a}\n", '"timeframe:" is the old'),
     "two of them": ("detection: {a: {Image: x}, condition: 2 of them}\n", "condition cannot be read"),
     "half a condition": ("detection: {a: {Image: x}, condition: a and}\n", "condition cannot be read"),
-    "no such selection": ("detection: {a: {Image: x}, condition: a and c}\n", "names 'c', which is no sel"),
-    "no such selections": ("detection: {a: {Image: x}, condition: a and 1 of b_*}\n", 'a name like "b_\\*"'),
+    "no such selection": (
+        "detection: {a: {Image: x}, condition: a and c}\n",
+        '"c" in the condition names no sel',
+    ),
+    "no such selections": (
+        "detection: {a: {Image: x}, condition: a and 1 of b_*}\n",
+        '"b_\\*" in the condition has no sel',
+    ),
     "no condition": ("detection: {a: {Image: x}}\n", "condition"),
     "action global": (
         "action: global\n---\ndetection: {a: {Image: x}, condition: a}\n",

@@ -125,7 +125,8 @@ def _refused(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule], error: Refu
     """The platform's complaint about a field of its own, told of the field that the rule's author knows."""
     named = {n: name for r in plain for name, names in pipeline.mapping_of(r).names.items() for n in names}
     subject = error.subject
-    if (canonical := named.get(subject)) is None or rule.line_of(subject) != rule.main.line():
+    canonical = named.get(subject)
+    if canonical in (None, subject) or rule.line_of(subject) != rule.main.line():
         return rule.refused(error, subject)
     what = str(error).replace(f'"{subject}"', f'"{canonical}" (here {subject})', 1)
     return rule.refused(SigmaError(what), canonical)

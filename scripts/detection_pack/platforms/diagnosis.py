@@ -6,6 +6,7 @@ takes many conversions: only rules that are refused are worth it.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -79,12 +80,12 @@ def _rest(reading: Reading, rule: Rule, named: Sequence[Fault]) -> tuple[Rule, b
 
 @dataclass(frozen=True)
 class _Examination:
-    """Platforms asked about parts of one rule, as long as the budget lasts."""
+    """Platforms asked about parts of one rule, each as long as its budget lasts."""
 
     reading: Reading
     pipelines: Mapping[str, Pipeline]
     version: str
-    budget: Budget = field(default_factory=Budget)
+    budgets: Mapping[str, Budget] = field(default_factory=lambda: defaultdict(Budget))
 
     def refusals(self, rule: Rule, whole: bool, platforms: Sequence[Platform]) -> list[Fault]:
         """Every value that a platform cannot say, then whatever else keeps ``rule`` from being built."""
@@ -95,7 +96,7 @@ class _Examination:
             by_value: dict[Keys, dict[Complaint, list[Platform]]] = {}
             for platform in asked if "correlation" not in document.data else ():
                 pipeline = self.pipelines[platform.id]
-                found = refused_values(platform, pipeline, rule, document, self.budget)
+                found = refused_values(platform, pipeline, rule, document, self.budgets[platform.id])
                 for keys, complaints in found.items():
                     for complaint in complaints:
                         by_value.setdefault(keys, {}).setdefault(complaint, []).append(platform)
@@ -106,7 +107,7 @@ class _Examination:
                 for complaint, who in complaints.items()
             ]
         left = without(rule, faults)
-        if whole and all(map(_looks_for_something, left.documents)):
+        if whole and _selections(left) == _selections(rule):
             faults += self._others(left, asked, said)
         return faults
 
@@ -155,9 +156,3 @@ def _selections(rule: Rule) -> list[list[str]]:
         for d in rule.documents
         if isinstance(d.data.get("detection"), dict)
     ]
-
-
-def _looks_for_something(document: Document) -> bool:
-    """Whether any selection is left of a detection; a correlation has none."""
-    detection = document.data.get("detection")
-    return not isinstance(detection, dict) or any(v for k, v in detection.items() if k != "condition")

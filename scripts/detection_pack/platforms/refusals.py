@@ -21,9 +21,9 @@ _Items = Sequence[tuple[Leaf, Sequence[int]]]
 Complaint = tuple[str, str]
 #: What to do about a value where the platform has nothing to say of that.
 _TODO = "write it in another way, or split the rule"
-#: Conversions to find who is to blame in one rule, and values that they compare with together. What is not
-#: found by then is told of the rule as a whole.
-_MOST_PROBES, _MOST_VALUES = 400, 6_000
+#: Conversions by which one platform's refusal of one rule is looked into, and values that they compare with
+#: together. What is not found by then is told of the rule as a whole.
+_MOST_PROBES, _MOST_VALUES = 120, 2_000
 
 
 def attempt(
@@ -46,7 +46,7 @@ def _unforeseen(error: Exception) -> Complaint:
 
 @dataclass
 class Budget:
-    """How much may still be asked about one rule."""
+    """How much one platform may still be asked about one rule."""
 
     probes: int = _MOST_PROBES
     values: int = _MOST_VALUES
@@ -101,26 +101,26 @@ class _Probe:
         return [*self.refused_items(listed[:middle]), *self.refused_items(listed[middle:])]
 
     def blamed(
-        self, leaf: Leaf, indexes: Sequence[int], company: _Items
+        self, leaf: Leaf, indexes: Sequence[int], company: _Items, known: Complaint | None = None
     ) -> list[tuple[int | None, Complaint]]:
         """The values of ``leaf`` that are refused beside ``company``, with the complaint; by halving.
 
-        Where nothing more may be asked the rest is blamed as a whole, with None for its place.
+        Where nothing more may be asked the rest is blamed as a whole for what is ``known`` of more of them,
+        with None for its place.
         """
         items = [(leaf, indexes), *company]
-        allowed = self._allowed(items)
-        said = self.complaint(items) if allowed or indexes == leaf.indexes else None
+        if not self._allowed(items):
+            return [(None, known)] if known else []
+        said = self.complaint(items)
         if said is None or not indexes:
             return []
         if len(indexes) == 1:
             return [(indexes[0], said)]
-        if not allowed:
-            return [(None, said)]
         middle = len(indexes) // 2
         return [
             found
             for half in (indexes[:middle], indexes[middle:])
-            for found in self.blamed(leaf, half, company)
+            for found in self.blamed(leaf, half, company, said)
         ]
 
     def _allowed(self, items: _Items) -> bool:

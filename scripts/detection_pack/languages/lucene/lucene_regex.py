@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Generic, TypeVar
 
 from detection_pack.languages.lucene.automaton import dfa_size
@@ -146,8 +146,9 @@ def utf16_length(text: str) -> int:
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
+@lru_cache(maxsize=4096)
 def fits(node: Node) -> bool:
-    """Whether Elasticsearch takes the expression."""
+    """Whether Elasticsearch takes the expression. Whoever looks for what is to blame in a rule asks again."""
     if utf16_length(render(node)) > MAX_LENGTH:
         return False
     return dfa_size(node, MAX_STATES, MAX_WORK) is not None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from sigma.types import SigmaRegularExpression, SigmaRegularExpressionFlag
@@ -55,13 +56,17 @@ def tokens(source: str) -> Iterator[tuple[str, bool]]:
 
 def pattern_fault(value: SigmaRegularExpression) -> str | None:
     """Why an expression is not one that the platforms read alike and surely finish; None if it is."""
-    source = str(value.regexp)
-    for token, in_class in tokens(source):
-        if fault := _fault(token, in_class):
-            return f'the regular expression has "{token}", {fault}; write it without that'
     flags = re.NOFLAG
     for flag in value.flags:
         flags |= value.sigma_to_python_flags[flag]
+    return _pattern_fault(str(value.regexp), flags)
+
+
+@lru_cache(maxsize=4096)  # every platform asks of every expression
+def _pattern_fault(source: str, flags: re.RegexFlag) -> str | None:
+    for token, in_class in tokens(source):
+        if fault := _fault(token, in_class):
+            return f'the regular expression has "{token}", {fault}; write it without that'
     try:
         parsed = parser.parse(source, flags)
         if _possessive(parsed):
