@@ -41,12 +41,11 @@ class _PlainDumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: igno
 
 @dataclass(frozen=True)
 class FieldTraits:
-    """What a pipeline knows of a canonical field: whether it maps it, whether it maps its values one by one,
-    and whether a plain ``|contains`` on it finds whole terms."""
+    """What a pipeline knows of a canonical field: whether it maps it, and whether it maps its values one by
+    one."""
 
     known: bool
     enumerated: bool
-    whole_term: bool
 
 
 @dataclass(frozen=True)
@@ -115,11 +114,9 @@ class Pipeline:
     def traits(self, rule: Rule, field: str) -> FieldTraits:
         """What the pipeline knows of a canonical field, in the context of the rule that has the detection."""
         plain = next(r for r in rule.sigma().rules if isinstance(r, SigmaRule))
-        name, state = self._mapped(rule, field)
         return FieldTraits(
             known=field in self.known_fields(plain),
             enumerated=field in self.enumerations(plain),
-            whole_term=name in state.get("whole_term_fields", ()),
         )
 
     def _mapped(self, rule: Rule, field: str) -> tuple[str, Mapping[str, Any]]:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from sigma.types import SigmaString, SpecialChars
 
-#: The attribute that marks a value that is no whole term (`conversion.mark_substrings`).
-SUBSTRING = "is_substring"
+#: The attribute that marks a value to find as whole terms (`conversion.mark_whole_terms`).
+WHOLE_TERMS = "finds_whole_terms"
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,14 @@ class WholeTerm:
 
 
 def whole_term(value: SigmaString) -> WholeTerm | None:
-    """The whole term that a ``|contains`` value asks for; None for any other shape of value.
+    """The whole term that a ``|contains`` value of a rule with ``whole_terms: true`` asks for; None for any
+    other value.
 
-    ``*text*`` with no further wildcard is such a value, unless it is marked as a piece of something. A text
-    without any letter or digit has no term in it and is left to substring matching.
+    ``*text*`` with no further wildcard is such a value, if it is marked as one. A text without any letter or
+    digit has no term in it and is left to substring matching.
     """
     parts = value.s
-    if getattr(value, SUBSTRING, False):
+    if not getattr(value, WHOLE_TERMS, False):
         return None
     if len(parts) != 3 or parts[0] != SpecialChars.WILDCARD_MULTI or parts[2] != SpecialChars.WILDCARD_MULTI:
         return None
@@ -40,3 +41,9 @@ def whole_term(value: SigmaString) -> WholeTerm | None:
     if not isinstance(text, str) or not any(c.isalnum() for c in text):
         return None
     return WholeTerm(text, text[0].isalnum(), text[-1].isalnum())
+
+
+def marked(value: SigmaString) -> SigmaString:
+    """The value, marked to be found as whole terms."""
+    setattr(value, WHOLE_TERMS, True)
+    return value

@@ -125,7 +125,7 @@ def _sorted_values(name: str, values: Sequence[SigmaType], state: Mapping[str, A
     if kind == "keyword" and any(utf16_length(text) > IGNORE_ABOVE for text in out.plain):
         what = f'a value of "{name}" is longer than {IGNORE_ABOVE:,} characters, which are not in the index'
         raise RefusedValue(what, max(out.plain, key=len))
-    out.nodes += expressions(name, patterns, name in (state.get("whole_term_fields") or ()))
+    out.nodes += expressions(name, patterns)
     return out
 
 

@@ -124,11 +124,7 @@ class SentinelBackend(KustoCorrelations, KustoBackend):  # type: ignore[misc]
         pieces: list[str] = []
         file_column = None if cased else dict(self._listed("file_name_fields", state)).get(field)
         for value in values:
-            if (
-                not cased
-                and field in self._listed("whole_term_fields", state)
-                and (term := whole_term(value))
-            ):
+            if not cased and (term := whole_term(value)):
                 terms.append(term.text)
             elif file_column and (file := _file_name(value)):
                 files.append(file)

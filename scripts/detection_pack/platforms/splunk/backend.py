@@ -109,8 +109,7 @@ class PackSplunkBackend(SplunkBackend):
                 name, parts = str(file_name), (tail[1:],)
         found, exact = search_text(parts)
         # A cased value is a substring on every platform.
-        listed = not cased and name in self._listed("whole_term_fields", state)
-        term = whole_term(value) if listed else None
+        term = None if cased else whole_term(value)
         if term is not None:
             one = Alternative(
                 TERM_START if term.bounded_left else "",
