@@ -187,7 +187,7 @@ def _build(arguments: argparse.Namespace) -> int:
         own = arguments.out is None and arguments.package is None
         pages = [rule_pages.folder(pack, built)] if own else []
     refused = [*faults, *built.refused]
-    _report(refused)
+    _report([*refused, *built.warnings])
     if arguments.check:
         findings = build.stale(built, out, *pages)
         _report(findings)

@@ -8,6 +8,7 @@ the same words and the same hint; and what `build` refuses is an error. That is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,15 @@ from conftest import ROOT
 from detection_pack.build import outcomes
 from detection_pack.build.outcomes import Setting, outcome, outcomes_of_files
 from detection_pack.checks.validate import validate
+from detection_pack.cli import main
+from detection_pack.model import rule_reader
 from detection_pack.model.findings import Finding
 from detection_pack.model.pack import pack_version
 from detection_pack.model.pipeline import load_pipelines
 from detection_pack.model.rule_reader import read_rule, rule_files
+from detection_pack.model.sigma_faults import sigma_faults
 from detection_pack.platforms.diagnosis import Diagnosis
+from detection_pack.platforms.platform import platform
 from support import corpus
 from support.hostile_rules import rule_paths
 
@@ -46,7 +51,10 @@ def unlike(folder: Path) -> tuple[list[Said], list[str]]:
     """What `build --rules` says of the folder's files and `validate` does not, and the files that the one
     refuses and the other has no error of."""
     built = list(outcomes_of_files(rule_files(ROOT, folder), setting(), 1))
-    return _unlike([(one.path, one.findings) for one in built], validate(ROOT, [folder], execute=False))
+    validated = validate(ROOT, [folder], execute=False)
+    missing, accepted = _unlike([(one.path, one.findings) for one in built], validated)
+    warned = said(warning for one in built for warning in one.warnings)
+    return [*missing, *sorted(warned - said(validated))], accepted
 
 
 def _unlike(
@@ -140,24 +148,26 @@ def mutated(draw: Callable[[st.SearchStrategy[Any]], Any], documents: list[Any])
     )
     mappings = [document for document in documents if isinstance(document, dict)]
     if kind == "correlation":
-        documents.append({"title": "C", "correlation": draw(st.sampled_from(CORRELATIONS))})
+        documents.append({"title": "C", "correlation": draw(st.sampled_from(CORRELATIONS).map(deepcopy))})
         return
     if not mappings:
         return
     document = draw(st.sampled_from(mappings))
     if kind == "top":
-        document[draw(st.sampled_from(KEYS))] = draw(st.sampled_from(VALUES))
+        document[draw(st.sampled_from(KEYS))] = draw(st.sampled_from(VALUES).map(deepcopy))
         return
     detection = document.get("detection")
     if kind == "condition" and isinstance(detection, dict):
-        detection["condition"] = draw(st.sampled_from(CONDITIONS))
+        detection["condition"] = draw(st.sampled_from(CONDITIONS).map(deepcopy))
         return
     if kind == "item" and isinstance(detection, dict):
         selections = [value for value in detection.values() if isinstance(value, dict)]
         key = "|".join(
             [draw(st.sampled_from(FIELDS)), *draw(st.lists(st.sampled_from(MODIFIERS), max_size=2))]
         )
-        (draw(st.sampled_from(selections)) if selections else detection)[key] = draw(st.sampled_from(VALUES))
+        (draw(st.sampled_from(selections)) if selections else detection)[key] = draw(
+            st.sampled_from(VALUES).map(deepcopy)
+        )
         return
     listed = places(document)
     if not listed:
@@ -170,7 +180,7 @@ def mutated(draw: Callable[[st.SearchStrategy[Any]], Any], documents: list[Any])
     elif kind == "key":
         rename(document, place, draw(st.sampled_from([*FIELDS, *KEYS, 5])))
     else:
-        parent_of(document, place)[place[-1]] = draw(st.sampled_from(VALUES))
+        parent_of(document, place)[place[-1]] = draw(st.sampled_from(VALUES).map(deepcopy))
 
 
 @st.composite
@@ -261,3 +271,63 @@ def test_what_is_about_several_platforms_is_said_once(tmp_path: Path) -> None:
     for name, findings in made.refused.items():
         assert any('field "UsrKey" is unknown' in f.what for f in findings), name
     assert sum("UsrKey" in finding.what for finding in made.findings) == 1
+
+
+# ---- what nobody foresaw ---------------------------------------------------------------------------------
+PLAIN = """title: T
+logsource: {product: m365, service: exchange}
+detection: {s: {UserId: plain}, condition: s}
+"""
+
+
+def _broken(*_: object, **__: object) -> object:
+    raise IndexError("tuple index out of range")
+
+
+def test_a_platform_that_fails_at_one_rule_builds_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of the product itself, at one rule: it is told with the rule's file, and nothing else stops."""
+    for name in ("one", "two"):
+        (tmp_path / f"{name}_rule.yml").write_text(PLAIN, encoding="utf-8")
+    chosen = platform("splunk")
+    part = chosen.part
+    monkeypatch.setattr(
+        chosen, "part", lambda rule, *rest: _broken() if rule.name == "one_rule" else part(rule, *rest)
+    )
+    one, two = outcomes_of_files(rule_files(ROOT, tmp_path), setting(), 1)
+    assert set(one.parts) == {"defender", "elastic", "sentinel"} and set(one.refused) == {"splunk"}
+    [finding] = one.findings
+    assert str(finding).startswith(f"{tmp_path}/one_rule.yml:1: cannot be built (IndexError: ")
+    assert not two.findings and set(two.parts) == set(setting().platforms)
+    assert finding in validate(ROOT, [tmp_path], execute=False)
+
+
+def test_a_reader_that_fails_at_one_rule_reads_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}_rule.yml").write_text(PLAIN, encoding="utf-8")
+    judged = sigma_faults
+    monkeypatch.setattr(
+        rule_reader, "sigma_faults", lambda r, rule: _broken() if rule.name == "one_rule" else judged(r, rule)
+    )
+    one, two = outcomes_of_files(rule_files(ROOT, tmp_path), setting(), 1)
+    assert [str(f).partition(": ")[2][:30] for f in one.findings] == ["cannot be read (IndexError: tu"]
+    assert not two.findings
+
+
+def test_an_escaped_wildcard_is_built_with_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever writes a folder and an asterisk means all that is in it, and gets a literal asterisk."""
+    (tmp_path / "rules").mkdir()
+    path = tmp_path / "rules" / "folder.yml"
+    path.write_text(PLAIN.replace("plain", r"'*\Temp\*'").replace("UserId", "UserKey"), encoding="utf-8")
+    assert main(["--root", str(ROOT), "build", "--rules", str(path.parent), "--out", f"{tmp_path}/out"]) == 0
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{path}:3: warning: ") and "no wildcard" in line
+    assert unlike(path.parent) == ([], [])
+    path.write_text(PLAIN.replace("plain", r"'*\Temp\\*'"), encoding="utf-8")
+    assert main(["--root", str(ROOT), "build", "--rules", str(path.parent), "--out", f"{tmp_path}/out"]) == 0
+    assert capsys.readouterr().err == ""

@@ -226,7 +226,7 @@ def test_loading_a_hostile_pipeline_reaches_for_nothing(tmp_path: Path) -> None:
         f"  - {{type: nest, items: [{{type: file_placeholders, path: {path}}}]}}\n",
         encoding="utf-8",
     )
-    code = "import pathlib, sys; from detection_pack.pipeline import load_pipeline; "
+    code = "import pathlib, sys; from detection_pack.model.pipeline import load_pipeline; "
     code += "load_pipeline('splunk', pathlib.Path(sys.argv[1]))"
     done = subprocess.run(
         [sys.executable, "-c", code, str(path)],

@@ -6,6 +6,7 @@ nothing else, at the line where it stands. Then ten at once, and all ten must be
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 from collections.abc import Iterator
@@ -106,6 +107,39 @@ def test_a_fault_alone_is_the_one_finding_at_its_line(fault: Fault, root: Path) 
 def test_at_least_forty_faults_and_every_check_is_in_the_catalogue() -> None:
     assert len(FAULTS) >= 40
     assert {fault.check for fault in FAULTS.values()} <= set(all_checks())
+
+
+def test_every_id_that_code_gives_a_finding_is_in_the_catalogue() -> None:
+    """Where a finding is made below the checks nothing looks its id up."""
+    named = set()
+    for path in (ROOT / "scripts" / "detection_pack").rglob("*.py"):
+        constants: dict[str, object] = {}
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant | ast.Tuple):
+                values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+                names = node.targets[0].elts if isinstance(node.targets[0], ast.Tuple) else node.targets
+                for name, value in zip(names, values, strict=False):
+                    if isinstance(name, ast.Name) and isinstance(value, ast.Constant):
+                        constants[name.id] = value.value
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute | ast.Name):
+                called = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
+                # `PackError.at` and its like state it last, as a finding does, a reading first.
+                owner = ast.unparse(node.func).rpartition(".")[0]
+                called = "Finding" if owner[:1].isupper() else called
+                if called in ("at", "fault") and owner.rpartition(".")[2] != "reading":
+                    continue
+                place = {"at": 0, "fault": 0, "found": 0, "Finding": 4}.get(called)
+                if place is not None and len(node.args) > max(place, 3):
+                    named.add(_id_of(node.args[place], constants))
+    named.discard(None)
+    assert {"sigma", "placeholder", "parameter", "unknown-field", "inexpressible", "rule-name"} <= named
+    assert named <= set(all_checks()), named - set(all_checks())
+
+
+def _id_of(argument: ast.expr, constants: dict[str, object]) -> object:
+    if isinstance(argument, ast.Name):
+        return constants.get(argument.id)
+    return argument.value if isinstance(argument, ast.Constant) else None
 
 
 # ---- many at once ----------------------------------------------------------------------------------------

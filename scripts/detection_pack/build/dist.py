@@ -32,6 +32,7 @@ class Built:
     files: dict[str, bytes]
     refused: tuple[Finding, ...] = ()
     rules: int = 0
+    warnings: tuple[Finding, ...] = ()
 
 
 def make(pack: Pack, keep_going: bool = False) -> Built:
@@ -72,7 +73,8 @@ def _built(found: Sequence[Outcome], setting: Setting, keep_going: bool, *more: 
         made += platform(name).assembled(parts, setting.version)
     files = {artefact.path: artefact.content for artefact in made}
     files[MANIFEST] = _json(manifest(setting.version, [_entry(one) for one in fine], made))
-    return Built(files, tuple(refused), len(fine))
+    warnings = tuple(finding for one in found for finding in one.warnings)
+    return Built(files, tuple(refused), len(fine), warnings)
 
 
 def _entry(one: Outcome) -> dict[str, Any]:

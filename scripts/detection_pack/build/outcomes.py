@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from detection_pack.model.findings import Finding
+from detection_pack.model.literal_wildcards import literal_wildcards
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.reading import Reading
@@ -43,7 +44,8 @@ class Setting:
 class Outcome:
     """One rule file after conversion. ``entry`` is its entry of the manifest, without its artefacts, and
     ``lines`` are those of its id and name. ``refused`` holds what each platform that cannot say the rule has
-    against it, by the platform's id, and ``unread`` why the file is no rule at all."""
+    against it, by the platform's id, and ``unread`` why the file is no rule at all. ``warnings`` refuse
+    nothing."""
 
     path: str
     name: str = ""
@@ -52,6 +54,7 @@ class Outcome:
     parts: Mapping[str, Part] = field(default_factory=dict)
     refused: Mapping[str, tuple[Finding, ...]] = field(default_factory=dict)
     unread: tuple[Finding, ...] = ()
+    warnings: tuple[Finding, ...] = ()
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -76,7 +79,8 @@ def outcome(rule: Rule, setting: Setting) -> Outcome:
         refused = {name: diagnosis.of(name) or said for name, said in refused.items()}
     lines = {key: rule.main.line(key) for key in ("id", "name")}
     entry = manifest_entry(rule) if parts else {}
-    return Outcome(str(rule.path), rule.name, entry, lines, parts, refused)
+    warnings = tuple(literal_wildcards(Reading.of(rule)))
+    return Outcome(str(rule.path), rule.name, entry, lines, parts, refused, warnings=warnings)
 
 
 def manifest_entry(rule: Rule) -> dict[str, Any]:

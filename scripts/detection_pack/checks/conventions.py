@@ -47,10 +47,16 @@ _DATA_FILES = {
     "data_windows_eventid": ("sigmahq_windows_validator.json", ("sigmahq_category_no_eventid",)),
     "data_windows_provider": ("sigmahq_windows_validator.json", ("sigmahq_provider_name",)),
 }
-#: What another check says better, from data that is here (`attack_tags`); what would download D3FEND; and
+#: What another check says better (`attack_tags`, `literal_wildcards`); what would download D3FEND; and
 #: what looks at the clock, so that the same rule is fine on one day only.
 NEVER = frozenset(
-    {"attacktag", "sigmahq_tags_techniques_without_tactics", "d3_fendtag", "sigmahq_status_to_high"}
+    {
+        "escaped_wildcard",
+        "attacktag",
+        "sigmahq_tags_techniques_without_tactics",
+        "d3_fendtag",
+        "sigmahq_status_to_high",
+    }
 )
 #: What `metadata`, `identity` and `sigma_faults` say of every rule of the pack.
 _SAID_OF_THE_PACK = frozenset(

@@ -41,13 +41,8 @@ class Report:
 
 
 def text(report: Report) -> str:
-    """One line a finding: ``path:line: what; what to do``, "warning:" before what is no error."""
-    lines = []
-    for finding in report.findings:
-        mark = "warning: " if finding.severity == "warning" else ""
-        shown = Finding(finding.path, finding.line, mark + finding.what, finding.todo)
-        lines.append(f"{shown}\n")
-    return "".join(lines)
+    """One line a finding."""
+    return "".join(f"{finding}\n" for finding in report.findings)
 
 
 def as_json(report: Report) -> str:

@@ -17,6 +17,7 @@ from detection_pack.checks.metadata import metadata
 from detection_pack.checks.noise import noise
 from detection_pack.model import pipeline_document
 from detection_pack.model.findings import Finding, PackError
+from detection_pack.model.literal_wildcards import literal_wildcards
 from detection_pack.model.log_source import LogSource, load_log_sources, source_of
 from detection_pack.model.pack import Pack, pack_version
 from detection_pack.model.pipeline import Pipeline, load_pipeline, load_pipelines
@@ -111,6 +112,7 @@ class _Validation:
         """Check one rule; what remains of it without the faults, and whether it still is one whole."""
         diagnosis = diagnose(reading, self.pipelines, platforms(), self._version())
         self.findings += diagnosis.findings
+        self.findings += literal_wildcards(reading)
         self.findings += noise(reading)
         self.findings += attack_tags(reading)
         if reading.in_pack:

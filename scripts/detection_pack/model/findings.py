@@ -16,10 +16,10 @@ REFUSED = "refused"
 class Finding:
     """One fault in one file.
 
-    ``line`` counts from 1. ``str()`` gives ``path:line: what; what to do`` on a single line, whatever
-    characters the fault quotes: control and bidirectional characters are shown as escapes, so that a
-    file from a stranger can neither forge a second line of output nor steer a terminal. ``check`` is the
-    stable id of what found it (`checks.catalogue`).
+    ``line`` counts from 1. ``str()`` gives ``path:line: what; what to do`` on a single line, ``warning:``
+    before what is no error, whatever characters the fault quotes: control and bidirectional characters are
+    shown as escapes, so that an untrusted file can neither forge a second line of output nor steer a
+    terminal. ``check`` is the stable id of what found it (`checks.catalogue`).
     """
 
     path: str
@@ -30,7 +30,8 @@ class Finding:
     severity: Severity = "error"
 
     def __str__(self) -> str:
-        return f"{_printable(self.path)}:{self.line}: {_printable(self.what)}; {_printable(self.todo)}"
+        mark = "warning: " if self.severity == "warning" else ""
+        return f"{_printable(self.path)}:{self.line}: {mark}{_printable(self.what)}; {_printable(self.todo)}"
 
 
 class PackError(Exception):

@@ -28,6 +28,8 @@ _TRANSLATED: tuple[tuple[re.Pattern[str], str], ...] = (
 def translated(message: str) -> str:
     """pySigma's message for the author of a rule: ``what; what to do`` where there is more to say."""
     message = re.sub(r" \(while converting rule .*\)$", "", message)
+    # A value that has no text of its own, with the address at which it is in memory.
+    message = re.sub(r"<sigma\.types\.Sigma(\w+) object at 0x[0-9a-f]+>", r"\1", message)
     for pattern, replacement in _TRANSLATED:
         if pattern.match(message):
             return pattern.sub(replacement, message)

@@ -7,7 +7,7 @@ takes many conversions: only rules that are refused are worth it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from detection_pack.model.detections import Fault, Keys, without
@@ -53,50 +53,75 @@ def diagnose(
     assert rule is not None
     asked = [platform for platform in platforms if platform.id in pipelines]
     named = list(platform_faults(reading, {one.id: pipelines[one.id] for one in asked}))
-    known = [*reading.faults, *(fault for fault in named if fault.finding.check != LOG_SOURCE)]
-    rest = _completed(without(rule, known))
+    mapped = not any(fault.keys[0] == "logsource" for fault in reading.faults)
+    # What one platform has no name for another may refuse: each is asked about what it can name.
+    groups: dict[tuple[int, ...], list[Platform]] = {}
+    for platform in asked if mapped else ():
+        own = [number for number, fault in enumerate(named) if platform.id in fault.platforms]
+        if not any(named[number].finding.check == LOG_SOURCE for number in own):
+            groups.setdefault(tuple(own), []).append(platform)
+    examination = _Examination(reading, pipelines, version)
+    refused = [
+        fault
+        for own, group in groups.items()
+        for fault in examination.refusals(*_rest(reading, rule, [named[n] for n in own]), group)
+    ]
+    misspelt = [fault for fault in named if fault.finding.check != LOG_SOURCE]
+    return Diagnosis((*named, *refused), *_rest(reading, rule, misspelt))
+
+
+def _rest(reading: Reading, rule: Rule, named: Sequence[Fault]) -> tuple[Rule, bool]:
+    """The rule without the reading's faults and these, and whether it still says what the rule says."""
+    rest = _completed(without(rule, [*reading.faults, *named]))
     whole = not any(fault.keys[0] in _ESSENTIAL for fault in reading.faults)
-    whole = whole and _selections(rest) == _selections(rule)
-    mapped = len(known) == len(reading.faults) + len(named)
-    mapped = mapped and not any(fault.keys[0] == "logsource" for fault in reading.faults)
-    refused = _refusals(reading, rest, whole, pipelines, asked, version) if mapped else []
-    return Diagnosis((*named, *refused), rest, whole)
+    return rest, whole and _selections(rest) == _selections(rule)
 
 
-def _refusals(
-    reading: Reading,
-    rule: Rule,
-    whole: bool,
-    pipelines: Mapping[str, Pipeline],
-    platforms: Sequence[Platform],
-    version: str,
-) -> list[Fault]:
-    """Every value that a platform cannot say, then whatever else keeps ``rule`` from being built."""
-    asked = [
-        platform
-        for platform in platforms
-        if not (whole and isinstance(attempt(platform, rule, pipelines, version), Part))
-    ]
-    budget = Budget()
-    by_value: dict[int, dict[Keys, dict[Complaint, list[Platform]]]] = {}
-    for number, document in enumerate(rule.documents):
-        for platform in asked if "correlation" not in document.data else ():
-            found = refused_values(platform, pipelines[platform.id], rule, document, budget)
-            for keys, complaints in found.items():
-                places = by_value.setdefault(number, {}).setdefault(keys, {})
-                for complaint in complaints:
-                    places.setdefault(complaint, []).append(platform)
-    faults = [
-        _inexpressible(reading, rule.documents[number], keys, complaint, who)
-        for number, places in by_value.items()
-        for keys, complaints in places.items()
-        for complaint, who in complaints.items()
-    ]
-    left = without(rule, faults)
-    if whole and all(map(_looks_for_something, left.documents)):
-        said = {what for places in by_value.values() for c in places.values() for what, _ in c}
-        faults += _others(left, asked, pipelines, version, said)
-    return faults
+@dataclass(frozen=True)
+class _Examination:
+    """Platforms asked about parts of one rule, as long as the budget lasts."""
+
+    reading: Reading
+    pipelines: Mapping[str, Pipeline]
+    version: str
+    budget: Budget = field(default_factory=Budget)
+
+    def refusals(self, rule: Rule, whole: bool, platforms: Sequence[Platform]) -> list[Fault]:
+        """Every value that a platform cannot say, then whatever else keeps ``rule`` from being built."""
+        asked = [one for one in platforms if not (whole and isinstance(self._made(one, rule), Part))]
+        faults: list[Fault] = []
+        said: set[str] = set()
+        for document in rule.documents:
+            by_value: dict[Keys, dict[Complaint, list[Platform]]] = {}
+            for platform in asked if "correlation" not in document.data else ():
+                pipeline = self.pipelines[platform.id]
+                found = refused_values(platform, pipeline, rule, document, self.budget)
+                for keys, complaints in found.items():
+                    for complaint in complaints:
+                        by_value.setdefault(keys, {}).setdefault(complaint, []).append(platform)
+                        said.add(complaint[0])
+            faults += [
+                _inexpressible(self.reading, document, keys, complaint, who)
+                for keys, complaints in by_value.items()
+                for complaint, who in complaints.items()
+            ]
+        left = without(rule, faults)
+        if whole and all(map(_looks_for_something, left.documents)):
+            faults += self._others(left, asked, said)
+        return faults
+
+    def _others(self, rule: Rule, platforms: Iterable[Platform], said: set[str]) -> list[Fault]:
+        """What keeps the rule from being built although every value of it can be said."""
+        by_finding: dict[Finding, set[str]] = {}
+        for platform in platforms:
+            made = self._made(platform, rule)
+            for finding in () if isinstance(made, Part) else made:
+                if finding.what not in said:
+                    by_finding.setdefault(finding, set()).add(platform.id)
+        return [Fault(f, rule.main, (), platforms=frozenset(ids)) for f, ids in by_finding.items()]
+
+    def _made(self, platform: Platform, rule: Rule) -> Part | tuple[Finding, ...]:
+        return attempt(platform, rule, self.pipelines, self.version)
 
 
 def _inexpressible(
@@ -107,23 +132,6 @@ def _inexpressible(
     what = f"{said_by} cannot say this: {complaint[0]}"
     finding = reading.at(INEXPRESSIBLE, document, keys, what, complaint[1])
     return Fault(finding, document, keys, platforms=frozenset(platform.id for platform in platforms))
-
-
-def _others(
-    rule: Rule,
-    platforms: Iterable[Platform],
-    pipelines: Mapping[str, Pipeline],
-    version: str,
-    said: set[str],
-) -> list[Fault]:
-    """What keeps the rule from being built although every value of it can be said."""
-    by_finding: dict[Finding, set[str]] = {}
-    for platform in platforms:
-        made = attempt(platform, rule, pipelines, version)
-        for finding in () if isinstance(made, Part) else made:
-            if finding.what not in said:
-                by_finding.setdefault(finding, set()).add(platform.id)
-    return [Fault(f, rule.main, (), platforms=frozenset(ids)) for f, ids in by_finding.items()]
 
 
 def _completed(rule: Rule) -> Rule:

@@ -71,7 +71,10 @@ def refused_values(
     company = [(leaf, leaf.indexes) for leaf in listed if leaf.keys not in alone]
     found: dict[Keys, list[Complaint]] = {}
     for leaf in refused:
-        for index, complaint in probe.blamed(leaf, leaf.indexes, company):
+        blamed = probe.blamed(leaf, leaf.indexes, company)
+        if len(leaf.values) > 1 and len(blamed) == len(leaf.values) and len({c for _, c in blamed}) == 1:
+            blamed = [(None, blamed[0][1])]  # the field is to blame, not each of its values
+        for index, complaint in blamed:
             found.setdefault(leaf.keys if index is None else leaf.values[index][0], []).append(complaint)
     return found
 
