@@ -38,6 +38,7 @@ GENERAL: dict[str, str] = {
     "Discovery": "a tactic of ATT&CK",
     "EventType": "a column that ordered correlations make",
     "Value": "a column that correlations make",
+    "md5": "a function of SPL",
     "sha256": "an algorithm",
     "source": "a key of the alert view",
     "unknown": "what the Common Information Model writes for what is absent",

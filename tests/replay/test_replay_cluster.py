@@ -234,7 +234,7 @@ def test_what_is_not_ours_is_never_touched(
 ) -> None:
     """Similar names without the mark, the mark under other names, and an alias with one of our names."""
     run = "0123456789ab"
-    mark = {"made_by": "detection-pack replay", "run": run, "host": socket.gethostname(), "pid": 2**22 + 1}
+    mark = {"made_by": "detection-pack replay", "run": run, "machine": socket.gethostname(), "pid": 2**22 + 1}
     marked = {"mappings": {"_meta": {"detection_pack": mark}}}
     foreign: dict[str, Mapping[str, Any]] = {
         f"{PREFIX}mine": {},
