@@ -19,7 +19,7 @@ from detection_pack.build import outcomes
 from detection_pack.build.folders import Folder
 from detection_pack.model.event import Event, Hit
 from detection_pack.model.findings import Finding, PackError
-from detection_pack.model.log_source import load_log_sources
+from detection_pack.model.log_source_reader import load_log_sources
 from detection_pack.model.pack import load_pack, pack_version
 from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.rule import TIERS

@@ -17,7 +17,7 @@ from conftest import ROOT, copy_of_the_pack
 from detection_pack.build.dist import Built, make, write
 from detection_pack.checks.validate import validate
 from detection_pack.model.case import Case
-from detection_pack.model.log_source import load_log_sources
+from detection_pack.model.log_source_reader import load_log_sources
 from detection_pack.model.pack import Pack, load_pack
 from detection_pack.pages import rule_pages
 from detection_pack.replay.logs import read_logs
@@ -63,7 +63,11 @@ def test_it_is_executed_on_every_platform(pack_with: Pack, built: Built) -> None
     assert [line for verdict in verdicts for line in verdict.wrong] == []
     assert {verdict.must_match for verdict in verdicts} == {12} == {verdict.must_not for verdict in verdicts}
     executed = {verdict.artefact.rpartition("#")[0] or verdict.artefact for verdict in verdicts}
-    assert {f"sentinel/queries/{RULE}.kql", f"defender/queries/{RULE}.kql", f"splunk/queries/{RULE}.spl"} <= executed
+    assert {
+        f"sentinel/queries/{RULE}.kql",
+        f"defender/queries/{RULE}.kql",
+        f"splunk/queries/{RULE}.spl",
+    } <= executed
     assert {f"elastic/queries/{RULE}.lucene", f"sentinel/analytics/{RULE}.yaml"} <= executed
 
 

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from conftest import ROOT
-from detection_pack.model.log_source import load_log_sources
+from detection_pack.model.log_source_reader import load_log_sources
 
 SCRIPTS = ROOT / "scripts"
 #: Data of others that the product carries: SigmaHQ's taxonomy names the fields of every log source.

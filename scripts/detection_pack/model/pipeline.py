@@ -22,7 +22,8 @@ from detection_pack.model import pipeline_document
 from detection_pack.model.documents import Document, load_documents, read_text
 from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.log_source import FILE as SOURCE
-from detection_pack.model.log_source import LogSource, load_log_sources, tables_of
+from detection_pack.model.log_source import LogSource, tables_of
+from detection_pack.model.log_source_reader import load_log_sources
 from detection_pack.model.merged_pipeline import Scope, merged, scopes
 from detection_pack.model.pipeline_shapes import check_shapes
 from detection_pack.model.platform_names import PLATFORMS
