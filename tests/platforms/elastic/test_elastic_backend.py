@@ -131,8 +131,8 @@ def test_process_values(case: tuple[dict[str, Any], list[dict[str, Any]], list[d
     assert matching(lucene, [*hits, *misses], "process") == [True] * len(hits) + [False] * len(misses), lucene
 
 
-#: A detection, what it finds in a rule that says ``whole_terms: true``, what the same rule without the key finds
-#: besides, and what neither finds.
+#: A detection, what it finds in a rule that says ``whole_terms: true``, what the same rule without the key
+#: finds besides, and what neither finds.
 Record = dict[str, Any]
 WHOLE_TERMS: list[tuple[dict[str, Any], list[Record], list[Record], list[Record]]] = [
     (

@@ -147,8 +147,8 @@ def test_executed(
     assert matched(rule, *must, *must_not) == [True] * len(must) + [False] * len(must_not)
 
 
-#: What a rule that says ``whole_terms: true`` finds, what the same rule without the key finds besides, and what
-#: neither finds.
+#: What a rule that says ``whole_terms: true`` finds, what the same rule without the key finds besides, and
+#: what neither finds.
 Record = dict[str, Any]
 WHOLE_TERMS: dict[str, tuple[dict[str, Any], list[Record], list[Record], list[Record]]] = {
     "no letter or digit touches the value": (
