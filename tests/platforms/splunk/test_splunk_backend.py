@@ -256,8 +256,8 @@ def test_a_converted_rule_finds_what_sigma_says(case: Any, tmp_path: Path) -> No
 
 
 #: What a rule that says ``whole_terms: true`` finds and what the same rule without the key finds: by name,
-#: the detection, records that both find, that the first finds alone, that the second finds alone, that neither
-#: finds.
+#: the detection, records that both find, that the first finds alone, that the second finds alone, and that
+#: neither finds.
 Records = list[dict[str, Any]]
 WHOLE_TERMS: dict[str, tuple[str, Records, Records, Records, Records]] = {
     "ends that are no letters need no boundary": (
