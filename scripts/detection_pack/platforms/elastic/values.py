@@ -9,19 +9,15 @@ from sigma.types import SigmaCasedString, SigmaString, SpecialChars
 
 from detection_pack.languages.lucene.automaton import bytes_between
 from detection_pack.languages.lucene.lucene_regex import (
-    ANY,
-    ANYTHING,
     BOUNDARY,
-    LAST,
     MAX_STATES,
     MAX_WORK,
     Packing,
     TooLarge,
-    complement,
     literal,
     pack,
 )
-from detection_pack.languages.regex.regex_tree import Alt, Node, Repeat, Seq
+from detection_pack.languages.regex.regex_tree import ANY, ANYTHING, LAST, Alt, Node, Repeat, Seq, complement
 from detection_pack.model.refused_value import RefusedValue
 from detection_pack.platforms.terms import WholeTerm, whole_term
 
