@@ -19,7 +19,7 @@ from detection_pack.build import outcomes
 from detection_pack.build.folders import Folder
 from detection_pack.model.event import Event, Hit
 from detection_pack.model.findings import Finding, PackError
-from detection_pack.model.log_source import load_log_sources
+from detection_pack.model.log_source_reader import load_log_sources
 from detection_pack.model.pack import load_pack, pack_version
 from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.rule import TIERS
@@ -263,8 +263,6 @@ def _report_skipped(findings: Sequence[Finding], count: int, named: int) -> None
 
 
 def _replay_on_cluster(arguments: argparse.Namespace, root: Path, dist: Path, events: Sequence[Event]) -> int:
-    from detection_pack.platforms.elastic import cluster_session
-    from detection_pack.platforms.elastic.cluster import Cluster
     from detection_pack.replay import cluster_replay
     from detection_pack.replay import verdict as replay
 
@@ -274,15 +272,16 @@ def _replay_on_cluster(arguments: argparse.Namespace, root: Path, dist: Path, ev
     records = len(events) or sum(len(case.events) for listed in cases.values() for case in listed)
     code = FINE
     try:
-        with cluster_session.ended_by_signals():
-            cluster = Cluster(
+        with cluster_replay.ended_by_signals():
+            session = cluster_replay.opened_session(
                 arguments.elasticsearch,
+                arguments.yes,
+                records,
                 api_key_file=arguments.api_key_file,
                 ca_file=arguments.ca_file,
                 allow_http=arguments.allow_http,
                 environment=os.environ,
             )
-            session = cluster_session.open_session(cluster, cluster_session.Leave(arguments.yes), records)
             if arguments.logs:
                 hits = cluster_replay.on_cluster(session, dist, events, arguments.rule, sources.values())
                 shown = replay.hits_as_table(hits)

@@ -177,6 +177,8 @@ def _built(
     if condition is not None:
         correlation["condition"] = dict(condition)
     document: dict[str, Any] = {"title": name, "name": name, "correlation": correlation, "lookback": "30d"}
+    # Half of them mean whole terms, whose expressions have boundaries.
+    document["whole_terms"] = step % 2 == 0
     if kind != "value_avg":  # a double as text is another matter: test_doubles_are_written_as_java_does
         document["alert"] = ALERT if logsource is AUDIT else PROCESS_ALERT
     made = queries(rule_of(*bases, document), pipeline())
@@ -186,7 +188,7 @@ def _built(
 
 @dataclass(frozen=True)
 class Stranger:
-    """A rule of scripts/corpus.py as a correlation, and events that its values call for."""
+    """A rule of tests/support/corpus.py as a correlation, and events that its values call for."""
 
     query: Query
     events: tuple[Event, ...]

@@ -1,10 +1,10 @@
 """The trap: a folder of a community's rules that builds into queries nobody has read, some of them invalid,
 some of them asking something else than the rule.
 
-A corpus in SigmaHQ's style is built. Microsoft's parser, Lucene's and our grammar read every query that comes
-out; every rule that does not come out is refused with a line whose reason is on the list below; and queries
-are executed on process creations made of the rules' own values, with near misses, and find exactly those that
-Sigma means (`sigma_semantics`).
+A corpus in SigmaHQ's style is built, with every third of its rules meaning whole terms. Microsoft's parser,
+Lucene's and our grammar read every query that comes out; every rule that does not come out is refused with a
+line whose reason is on the list below; and queries are executed on process creations made of the rules' own
+values, with near misses, and find exactly those that Sigma means (`sigma_semantics`).
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ SEED = 4
 SIZES = [(80, 30), pytest.param((300, 140), marks=pytest.mark.campaign)]
 #: How many events are made of each rule that is executed.
 EVENTS_EACH = 8
+#: Of so many rules one says ``whole_terms: true``.
+WHOLE_TERMS_EACH = 3
 #: Rules and their events that share an index: the model of Elasticsearch walks all of an index's documents.
 TOGETHER = 20
 NOW = datetime(2026, 3, 10, 10, 0, tzinfo=UTC)
@@ -72,7 +74,10 @@ REASONS: tuple[tuple[str, str], ...] = (
         r'"CommandLine" \(here process.command_line\) holds text and no addresses',
         "no field of a process is one",
     ),
-    (r"regular expression is over Elasticsearch's limit", "index.max_regex_length and determinisation"),
+    (
+        r"the regular expression is over Elasticsearch's limit of",
+        "index.max_regex_length and determinisation",
+    ),
     (r'regular expression of "process.command_line" cannot be said exactly in Lucene', "no \\b inside"),
     (r'"User" is \S+( and AccountDomain)? here', "no platform has DOMAIN\\name as one text"),
 )
@@ -87,7 +92,8 @@ def size(request: pytest.FixtureRequest) -> tuple[int, int]:
 @pytest.fixture(scope="module")
 def community(size: tuple[int, int], tmp_path_factory: pytest.TempPathFactory) -> tuple[Pack, Built]:
     folder = tmp_path_factory.mktemp("community")
-    corpus.write(folder, size[0], SEED)
+    for path in corpus.write(folder, size[0], SEED)[::WHOLE_TERMS_EACH]:
+        path.write_text(path.read_text(encoding="utf-8") + "whole_terms: true\n", encoding="utf-8")
     findings: list[Finding] = []
     loaded = load_pack(ROOT, folder, findings)
     assert findings == []
@@ -214,7 +220,7 @@ def meant(community: tuple[Pack, Built], made: dict[str, list[Event]]) -> dict[s
     everything = [event for events in made.values() for event in events]
     found = {}
     for name in made:
-        means = matcher(pack.rule(name).main.data["detection"])
+        means = matcher(pack.rule(name).main.data["detection"], pack.rule(name).whole_terms)
         found[name] = {event.id for event in everything if means(event.record)}
     return found
 
@@ -226,6 +232,18 @@ def test_the_events_tell_the_rules_apart(
     assert len(made) == size[1]
     both = [n for n, events in made.items() if 0 < len(meant[n] & {e.id for e in events}) < len(events)]
     assert len(both) >= 0.85 * len(made)
+
+
+def test_what_the_key_says_decides_events(
+    community: tuple[Pack, Built], made: dict[str, list[Event]]
+) -> None:
+    """Of the rules of either kind that look for a piece, many have an event that tells the kinds apart."""
+    told = {True: 0, False: 0}
+    for name, events in made.items():
+        rule = community[0].rule(name)
+        terms, pieces = (matcher(rule.main.data["detection"], whole) for whole in (True, False))
+        told[rule.whole_terms] += any(terms(event.record) != pieces(event.record) for event in events)
+    assert min(told.values()) >= 0.1 * len(made) / WHOLE_TERMS_EACH, told
 
 
 @pytest.mark.parametrize("schema", ["sentinel", "defender"])

@@ -37,19 +37,21 @@ PROBES = [80, pytest.param(300, marks=pytest.mark.campaign)]
 
 @dataclass(frozen=True)
 class Target:
-    """A field, the records that have it, and whether ``|contains`` finds whole terms in it."""
+    """A field, the records that have it, and whether the rule says that ``|contains`` finds whole terms."""
 
     field: str
     kind: str
     whole_terms: bool = False
 
 
-#: A keyword and a wildcard field of Elastic, plain text and whole terms, a derived field's neighbour.
+#: A keyword and a wildcard field of Elastic, pieces of words and whole terms, a derived field's neighbour.
 TARGETS = (
     Target("UserKey", "m365"),
     Target("ClientInfoString", "m365", whole_terms=True),
     Target("Operation", "m365", whole_terms=True),
     Target("CommandLine", "process", whole_terms=True),
+    Target("ClientInfoString", "m365"),
+    Target("CommandLine", "process"),
     Target("ParentCommandLine", "process"),
     Target("OriginalFileName", "process"),
 )
@@ -124,7 +126,8 @@ class Probe:
         if self.target.kind == "process":
             source = {"product": "windows", "category": "process_creation"}
         item = {self.target.field + self.operator.modifiers: self.operator.written(self.value)}
-        return {"title": "Probe", "logsource": source, "detection": {"s": item, "condition": "s"}}
+        key = {"whole_terms": True} if self.target.whole_terms else {}
+        return {"title": "Probe", "logsource": source, "detection": {"s": item, "condition": "s"}, **key}
 
     def events(self, name: str) -> list[Event]:
         texts = [("+", t) for t in self.match] + [("-", t) for t in self.no_match]
@@ -168,6 +171,12 @@ def found_in(operator: Operator, value: str, text: str) -> bool:
     )
 
 
+def touched(value: str) -> list[str]:
+    """The value with a letter or digit beside each end of it that is a letter or digit of ASCII."""
+    ends = [c.isascii() and c.isalnum() for c in (value[0], value[-1])]
+    return ["x" + value] * ends[0] + [value + "7"] * ends[1]
+
+
 @st.composite
 def probes(draw: st.DrawFn) -> Probe:
     operator = draw(st.sampled_from(OPERATORS))
@@ -204,6 +213,9 @@ def probes(draw: st.DrawFn) -> Probe:
     match = held(value)
     if plain and not operator.cased and value.isascii():
         match += held(value.swapcase())
+    if operator.modifiers == "|contains":
+        # A letter that touches the value's own: no whole term, and a piece of a word.
+        (no_match if target.whole_terms else match).extend(touched(value))
     return Probe(operator, target, value, tuple(dict.fromkeys(match)), tuple(dict.fromkeys(no_match)))
 
 
@@ -276,6 +288,10 @@ def test_the_probes_are_many_and_of_every_kind(
     assert len(built) >= 70
     assert {probe.operator for probe in built} == set(OPERATORS)
     assert {probe.target for probe in built} == set(TARGETS)
+    contained = [probe for probe in built if probe.operator.modifiers == "|contains"]
+    assert all(
+        any(touched(p.value) and p.target.whole_terms == whole for p in contained) for whole in (True, False)
+    )
     assert sum(bool(probe.no_match) for probe in built) >= len(built) * 0.9
     assert any(ord(c) > 0xFFFF for probe in built for c in probe.value)
     assert any(unicodedata.category(c) == "Cc" for probe in built for c in probe.value)

@@ -57,18 +57,22 @@ OTHER_DIGEST = "087b65cd9b9f4e9a1afd8f8b48cf64a7"
 
 CONVERTED: dict[str, Case] = {
     "whole": ("CommandLine: aBc", line("abc", "ABC"), line("abcd", "xabc", "", None)),
-    "contains": ("CommandLine|contains: abc", line("x abc y", "-ABC."), line("xabc", "abc1", None)),
-    "contains in a word": ("Image|contains: abc", field("Image", "xABCy"), field("Image", "ab", None)),
+    "contains": ("CommandLine|contains: abc", line("x abc y", "-ABC.", "xabc", "abc1"), line("ab c", None)),
+    "contains in a path": ("Image|contains: abc", field("Image", "xABCy"), field("Image", "ab", None)),
     "startswith": ("CommandLine|startswith: abc", line("abcx", "ABC"), line(" abc", None)),
     "endswith": ("CommandLine|endswith: abc", line("xabc", "ABC"), line("abc ", None)),
-    "all": ("CommandLine|contains|all: [abc, def]", line("def abc"), line("abc", "def", "abcdef", None)),
+    "all": ("CommandLine|contains|all: [abc, def]", line("def abc", "abcdef"), line("abc", "def", None)),
     "all without contains": ("CommandLine|all: ['*a-b*', '*c-d*']", line("xc-dxa-b"), line("a-b", None)),
     "wildcards in place of contains": ("CommandLine: '*abc*'", line("abc", "xABCy"), line("ab c", "", None)),
     "cased": ("CommandLine|cased: aBc", line("aBc"), line("abc", None)),
     "contains cased": ("CommandLine|contains|cased: aBc", line("xaBcx"), line("abc", None)),
     "neq": ("CommandLine|neq: abc", line("abcd", "", None), line("abc", "ABC")),
-    "contains neq": ("CommandLine|contains|neq: [abc, def]", line("xabc", None), line("a abc", "def")),
-    "contains all neq": ("CommandLine|contains|all|neq: [abc, def]", line("abc", None), line("abc def")),
+    "contains neq": ("CommandLine|contains|neq: [abc, def]", line("ab", None), line("xabc", "a abc", "def")),
+    "contains all neq": (
+        "CommandLine|contains|all|neq: [abc, def]",
+        line("abc", None),
+        line("abc def", "abcdef"),
+    ),
     "base64": ("CommandLine|base64|contains: abc", line("x YWJj y", "-YWJjYWJj"), line("YWJ", "abc", None)),
     "base64offset": (
         "CommandLine|base64offset|contains: IEX (New",
@@ -166,6 +170,54 @@ CONVERTED: dict[str, Case] = {
         [{"Image": "b"}, {}],
     ),
 }
+
+#: The same in rules that say ``whole_terms: true``; a near miss may be a piece of a word.
+WHOLE_TERMS: dict[str, Case] = {
+    "terms: contains": ("CommandLine|contains: abc", line("x abc y", "-ABC."), line("xabc", "abc1", None)),
+    "terms: contains in a path": ("Image|contains: abc", field("Image", "x\\ABC.y"), field("Image", "xABCy")),
+    "terms: all": (
+        "CommandLine|contains|all: [abc, def]",
+        line("def abc"),
+        line("abc", "def", "abcdef", None),
+    ),
+    "terms: all without contains": (
+        "CommandLine|all: ['*a-b*', '*c-d*']",
+        line("xc-dxa-b"),
+        line("a-b", None),
+    ),
+    "terms: startswith": ("CommandLine|startswith: abc", line("abcx", "ABC"), line(" abc", None)),
+    "terms: endswith": ("CommandLine|endswith: abc", line("xabc", "ABC"), line("abc ", None)),
+    "terms: contains cased": ("CommandLine|contains|cased: aBc", line("xaBcx"), line("abc", None)),
+    "terms: contains neq": ("CommandLine|contains|neq: [abc, def]", line("xabc", None), line("a abc", "def")),
+    "terms: contains all neq": (
+        "CommandLine|contains|all|neq: [abc, def]",
+        line("abc", "abcdef", None),
+        line("abc def"),
+    ),
+    "terms: an own wildcard": ("CommandLine|contains: 'a*c'", line("xaBcx", "ac"), line("ab", None)),
+    "terms: base64offset": (
+        "CommandLine|base64offset|contains: IEX (New",
+        line(*(blob("IEX (New-Object", before=n) for n in range(3))),
+        line(blob("IEY (New-Object"), None),
+    ),
+    "terms: windash": (
+        "CommandLine|contains|windash: '-abc'",
+        line("x -ABC y", "x/abc y", "x –abc"),
+        line("x -abcd", "x abc", None),
+    ),
+    "terms: user or domain": (
+        "User|contains: [AUTHORI, AUTORI]",
+        field("User", "NT AUTHORI\\SYSTEM", "CORP\\x autori"),
+        field("User", "NT AUTHORITY\\SYSTEM", "CORP\\authorizer", None),
+    ),
+    "terms: digests": (
+        f"Hashes|contains: ['MD5={DIGEST}', 'SHA1={'A' * 40}']",
+        field("Hashes", f"MD5={DIGEST},SHA256={'0' * 64}"),
+        field("Hashes", f"MD5={OTHER_DIGEST}", None),
+    ),
+    "terms: no letter or digit": ("CommandLine|contains: '&&'", line("a&&b"), line("a&b", None)),
+}
+CASES = CONVERTED | WHOLE_TERMS
 
 #: Everything that is refused, with the reason. A backslash in a reason is the expression's.
 REFUSED: dict[str, tuple[str, str]] = {
@@ -273,7 +325,8 @@ _NAMES = {"ignorecase": "i", "multiline": "m", "dotall": "s"}
 def rule(folder: Path, name: str, detection: str) -> Rule:
     path = folder / f"{re.sub('[^a-z0-9]+', '_', name)}.yml"
     body = detection if detection.startswith(("detection", "action", "filter")) else _selection(detection)
-    path.write_text(HEAD + body, encoding="utf-8")
+    key = "whole_terms: true\n" if name in WHOLE_TERMS else ""
+    path.write_text(HEAD + key + body, encoding="utf-8")
     return load_rule(path, "other", named_by_stem=True)
 
 
@@ -296,11 +349,11 @@ def test_every_modifier_is_in_a_table() -> None:
 def found(pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[str, set[str]]]:
     """Platform -> case -> ids of the events of the case that its query finds."""
     folder = tmp_path_factory.mktemp("forms")
-    rules = {name: rule(folder, name, text) for name, (text, _, _) in CONVERTED.items()}
+    rules = {name: rule(folder, name, text) for name, (text, _, _) in CASES.items()}
     files = build(pack, list(rules.values())).files
     events = [
         Event(f"{name} {sign}{number}", PROCESS, {"UtcTime": "2026-03-10 09:15:00", **record})
-        for name, (_, hits, misses) in CONVERTED.items()
+        for name, (_, hits, misses) in CASES.items()
         for sign, listed in (("+", hits), ("-", misses))
         for number, record in enumerate(listed)
     ]
@@ -323,11 +376,11 @@ def found(pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, 
 
 
 @pytest.mark.parametrize("platform", ["sentinel", "splunk", "elastic"])
-@pytest.mark.parametrize("name", CONVERTED)
+@pytest.mark.parametrize("name", CASES)
 def test_a_form_finds_what_sigma_means(
     name: str, platform: str, found: Mapping[str, Mapping[str, set[str]]]
 ) -> None:
-    _, hits, _ = CONVERTED[name]
+    _, hits, _ = CASES[name]
     assert found[platform][name] == {f"{name} +{number}" for number in range(len(hits))}
 
 

@@ -58,6 +58,8 @@ SEARCHES = {
     "NOT id=e2 OR id=e2 size=9": "e2",
     'earliest=-10s latest=now id="e*"': "e0 e1 e2 e3 e4 e5",
     "earliest=-9s latest=now": "",
+    "earliest=-9s@m latest=now": "e0 e1 e2 e3 e4 e5",
+    "earliest=-1d@d latest=-0s@m": "",
     "earliest=999990 latest=999990.2": "e0 e1",
 }
 
@@ -210,7 +212,7 @@ REFUSED = {
     '"two words"': 0,
     "id=e5 name!=x": 10,
     "(earliest=-1h OR id=1)": 9,
-    "earliest=-1d@d latest=now": 9,
+    "earliest=-1d@w latest=now": 9,
     "earliest=-1h": 0,
     '* | where NOT name="x"': 10,
     "* | where lower(name)=1": 10,

@@ -7,6 +7,7 @@ only. Here stand all arrows that are allowed: one more is a decision, and is mad
 from __future__ import annotations
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,40 @@ def forbidden(package: Path = PACKAGE) -> list[str]:
 
 def test_every_import_is_an_allowed_arrow() -> None:
     assert forbidden() == []
+
+
+def circles(package: Path = PACKAGE) -> list[list[str]]:
+    """Modules that import one another round in a circle, imports inside functions included."""
+    modules = {
+        ".".join((package.name, *path.relative_to(package).with_suffix("").parts)): path
+        for path in package.rglob("*.py")
+    }
+    graph = {name: sorted(_named(path) & modules.keys() - {name}) for name, path in modules.items()}
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        return [error.args[1]]
+    return []
+
+
+def _named(path: Path) -> set[str]:
+    """Every module that a file may import by these names: of ``from a import b`` both a and a.b."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def test_no_module_imports_itself_round_a_circle(tmp_path: Path) -> None:
+    assert circles() == []
+    package = tmp_path / "detection_pack"
+    package.mkdir()
+    (package / "a.py").write_text("def f():\n    from detection_pack import b\n", encoding="utf-8")
+    (package / "b.py").write_text("import detection_pack.a\n", encoding="utf-8")
+    assert len(circles(package)) == 1
 
 
 def test_every_room_has_its_arrows_and_no_arrow_leads_up() -> None:

@@ -17,7 +17,7 @@ from conftest import ROOT, copy_of_the_pack
 from detection_pack.build.dist import Built, make, write
 from detection_pack.checks.validate import validate
 from detection_pack.model.case import Case
-from detection_pack.model.log_source import load_log_sources
+from detection_pack.model.log_source_reader import load_log_sources
 from detection_pack.model.pack import Pack, load_pack
 from detection_pack.pages import rule_pages
 from detection_pack.replay.logs import read_logs
@@ -63,14 +63,18 @@ def test_it_is_executed_on_every_platform(pack_with: Pack, built: Built) -> None
     assert [line for verdict in verdicts for line in verdict.wrong] == []
     assert {verdict.must_match for verdict in verdicts} == {12} == {verdict.must_not for verdict in verdicts}
     executed = {verdict.artefact.rpartition("#")[0] or verdict.artefact for verdict in verdicts}
-    assert {f"sentinel/queries/{RULE}.kql", f"defender/{RULE}.kql", f"splunk/queries/{RULE}.spl"} <= executed
+    assert {
+        f"sentinel/queries/{RULE}.kql",
+        f"defender/queries/{RULE}.kql",
+        f"splunk/queries/{RULE}.spl",
+    } <= executed
     assert {f"elastic/queries/{RULE}.lucene", f"sentinel/analytics/{RULE}.yaml"} <= executed
 
 
 def test_its_names_stand_in_what_is_built(built: Built) -> None:
     text = {path: content.decode("utf-8", "replace") for path, content in built.files.items()}
     assert text[f"sentinel/queries/{RULE}.kql"].count("DoorGuard_CL") == 1
-    assert "DoorGuardEvents\n" in text[f"defender/{RULE}.kql"]
+    assert "DoorGuardEvents\n" in text[f"defender/queries/{RULE}.kql"]
     assert "`doorguard_events`" in text[f"splunk/queries/{RULE}.spl"]
     assert 'index=doors sourcetype="doorguard:json"' in text["splunk/macros.conf"]
     assert "logs-doorguard.access-*" in text["elastic/rules.ndjson"]
@@ -82,7 +86,7 @@ def test_its_names_stand_in_what_is_built(built: Built) -> None:
 
 def test_the_packs_own_rules_stay_as_they_are(built: Built) -> None:
     files = {path.relative_to(ROOT / "dist").as_posix() for path in (ROOT / "dist").rglob("*.*")}
-    own = {path for path in files if path.split("/")[-2:-1] in (["queries"], ["analytics"], ["defender"])}
+    own = {path for path in files if path.split("/")[-2:-1] in (["queries"], ["analytics"])}
     assert own
     for path in own:
         assert built.files[path] == (ROOT / "dist" / path).read_bytes(), path
@@ -110,7 +114,7 @@ def test_an_export_of_it_is_read_and_replayed(pack_with: Pack, built: Built, tmp
     assert events[0].time is not None and events[0].time.isoformat() == "2025-12-31T23:59:59+00:00"
     hits = exact(replay(pack_with.root / "dist", events, rules=None, sources=pack_with.sources.values()))
     found = {hit.platform: hit.events for hit in hits if hit.rule == RULE}
-    assert found == dict.fromkeys(("sentinel", "splunk", "elastic"), frozenset({"east/77"}))
+    assert found == dict.fromkeys(("sentinel", "defender", "splunk", "elastic"), frozenset({"east/77"}))
     assert {hit.rule for hit in hits} == {RULE}
 
 

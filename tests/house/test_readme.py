@@ -1,7 +1,7 @@
 """The trap: a README that shows what was once true.
 
-The rule, the three outputs and the commands on its first screen are what stands in the files
-("…" marks a cut).
+The commands exist, the table is what replay prints, the rule and its three outputs are what stands in the
+files ("…" marks a cut).
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
+import pytest
+
 from conftest import DIST, ROOT
-from detection_pack.cli import _parser
+from detection_pack.cli import _parser, main
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(?:yaml)?\n(.*?)\n```", README, re.DOTALL)
@@ -31,13 +33,18 @@ def shows(block: str, text: str) -> bool:
     return True
 
 
-def test_first_screen_is_the_files() -> None:
-    rule, kql, spl, lucene = BLOCKS[:4]
+def test_shown_queries_are_the_files() -> None:
+    rule, kql, spl, lucene = BLOCKS[3:7]
     assert shows(rule, (ROOT / "sigma" / "core" / f"{SHOWN}.yml").read_text(encoding="utf-8"))
     assert shows(kql, (DIST / "sentinel" / "queries" / f"{SHOWN}.kql").read_text(encoding="utf-8"))
     assert shows(spl, (DIST / "splunk" / "queries" / f"{SHOWN}.spl").read_text(encoding="utf-8"))
     assert shows(lucene, (DIST / "elastic" / "queries" / f"{SHOWN}.lucene").read_text(encoding="utf-8"))
-    assert all(len(block.splitlines()) > 0 for block in BLOCKS[:4])
+    assert all(len(block.splitlines()) > 0 for block in BLOCKS[:7])
+
+
+def test_the_table_is_what_replay_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--root", str(ROOT), "replay"]) == 0
+    assert capsys.readouterr().out.strip() == BLOCKS[1]
 
 
 def test_there_are_two_commands_and_they_name_what_exists() -> None:

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from conftest import ROOT
-from detection_pack.model.log_source import load_log_sources
+from detection_pack.model.log_source_reader import load_log_sources
 
 SCRIPTS = ROOT / "scripts"
 #: Data of others that the product carries: SigmaHQ's taxonomy names the fields of every log source.
@@ -38,6 +38,7 @@ GENERAL: dict[str, str] = {
     "Discovery": "a tactic of ATT&CK",
     "EventType": "a column that ordered correlations make",
     "Value": "a column that correlations make",
+    "md5": "a function of SPL",
     "sha256": "an algorithm",
     "source": "a key of the alert view",
     "unknown": "what the Common Information Model writes for what is absent",

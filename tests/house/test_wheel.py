@@ -140,7 +140,7 @@ def test_a_folder_of_rules_is_built_as_in_a_checkout(installed: Installed, tmp_p
 
 def test_a_site_brings_its_own_pipelines(installed: Installed, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "pipelines", tmp_path / "mine")
-    pipeline = tmp_path / "mine" / "elastic.yml"
+    pipeline = tmp_path / "mine" / "m365" / "elastic.yml"
     text = pipeline.read_text(encoding="utf-8")
     assert "logs-o365.audit-*" in text
     pipeline.write_text(text.replace("logs-o365.audit-*", "mail-*"), encoding="utf-8")

@@ -21,6 +21,7 @@ from detection_pack.languages.lucene.lucene_index import Indices, as_documents, 
 from detection_pack.languages.lucene.lucene_re2 import Inexact, re2, re2_of, tree
 from detection_pack.languages.regex.regex_tree import Node
 from detection_pack.platforms.elastic.values import expressions
+from detection_pack.platforms.terms import marked
 from judges import lucene_judge, require
 from support.lucene_evaluator import DOCUMENTS, MAPPING, NODES, Tree, python_of, slashed, trees, written
 
@@ -83,7 +84,7 @@ def emitted() -> list[tuple[Node, list[str]]]:
         listed = [next(made) for _ in range(chance.randint(1, 4))]
         form = chance.choice(["{}", "*{}*", "{}*", "*{}", "*{}?{}*", "{}*{}"])
         values = [SigmaString(form.format(*(sigma(t) for t in (text, listed[0])))) for text in listed]
-        for node in expressions("f", values, whole_terms=chance.random() < 0.5):
+        for node in expressions("f", [marked(v) for v in values] if chance.random() < 0.5 else values):
             strings = [near(chance.choice(listed), chance) for _ in range(STRINGS_EACH)]
             found.append((node, [text for text in strings if text]))
     return found[:EXPRESSIONS]

@@ -20,7 +20,7 @@ from detection_pack.platforms.elastic.values import (
     _terms_node,
     expressions,
 )
-from detection_pack.platforms.terms import WholeTerm
+from detection_pack.platforms.terms import WholeTerm, marked
 from judges import lucene_judge, require
 
 #: Few letters, so that values share beginnings and overlap themselves; more than ASCII now and then.
@@ -58,7 +58,7 @@ def test_values_that_are_said_to_fit_do(texts: list[str], ends: tuple[str, str])
 @settings(max_examples=100, deadline=None)
 @given(MANY)
 def test_whatever_is_written_fits(texts: list[str]) -> None:
-    for node in expressions("f", [SigmaString(f"*{plain(text)}*") for text in texts], whole_terms=True):
+    for node in expressions("f", [marked(SigmaString(f"*{plain(text)}*")) for text in texts]):
         assert fits(node) and len(render(node)) <= MAX_LENGTH
 
 
@@ -74,13 +74,11 @@ def test_lucene_takes_the_largest() -> None:
     queries = {}
     for length in (4, 9, 30):
         words = [f"{chr(97 + n % 26)}{'y' * length}-{n}" for n in range(60)]
-        for number, node in enumerate(
-            expressions("f", [SigmaString(f"*{word}*") for word in words], whole_terms=True)
-        ):
+        for number, node in enumerate(expressions("f", [marked(SigmaString(f"*{word}*")) for word in words])):
             queries[f"{length} {number}"] = f"f:/{render(node)}/"
         for ends in ("{}", "*{}", "{}*", "*{}*"):
             listed = [SigmaString(ends.format(word)) for word in words]
-            for number, node in enumerate(expressions("f", listed, whole_terms=False)):
+            for number, node in enumerate(expressions("f", listed)):
                 queries[f"{length} {ends} {number}"] = f"f:/{render(node)}/"
     document = {"f": ["cyyyy-2 and more"]}
     found = lucene_judge.execute(queries, {"d": document})

@@ -226,7 +226,7 @@ REFUSED: list[tuple[list[dict[str, Any]], set[str], str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("documents", "refused", "reason"), REFUSED, ids=lambda v: str(v)[:40])
+@pytest.mark.parametrize(("documents", "refused", "reason"), REFUSED, ids=range(len(REFUSED)))
 def test_documents_that_an_index_refuses(
     documents: list[dict[str, Any]], refused: set[str], reason: str
 ) -> None:

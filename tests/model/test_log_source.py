@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from conftest import ROOT
 from detection_pack.model.findings import PackError
-from detection_pack.model.log_source import LogSource, load_log_sources, source_of
-from detection_pack.model.log_source_document import load_log_source
+from detection_pack.model.log_source import LogSource, source_of
+from detection_pack.model.log_source_reader import load_log_source, load_log_sources
 from detection_pack.model.record_time import RecordTime, format_fault, value_at
 
 GOOD = """\

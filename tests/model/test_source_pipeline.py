@@ -16,7 +16,8 @@ from sigma.rule import SigmaRule
 from detection_pack.model import pipeline_document
 from detection_pack.model.documents import Document
 from detection_pack.model.findings import PackError
-from detection_pack.model.log_source import LogSource, load_log_sources
+from detection_pack.model.log_source import LogSource
+from detection_pack.model.log_source_reader import load_log_sources
 from detection_pack.model.pipeline import load_pipeline, load_pipelines
 from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.record_time import RecordTime

@@ -277,7 +277,7 @@ STATES: dict[str, str] = {
     "a span that is none": "key: schedule\n  val: {interval: 199999999d5m}",
     "an integration without a title": "key: integrations\n  val: {logs-o365.audit-*: {package: o365}}",
     "a key that is a mapping": "key: {a: b}\n  val: x",
-    "fields that are a number": "key: whole_term_fields\n  val: 5",
+    "fields that are a number": "key: identity_fields\n  val: 5",
     "an id that is a list": "id: [a]\n  key: x\n  val: x",
 }
 

@@ -28,10 +28,11 @@ def pipeline() -> Pipeline:
     return load_pipelines(ROOT)["elastic"]
 
 
-def rule(detection: Mapping[str, Any], logsource: Mapping[str, str] = AUDIT) -> Rule:
-    """A rule whose condition is its only selection unless it states one."""
+def rule(detection: Mapping[str, Any], logsource: Mapping[str, str] = AUDIT, **more: Any) -> Rule:
+    """A rule whose condition is its only selection unless it states one. ``more`` are further keys at its top
+    level."""
     stated = detection if "condition" in detection else {"selection": detection, "condition": "selection"}
-    return rule_of({"title": "Test", "logsource": logsource, "detection": stated})
+    return rule_of({"title": "Test", "logsource": logsource, "detection": stated, **more})
 
 
 def rule_of(*documents: Mapping[str, Any]) -> Rule:
@@ -42,8 +43,10 @@ def rule_of(*documents: Mapping[str, Any]) -> Rule:
         return load_rule(path, "other", named_by_stem=True)
 
 
-def converted(detection: Mapping[str, Any], logsource: Mapping[str, str] = AUDIT) -> ElasticQuery:
-    return queries(rule(detection, logsource), pipeline())
+def converted(
+    detection: Mapping[str, Any], logsource: Mapping[str, str] = AUDIT, **more: Any
+) -> ElasticQuery:
+    return queries(rule(detection, logsource, **more), pipeline())
 
 
 def matching(query: str, records: Sequence[Mapping[str, Any]], kind: str = "m365") -> list[bool]:

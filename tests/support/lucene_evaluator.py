@@ -14,8 +14,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from detection_pack.languages.lucene.lucene_regex import LAST, fold, ranges, render
-from detection_pack.languages.regex.regex_tree import Alt, Chars, Node, Repeat, Seq
+from detection_pack.languages.lucene.lucene_regex import render
+from detection_pack.languages.regex.regex_tree import LAST, Alt, Chars, Node, Repeat, Seq, fold, ranges
 
 Values = Mapping[str, Sequence[Any]]
 

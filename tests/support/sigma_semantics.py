@@ -1,10 +1,10 @@
 """What Sigma means: a rule's detection as a predicate on an event, with no part of pySigma in it.
 
-Written from the Sigma specification 2.1 (rules and modifiers), with the pack's own departures: ``|contains``
-finds whole terms on the fields of `WHOLE_TERMS` unless the value is a piece of an encoding, is ``|cased``, or
-holds a wildcard; a field that is empty is a field that is not there; a ``User`` that is compared whole is
-compared without its domain. It knows what the corpus of rules uses and raises `NotImplementedError` for the
-rest.
+Written from the Sigma specification 2.1 (rules and modifiers), with what the pack adds: in a rule that says
+``whole_terms: true``, ``|contains`` finds whole terms unless the value is a piece of an encoding, is
+``|cased``, or holds a wildcard; a field that is empty is a field that is not there; a ``User`` that is
+compared whole is compared without its domain. It knows what the corpus of rules uses and raises
+`NotImplementedError` for the rest.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from typing import Any
 Event = Mapping[str, Any]
 Predicate = Callable[[Event], bool]
 
-WHOLE_TERMS = ("CommandLine",)
 _DASHES = "-/\u2013\u2014\u2015"
 _ANYTHING = ("contains", "startswith", "endswith")
 
 
-def matcher(detection: Mapping[str, Any]) -> Predicate:
-    """Whether an event is what the detection (selections and ``condition``) describes."""
-    selections = {name: _selection(what) for name, what in detection.items() if name != "condition"}
+def matcher(detection: Mapping[str, Any], whole_terms: bool = False) -> Predicate:
+    """Whether an event is what the detection (selections and ``condition``) describes. ``whole_terms``
+    is what the rule says by that key."""
+    selections = {
+        name: _selection(what, whole_terms) for name, what in detection.items() if name != "condition"
+    }
     tokens = re.findall(r"[()]|[^\s()]+", str(detection["condition"]))
     found = _or(tokens, selections)
     if tokens:
@@ -75,28 +77,28 @@ def _not(tokens: list[str], selections: Mapping[str, Predicate]) -> Predicate:
 # ---- selections ------------------------------------------------------------------------------------------
 
 
-def _selection(what: Any) -> Predicate:
+def _selection(what: Any, whole_terms: bool) -> Predicate:
     """A mapping: all of its items. A list of mappings: any of them."""
     if isinstance(what, Mapping):
-        items = [_item(key, value) for key, value in what.items()]
+        items = [_item(key, value, whole_terms) for key, value in what.items()]
         return lambda event: all(item(event) for item in items)
     if isinstance(what, Sequence) and not isinstance(what, str):
-        parts = [_selection(part) for part in what]
+        parts = [_selection(part, whole_terms) for part in what]
         return lambda event: any(part(event) for part in parts)
     raise NotImplementedError("a keyword")
 
 
-def _item(key: str, value: Any) -> Predicate:
+def _item(key: str, value: Any, whole_terms: bool) -> Predicate:
     field, *modifiers = key.split("|")
     values = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     if "exists" in modifiers:
         return lambda event: (event.get(field) not in (None, "")) == bool(value)
-    tests = [_value(field, modifiers, v) for v in values]
+    tests = [_value(field, modifiers, v, whole_terms) for v in values]
     quantifier = all if "all" in modifiers else any
     return lambda event: quantifier(test(event.get(field)) for test in tests)
 
 
-def _value(field: str, modifiers: list[str], value: Any) -> Callable[[Any], bool]:
+def _value(field: str, modifiers: list[str], value: Any, whole_terms: bool) -> Callable[[Any], bool]:
     if value is None or value == "":
         return lambda held: held in (None, "")
     if unknown := set(modifiers) - {*_ANYTHING, "all", "re", "windash", "base64offset", "wide", "cased"}:
@@ -104,7 +106,7 @@ def _value(field: str, modifiers: list[str], value: Any) -> Callable[[Any], bool
     if "re" in modifiers:
         sought = re.compile(str(value))
         return lambda held: held not in (None, "") and sought.search(str(held)) is not None
-    pattern = "|".join(f"(?:{text})" for text in _patterns(field, modifiers, str(value)))
+    pattern = "|".join(f"(?:{text})" for text in _patterns(modifiers, str(value), whole_terms))
     flags = re.DOTALL if "cased" in modifiers else re.DOTALL | re.IGNORECASE
     whole = re.compile(pattern, flags)
     bare = field == "User" and not set(modifiers) & set(_ANYTHING) and "\\" not in str(value)
@@ -118,7 +120,7 @@ def _value(field: str, modifiers: list[str], value: Any) -> Callable[[Any], bool
     return test
 
 
-def _patterns(field: str, modifiers: list[str], value: str) -> Iterator[str]:
+def _patterns(modifiers: list[str], value: str, whole_terms: bool) -> Iterator[str]:
     """The expressions of which one must match the whole field."""
     encoded = "base64offset" in modifiers
     parts: list[list[str | None]] = [_parts(value)]
@@ -132,7 +134,7 @@ def _patterns(field: str, modifiers: list[str], value: str) -> Iterator[str]:
         text = "".join(".*" if part is None else re.escape(part).replace("\0", ".") for part in one)
         anywhere = "contains" in modifiers
         plain = len(one) == 1 and one[0] is not None and "\0" not in one[0]
-        if anywhere and field in WHOLE_TERMS and plain and not encoded and "cased" not in modifiers:
+        if anywhere and whole_terms and plain and not encoded and "cased" not in modifiers:
             literal = str(one[0])
             if any(c.isalnum() for c in literal):
                 before = r"(?<![^\W_])" if literal[0].isalnum() else ""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from conftest import ROOT
-from detection_pack.model.log_source import load_log_sources, tables_of
+from detection_pack.model.log_source import tables_of
+from detection_pack.model.log_source_reader import load_log_sources
 
 SOURCES = load_log_sources(ROOT)
 M365, PROCESS = SOURCES["m365"], SOURCES["process_creation"]

@@ -10,23 +10,29 @@ from detection_pack.model.event import Event
 from detection_pack.platforms.splunk.run import Workspace
 from support.spl import Index, Row
 
-DATA_SET = "Endpoint.Processes"
-#: The index of an event is not part of the ingest model; a search names it as ``index=*``.
-INDEX = "main"
+_EVENTS = 'SELECT id, _time, sourcetype, tag, _raw, "index", to_json(fields) FROM splunk_events'
 
 
 def index_of(events: Sequence[Event]) -> tuple[Workspace, Index]:
     """The workspace that the product searches, and the same events as dictionaries."""
     workspace = Workspace(events)
     query = workspace.connection.execute
-    found = query("SELECT id, _time, sourcetype, tag, _raw, to_json(fields) FROM splunk_events").fetchall()
     rows = [
-        _row(id, {"_time": time, "sourcetype": sourcetype, "tag": tag, "_raw": raw, "index": INDEX}, fields)
-        for id, time, sourcetype, tag, raw, fields in found
+        _row(id, {"_time": time, "sourcetype": sourcetype, "tag": tag, "_raw": raw, "index": index}, fields)
+        for id, time, sourcetype, tag, raw, index, fields in query(_EVENTS).fetchall()
     ]
-    processes = query("SELECT id, _time, to_json(fields) FROM splunk_endpoint_processes").fetchall()
-    data_set = [_row(id, {"_time": time}, fields) for id, time, fields in processes]
-    return workspace, Index(rows, {DATA_SET: data_set})
+    tables = query("SELECT table_name FROM information_schema.tables ORDER BY 1").fetchall()
+    # A data set is a table of its name, which no other table has a dot in.
+    data_sets = {
+        name: [_row(id, {"_time": time}, fields) for id, time, fields in query(_data_set(name)).fetchall()]
+        for (name,) in tables
+        if "." in name
+    }
+    return workspace, Index(rows, data_sets)
+
+
+def _data_set(name: str) -> str:
+    return f'SELECT id, _time, to_json(fields) FROM "{name}"'
 
 
 def _row(identity: str, own: dict[str, Any], fields: str | None) -> Row:

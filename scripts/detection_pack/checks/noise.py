@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from sigma.rule import SigmaDetectionItem
 from sigma.types import SigmaExpansion, SigmaRegularExpression, SigmaString, SpecialChars
 
-from detection_pack.languages.regex.patterns import parser
+from detection_pack.languages.regex.regex_reader import RegexFault, read
+from detection_pack.languages.regex.regex_tree import (
+    ANY,
+    NEWLINE,
+    Alt,
+    Anchor,
+    Chars,
+    Node,
+    Repeat,
+    Seq,
+    complement,
+    fold,
+    parts,
+)
 from detection_pack.model.detections import Keys, Leaf, leaves
 from detection_pack.model.findings import Finding
 from detection_pack.model.reading import Reading
 
 #: How many characters in a row a search needs to narrow a wildcard.
 LITERAL = 3
-_REPEATS = ("MAX_REPEAT", "MIN_REPEAT")
+#: What a dot is, alone in a group, without and with the flag s.
+_ANYTHING = ((Chars(complement(NEWLINE)),), (ANY,))
 
 
 def noise(reading: Reading) -> Iterator[Finding]:
@@ -57,58 +70,47 @@ def _of_expression(
 ) -> Iterator[Finding]:
     pattern = value.regexp.to_plain_regex()
     try:
-        parsed = list(parser.parse(pattern))
-    except (re.error, RecursionError, OverflowError):
-        return  # what Python cannot read is refused by the platforms
+        parsed = read(pattern)
+    except RegexFault:
+        return  # what cannot be read is refused by the platforms
     slow = [what for what, applies in _SLOW if applies(parsed)]
     for what in slow:
         todo = "leave that part out, or say it with |contains"
         yield reading.at("slow-regex", leaf.document, keys, f"the regular expression {what}", todo)
 
 
-def _starts_with_anything(items: list[Any]) -> bool:
-    if not items or str(items[0][0]) not in _REPEATS:
-        return False
-    _, high, inner = items[0][1]
-    return str(high) == "MAXREPEAT" and [str(i[0]) for i in inner] == ["ANY"]
+def _starts_with_anything(expression: Seq) -> bool:
+    first = expression.items[0] if expression.items else expression
+    return isinstance(first, Repeat) and first.high is None and parts(first.item) in _ANYTHING
 
 
-def _parts(kind: str, argument: Any) -> list[Any]:
-    match kind:
-        case "SUBPATTERN":
-            return [argument[3]]
-        case "BRANCH":
-            return list(argument[1])
-        case "ATOMIC_GROUP":
-            return [argument]
-        case "ASSERT" | "ASSERT_NOT":
-            return [argument[1]]
-    return []
-
-
-def _longest_literal(items: list[Any]) -> int:
+def _longest_literal(node: Node) -> int:
     """The longest run of literal characters that every match has; the shortest of alternatives counts."""
+    if isinstance(node, Alt):
+        return min(map(_longest_literal, node.items))
+    if isinstance(node, Repeat):
+        only = parts(node.item)
+        alone = len(only) == 1 and _is_literal(only[0])
+        return 0 if node.low == 0 else max(_longest_literal(node.item), node.low if alone else 0)
     longest = run = 0
-    for kind, argument in items:
-        name = str(kind)
-        if name == "LITERAL":
-            run += 1
-            longest = max(longest, run)
-            continue
-        if name == "AT":
-            continue
-        run = 0
-        if name in ("BRANCH", "SUBPATTERN", "ATOMIC_GROUP"):
-            longest = max(longest, min(_longest_literal(list(p)) for p in _parts(name, argument)))
-        elif name in _REPEATS and argument[0] > 0:
-            longest = max(longest, _longest_literal(list(argument[2])))
-            only = list(argument[2])
-            if len(only) == 1 and str(only[0][0]) == "LITERAL":
-                longest = max(longest, argument[0])
+    for item in parts(node):
+        if not isinstance(item, Anchor):
+            run = run + 1 if _is_literal(item) else 0
+            longest = max(longest, run or _longest_literal(item))
     return longest
+
+
+def _is_literal(node: Node) -> bool:
+    """Whether it is one character, in any letter case."""
+    return isinstance(node, Chars) and any(
+        node.ranges in (fold(chr(low)), ((low, low),)) for low, _ in node.ranges[:3]
+    )
 
 
 _SLOW = (
     ("starts with .*, although it searches anywhere anyway", _starts_with_anything),
-    (f"has no {LITERAL} literal characters in a row", lambda items: _longest_literal(items) < LITERAL),
+    (
+        f"has no {LITERAL} literal characters in a row",
+        lambda read: _longest_literal(read) < LITERAL,
+    ),
 )

@@ -18,7 +18,8 @@ from detection_pack.checks.noise import noise
 from detection_pack.model import pipeline_document
 from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.literal_wildcards import literal_wildcards
-from detection_pack.model.log_source import LogSource, load_log_sources, source_of
+from detection_pack.model.log_source import LogSource, source_of
+from detection_pack.model.log_source_reader import load_log_sources
 from detection_pack.model.pack import Pack, pack_version
 from detection_pack.model.pipeline import Pipeline, load_pipeline, load_pipelines
 from detection_pack.model.placeholders import PLACEHOLDER, placeholders

@@ -1,7 +1,4 @@
-"""A log source: what is known of its records, read from its folder below pipelines/.
-
-The registry is the folders: whatever has a source.yml is a source. Nothing here knows one by name.
-"""
+"""A log source: what is known of its records, as its folder below pipelines/ says (`log_source_reader`)."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from typing import Any
 
 from detection_pack.model.documents import read_text
 from detection_pack.model.export_form import ExportForm
-from detection_pack.model.findings import Finding, PackError
+from detection_pack.model.findings import PackError
 from detection_pack.model.record_time import ISO8601, RecordTime, value_at
 
 FOLDER, FILE = "pipelines", "source.yml"
@@ -161,36 +158,6 @@ def _with(record: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
         return {**record, path: value}
     head, _, rest = path.partition(".")
     return {**record, head: _with(record[head], rest, value)}
-
-
-def load_log_sources(
-    root: Path, folder: Path | None = None, findings: list[Finding] | None = None
-) -> dict[str, LogSource]:
-    """The log sources by name: the folders below ``folder`` (default: pipelines/ of ``root``).
-
-    Raises `PackError` with every fault of all of them; with ``findings`` they are reported there, and a
-    faulty source is left out.
-    """
-    from detection_pack.model.log_source_document import load_log_source, rivals
-
-    sources: dict[str, LogSource] = {}
-    found: list[Finding] = []
-    for path in source_files(root, folder):
-        try:
-            sources[path.parent.name] = load_log_source(path)
-        except PackError as error:
-            found += error.findings
-    found += rivals(sources.values())
-    if found and findings is None:
-        raise PackError(found)
-    if findings is not None:
-        findings += found
-    return sources
-
-
-def source_files(root: Path, folder: Path | None = None) -> list[Path]:
-    """Every source.yml of ``folder`` (default: pipelines/ of ``root``), by the names of their folders."""
-    return sorted((folder or root / FOLDER).glob(f"*/{FILE}"))
 
 
 def tables_of(sources: Iterable[LogSource], platform: str) -> dict[str, dict[str, str]]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from detection_pack.model.findings import Finding, PackError
-from detection_pack.model.log_source import LogSource, load_log_sources
+from detection_pack.model.log_source import LogSource
+from detection_pack.model.log_source_reader import load_log_sources
 from detection_pack.model.pipeline import Pipeline, load_pipelines
 from detection_pack.model.rule import Rule
 from detection_pack.model.rule_reader import load_rule, rule_files

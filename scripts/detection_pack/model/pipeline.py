@@ -22,7 +22,8 @@ from detection_pack.model import pipeline_document
 from detection_pack.model.documents import Document, load_documents, read_text
 from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.log_source import FILE as SOURCE
-from detection_pack.model.log_source import LogSource, load_log_sources, tables_of
+from detection_pack.model.log_source import LogSource, tables_of
+from detection_pack.model.log_source_reader import load_log_sources
 from detection_pack.model.merged_pipeline import Scope, merged, scopes
 from detection_pack.model.pipeline_shapes import check_shapes
 from detection_pack.model.platform_names import PLATFORMS
@@ -41,12 +42,11 @@ class _PlainDumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: igno
 
 @dataclass(frozen=True)
 class FieldTraits:
-    """What a pipeline knows of a canonical field: whether it maps it, whether it maps its values one by one,
-    and whether a plain ``|contains`` on it finds whole terms."""
+    """What a pipeline knows of a canonical field: whether it maps it, and whether it maps its values one by
+    one."""
 
     known: bool
     enumerated: bool
-    whole_term: bool
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,9 @@ class Pipeline:
     def traits(self, rule: Rule, field: str) -> FieldTraits:
         """What the pipeline knows of a canonical field, in the context of the rule that has the detection."""
         plain = next(r for r in rule.sigma().rules if isinstance(r, SigmaRule))
-        name, state = self._mapped(rule, field)
         return FieldTraits(
             known=field in self.known_fields(plain),
             enumerated=field in self.enumerations(plain),
-            whole_term=name in state.get("whole_term_fields", ()),
         )
 
     def _mapped(self, rule: Rule, field: str) -> tuple[str, Mapping[str, Any]]:

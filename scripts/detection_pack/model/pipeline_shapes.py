@@ -72,7 +72,6 @@ STATES: Mapping[str, tuple[Shape, str]] = {
     "identity_fields": _TEXTS,
     "index": _TEXTS,
     "vendor_fields": _TEXTS,
-    "whole_term_fields": _TEXTS,
     "absent_fields": _NAMES,
     "corrected_fields": _NAMES,
     "counted_fields": _NAMES,

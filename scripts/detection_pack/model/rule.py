@@ -123,6 +123,11 @@ class Rule:
         return str(self.main.data.get("lookback", DEFAULT_LOOKBACK))
 
     @property
+    def whole_terms(self) -> bool:
+        """Whether ``|contains`` finds whole terms, as KQL's ``has`` does: the custom key ``whole_terms``."""
+        return self.main.data.get("whole_terms") is True
+
+    @property
     def logsource(self) -> Mapping[str, str]:
         """The log source of the detection (a correlation's is that of the first rule it correlates)."""
         for document in self.documents:

@@ -65,6 +65,6 @@ def _same(template: Template, old: Correlated, case: Mapping[str, Any], values: 
         record = {**base, **own}
         before = as_text(item.field, record, template.log_source)
         after = as_text(item.field, renamed(item, record, values, meant=True), template.log_source)
-        if any(item.finds(before, whole) != new.finds(after, whole) for whole in template.whole_terms):
+        if item.finds(before, template.whole_terms) != new.finds(after, template.whole_terms):
             return False
     return True

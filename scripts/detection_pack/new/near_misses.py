@@ -14,7 +14,6 @@ from typing import Any
 
 from detection_pack.checks.events_file import LEAST_CASES
 from detection_pack.model.documents import load_documents
-from detection_pack.model.log_source import LogSource
 from detection_pack.new.items import Item, as_text
 from detection_pack.new.templates import DATA, Case, Template
 from detection_pack.new.values import CUT, Value
@@ -73,27 +72,25 @@ def _judged(template: Template, values: Sequence[Value], cut: bool) -> dict[str,
 
 
 def _verdict(template: Template, item: Item, candidate: _Candidate, record: Mapping[str, Any]) -> bool | None:
-    """Whether the rule matches; None where that cannot be told, or is not the same on every platform."""
+    """Whether the rule matches; None where that cannot be told."""
     changed = {*candidate.record, *candidate.absent, item.field}
     meant = {**record, item.field: candidate.text[1] if candidate.text is not None else None}
-    found = {item.finds(str(meant[item.field] or ""), whole) for whole in template.whole_terms}
-    for other in template.others:
-        if other.field in changed:
-            found = {a and b for a in found for b in _finds(other, meant, template.log_source)}
-    if found == {False}:
+    found = item.finds(str(meant[item.field] or ""), template.whole_terms)
+    if not found or not all(_finds(template, o, meant) for o in template.others if o.field in changed):
         # A required item that fails settles it, whatever an item that cannot be judged would say.
         return False
     for fields, items in template.excluded:
-        if changed & fields and not any(_finds(one, meant, template.log_source) == {False} for one in items):
+        if changed & fields and all(_finds(template, one, meant) for one in items):
             return None
-    return None if changed & template.unjudged or len(found) > 1 else True
+    return None if changed & template.unjudged else True
 
 
-def _finds(item: Item, record: Mapping[str, Any], source: LogSource) -> set[bool]:
-    """What an item says of a record, with whole terms and without; enumerations as the API's integers."""
+def _finds(template: Template, item: Item, record: Mapping[str, Any]) -> bool:
+    """What an item says of a record; enumerations as the source's integers."""
+    source = template.log_source
     values = (as_text(item.field, {item.field: value}, source) for value in item.values)
-    same, text = Item(item.field, item.operator, tuple(values)), as_text(item.field, record, source)
-    return {same.finds(text, True), same.finds(text, False)}
+    same = Item(item.field, item.operator, tuple(values))
+    return same.finds(as_text(item.field, record, source), template.whole_terms)
 
 
 def _texts(template: Template, values: Sequence[Value], cut: bool) -> Iterator[_Candidate]:

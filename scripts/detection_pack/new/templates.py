@@ -64,7 +64,7 @@ class Template:
     ``item`` the item there. ``others`` are the other required items that can be judged, ``unjudged`` the
     fields of those that cannot, ``excluded`` the fields and the items of what must not be. ``record`` is a
     raw record that the rule it comes from matches, without the item's field. ``whole_terms`` says how the
-    platforms take ``|contains`` on that field.
+    rule takes ``|contains``.
     """
 
     documents: tuple[dict[str, Any], ...]
@@ -75,7 +75,7 @@ class Template:
     excluded: tuple[tuple[frozenset[str], tuple[Item, ...]], ...]
     record: Mapping[str, Any]
     log_source: LogSource
-    whole_terms: frozenset[bool]
+    whole_terms: bool
     source: Surroundings
     correlated: Correlated | None = None
 
@@ -155,8 +155,6 @@ def _template(
     for pairs in (_pairs(detection[name]) for name in parts[1]):
         judged = tuple(found for key, values in pairs if (found := item_of(key, values)))
         excluded.append((_fields(pairs), judged))
-    substrings = rule.main.data.get("whole_terms") is False
-    whole = {not substrings and p.traits(rule, item.field).whole_term for p in pack.pipelines.values()}
     return Template(
         documents=documents,
         slot=place,
@@ -166,7 +164,7 @@ def _template(
         excluded=tuple(excluded),
         record=record,
         log_source=log_source_of(rule, pack.sources),
-        whole_terms=frozenset(whole),
+        whole_terms=rule.whole_terms,
         source=source,
     )
 

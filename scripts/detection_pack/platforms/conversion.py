@@ -29,7 +29,7 @@ from detection_pack.model.source_mapping import SourceMapping
 from detection_pack.model.users import open_users
 from detection_pack.platforms.faults import platform_faults
 from detection_pack.platforms.split_fields import refusals
-from detection_pack.platforms.terms import SUBSTRING
+from detection_pack.platforms.terms import WHOLE_TERMS
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,8 @@ def convert(rule: Rule, pipeline: Pipeline, backend_class: type[Any], **options:
     for sigma_rule in plain:
         sigma_rule.fields = list(wanted)
         for detection in sigma_rule.detection.detections.values():
-            mark_substrings(detection, everything=rule.main.data.get("whole_terms") is False)
+            if rule.whole_terms:
+                mark_whole_terms(detection)
     backend = backend_class(**options)
     # No backend of the pack has a pipeline of its own, so there is nothing to add this one to.
     backend.last_processing_pipeline = pipeline.processing()
@@ -210,20 +211,17 @@ def fields_of(detection: SigmaDetection) -> Iterator[str]:
 _ENCODINGS = ("Base64", "Wide", "UTF16", "Utf16")
 
 
-def mark_substrings(detection: SigmaDetection, everything: bool) -> None:
-    """Mark the values that are no whole terms: pieces of an encoding, values with wildcards of the author's
-    own in place of ``|contains``, or all of them."""
+def mark_whole_terms(detection: SigmaDetection) -> None:
+    """Mark the values of every ``|contains`` as whole terms, but for pieces of an encoding."""
     for item in detection.detection_items:
         if isinstance(item, SigmaDetection):
-            mark_substrings(item, everything)
-        elif (
-            everything
-            or SigmaContainsModifier not in item.modifiers
-            or any(part in modifier.__name__ for modifier in item.modifiers for part in _ENCODINGS)
+            mark_whole_terms(item)
+        elif SigmaContainsModifier in item.modifiers and not any(
+            part in modifier.__name__ for modifier in item.modifiers for part in _ENCODINGS
         ):
             for value in item.value:
                 for text in value.values if isinstance(value, SigmaExpansion) else [value]:
-                    setattr(text, SUBSTRING, True)
+                    setattr(text, WHOLE_TERMS, True)
 
 
 def _halves(message: str) -> tuple[str, str]:

@@ -11,11 +11,37 @@ from detection_pack.model.case import Case
 from detection_pack.model.event import Event, Hit
 from detection_pack.model.findings import Finding
 from detection_pack.platforms.elastic import run as elastic
-from detection_pack.platforms.elastic.cluster_session import Session
+from detection_pack.platforms.elastic.cluster import Cluster
+from detection_pack.platforms.elastic.cluster_session import Leave, Session, ended_by_signals, open_session
 from detection_pack.platforms.elastic.platform import PLATFORM
 from detection_pack.platforms.elastic.rules_engine import run_rules
 from detection_pack.platforms.platform import Runner, Sources
 from detection_pack.replay.verdict import clock_for, exact, execute, judge, selected, table
+
+__all__ = ["ended_by_signals", "judged_on_cluster", "on_cluster", "opened_session"]
+#: The platform that a cluster stands in for.
+PLATFORM_ID = PLATFORM.id
+
+
+def opened_session(
+    url: str,
+    leave: bool,
+    records: int,
+    *,
+    api_key_file: Path | None = None,
+    ca_file: Path | None = None,
+    allow_http: bool = False,
+    environment: Mapping[str, str],
+) -> Session:
+    """The cluster at ``url``, with leave to write so many records there. Raises `PackError`."""
+    cluster = Cluster(
+        url,
+        api_key_file=api_key_file,
+        ca_file=ca_file,
+        allow_http=allow_http,
+        environment=environment,
+    )
+    return open_session(cluster, Leave(leave), records)
 
 
 def cluster_runners(session: Session) -> tuple[Runner, Runner]:

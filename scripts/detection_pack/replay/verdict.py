@@ -218,10 +218,11 @@ def table(verdicts: Sequence[Verdict]) -> str:
     lines.insert(1, "  ".join("-" * width for width in widths))
     bad = sum(bool(v.wrong) for v in verdicts)
     summary = "all as expected" if not bad else f"{bad} wrong"
-    lines.append(
-        f"{len(rules)} rules x {len(platforms)} platforms: {len(verdicts)} queries executed, "
-        f"as files and out of what is imported, {summary}"
-    )
+    lines += [
+        "cases that must match and do, cases that must not and do not (queries executed, as files and out of",
+        f"what is imported); {len(rules)} rules, {len(platforms)} platforms, "
+        f"{len(verdicts)} queries: {summary}",
+    ]
     return "\n".join(lines)
 
 
@@ -232,8 +233,8 @@ def _cell(verdicts: Sequence[Verdict]) -> str:
     exact_ones = [v for v in verdicts if platform(v.platform).is_exact(v.artefact)] or list(verdicts)
     shown = min(exact_ones, key=lambda v: v.matched + v.silent)
     mark = "WRONG" if any(v.wrong for v in verdicts) else "ok"
-    counts = f"{shown.matched}/{shown.must_match} match, {shown.silent}/{shown.must_not} silent"
-    return f"{mark} {counts} ({len(verdicts)} queries)"
+    counts = f"{shown.matched}/{shown.must_match}, {shown.silent}/{shown.must_not}"
+    return f"{mark} {counts} ({len(verdicts)})"
 
 
 def exact(hits: Sequence[Hit]) -> list[Hit]:

@@ -35,13 +35,15 @@ def rule_from(folder: Path, detection: str, logsource: str = "product: m365") ->
     return load_rule(path, "other", named_by_stem=True)
 
 
-def rule_of(folder: Path, selection: dict[str, Any], condition: str = "selection") -> Rule:
-    """A rule whose values cannot be distorted on their way: YAML writes them, escapes and all."""
+def rule_of(folder: Path, selection: dict[str, Any], condition: str = "selection", **more: Any) -> Rule:
+    """A rule whose values cannot be distorted on their way: YAML writes them, escapes and all. ``more`` are
+    further keys at its top level."""
     path = folder / "probe.yml"
     document = {
         "title": "Probe",
         "logsource": {"product": "m365"},
         "detection": {"selection": selection, "condition": condition},
+        **more,
     }
     path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
     return load_rule(path, "other", named_by_stem=True)
@@ -59,34 +61,7 @@ def matched(rule: Rule, *records: dict[str, Any]) -> list[bool]:
 
 CASES: list[tuple[str, dict[str, Any], str, list[dict[str, Any]], list[dict[str, Any]]]] = [
     (
-        "whole terms, not substrings",
-        {"Operation|contains": ["Search-Mailbox", "New-MailboxSearch"]},
-        "selection",
-        [
-            {"Operation": o}
-            for o in ("Search-Mailbox", "SEARCH-MAILBOX", "x_Search-Mailbox_y", "a Search-Mailbox")
-        ],
-        [
-            {"Operation": o}
-            for o in ("Search-MailboxAuditLog", "xSearch-Mailbox", "Search-Mailbox2", "", "Search")
-        ],
-    ),
-    (
-        "a term whose end is no letter has no neighbour to mind",
-        {"ClientInfoString|contains": "curl/"},
-        "selection",
-        [{"ClientInfoString": c} for c in ("curl/7.68.0", "Client=REST;CURL/8;", "curl/")],
-        [{"ClientInfoString": c} for c in ("xcurl/7", "curl", "libcurl/7")],
-    ),
-    (
-        "all of a list",
-        {"ClientInfoString|contains|all": ["python", "EWS"]},
-        "selection",
-        [{"ClientInfoString": "ews by Python/3"}],
-        [{"ClientInfoString": "python"}, {"ClientInfoString": "pythonEWS"}],
-    ),
-    (
-        "substrings on other fields",
+        "substrings",
         {"UserId|contains": "dmi"},
         "selection",
         [{"UserId": "ADMIN@contoso.example"}],
@@ -170,6 +145,56 @@ def test_executed(
 ) -> None:
     rule = rule_of(tmp_path, selection, condition)
     assert matched(rule, *must, *must_not) == [True] * len(must) + [False] * len(must_not)
+
+
+#: What a rule that says ``whole_terms: true`` finds, what the same rule without the key finds besides, and
+#: what neither finds.
+Record = dict[str, Any]
+WHOLE_TERMS: dict[str, tuple[dict[str, Any], list[Record], list[Record], list[Record]]] = {
+    "no letter or digit touches the value": (
+        {"Operation|contains": ["Search-Mailbox", "New-MailboxSearch"]},
+        [
+            {"Operation": o}
+            for o in ("Search-Mailbox", "SEARCH-MAILBOX", "x_Search-Mailbox_y", "a Search-Mailbox")
+        ],
+        [{"Operation": o} for o in ("Search-MailboxAuditLog", "xSearch-Mailbox", "Search-Mailbox2")],
+        [{"Operation": o} for o in ("", "Search")],
+    ),
+    "an end that is no letter has no neighbour to mind": (
+        {"ClientInfoString|contains": "curl/"},
+        [{"ClientInfoString": c} for c in ("curl/7.68.0", "Client=REST;CURL/8;", "curl/")],
+        [{"ClientInfoString": c} for c in ("xcurl/7", "libcurl/7")],
+        [{"ClientInfoString": "curl"}],
+    ),
+    "all of a list": (
+        {"ClientInfoString|contains|all": ["python", "EWS"]},
+        [{"ClientInfoString": "ews by Python/3"}],
+        [{"ClientInfoString": "pythonEWS"}],
+        [{"ClientInfoString": "python"}],
+    ),
+    "any field": (
+        {"UserId|contains": "dmi"},
+        [{"UserId": "a.DMI@contoso.example"}],
+        [{"UserId": "ADMIN@contoso.example"}],
+        [{"UserId": "user@contoso.example"}, {}],
+    ),
+    "a value with wildcards of its own is none": (
+        {"Operation": "*Search-Mailbox*"},
+        [{"Operation": "Search-MailboxAuditLog"}],
+        [],
+        [{"Operation": "Search"}],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE_TERMS)
+@pytest.mark.parametrize(
+    "said", [{"whole_terms": True}, {"whole_terms": False}, {}], ids=["yes", "no", "nothing"]
+)
+def test_whole_terms_where_a_rule_says_so(tmp_path: Path, name: str, said: dict[str, bool]) -> None:
+    selection, whole, pieces, neither = WHOLE_TERMS[name]
+    expected = [True] * len(whole) + [not said.get("whole_terms")] * len(pieces) + [False] * len(neither)
+    assert matched(rule_of(tmp_path, selection, **said), *whole, *pieces, *neither) == expected
 
 
 def test_address_ranges(tmp_path: Path) -> None:

@@ -68,37 +68,7 @@ def process(name: str, **record: Any) -> Event:
 #: (name, detection, records that match, records that do not)
 CASES: list[tuple[str, str, list[dict[str, Any]], list[dict[str, Any]]]] = [
     (
-        "whole terms, ends that are no letters need no boundary",
-        "sel: {Operation|contains: [Search-Mailbox, curl/]}\ncondition: sel",
-        [{"Operation": "SEARCH-MAILBOX"}, {"Operation": "x Search-Mailbox."}, {"Operation": "-curl/7"}],
-        [
-            {"Operation": "Search-MailboxAuditLog"},
-            {"Operation": "XSearch-Mailbox"},
-            {"Operation": "xcurl/7"},
-            {},
-        ],
-    ),
-    (
-        "whole terms under NOT keep events without the field",
-        "sel: {UserId: a}\nother: {Operation|contains: Search-Mailbox}\ncondition: sel and not other",
-        [{"UserId": "a"}, {"UserId": "A", "Operation": "Search-MailboxAuditLog"}],
-        [{"UserId": "a", "Operation": "search-mailbox"}, {"UserId": "b"}],
-    ),
-    (
-        "whole terms under OR do not narrow the other branch",
-        "a: {Operation|contains: Search-Mailbox}\nb: {UserId: b, RecordType: ExchangeItem}\n"
-        "condition: a or b",
-        [{"Operation": "Search-Mailbox"}, {"UserId": "B", "RecordType": 2}],
-        [{"Operation": "Search-MailboxAuditLog"}, {"UserId": "b", "RecordType": 3}],
-    ),
-    (
-        "all of several whole terms",
-        "sel: {ClientInfoString|contains|all: [python, requests/2]}\ncondition: sel",
-        [{"ClientInfoString": "Python;requests/2.1"}],
-        [{"ClientInfoString": "python3;requests/2"}, {"ClientInfoString": "python"}],
-    ),
-    (
-        "substrings on other fields",
+        "substrings",
         "sel: {ObjectId|contains: box}\ncondition: sel",
         [{"ObjectId": "MailBoxes"}],
         [{"ObjectId": "bo x"}, {}],
@@ -181,12 +151,6 @@ CASES: list[tuple[str, str, list[dict[str, Any]], list[dict[str, Any]]]] = [
         "sel: {ObjectId|contains|cased: 'Ab'}\ncondition: sel",
         [{"ObjectId": "xAbx"}],
         [{"ObjectId": "xabx"}, {}],
-    ),
-    (
-        "cased values are substrings, as on the other platforms",
-        "sel: {Operation|contains|cased: 'Ab'}\ncondition: sel",
-        [{"Operation": "x Ab"}, {"Operation": "xAb"}],
-        [{"Operation": "xab"}, {"Operation": "ab"}],
     ),
     (
         "regular expressions see case unless told otherwise",
@@ -291,14 +255,90 @@ def test_a_converted_rule_finds_what_sigma_says(case: Any, tmp_path: Path) -> No
     assert hits == {e.id for e in events if e.id.startswith("+")}, query.text
 
 
+#: What a rule that says ``whole_terms: true`` finds and what the same rule without the key finds: by name,
+#: the detection, records that both find, that the first finds alone, that the second finds alone, and that
+#: neither finds.
+Records = list[dict[str, Any]]
+WHOLE_TERMS: dict[str, tuple[str, Records, Records, Records, Records]] = {
+    "ends that are no letters need no boundary": (
+        "sel: {Operation|contains: [Search-Mailbox, curl/]}\ncondition: sel",
+        [{"Operation": "SEARCH-MAILBOX"}, {"Operation": "x Search-Mailbox."}, {"Operation": "-curl/7"}],
+        [],
+        [{"Operation": "Search-MailboxAuditLog"}, {"Operation": "XSearch-Mailbox"}, {"Operation": "xcurl/7"}],
+        [{"Operation": "curl"}, {}],
+    ),
+    "under NOT they keep events without the field": (
+        "sel: {UserId: a}\nother: {Operation|contains: Search-Mailbox}\ncondition: sel and not other",
+        [{"UserId": "a"}],
+        [{"UserId": "A", "Operation": "Search-MailboxAuditLog"}],
+        [],
+        [{"UserId": "a", "Operation": "search-mailbox"}, {"UserId": "b"}],
+    ),
+    "under OR they do not narrow the other branch": (
+        "a: {Operation|contains: Search-Mailbox}\nb: {UserId: b, RecordType: ExchangeItem}\n"
+        "condition: a or b",
+        [{"Operation": "Search-Mailbox"}, {"UserId": "B", "RecordType": 2}],
+        [],
+        [{"Operation": "Search-MailboxAuditLog"}],
+        [{"UserId": "b", "RecordType": 3}],
+    ),
+    "all of several": (
+        "sel: {ClientInfoString|contains|all: [python, requests/2]}\ncondition: sel",
+        [{"ClientInfoString": "Python;requests/2.1"}],
+        [],
+        [{"ClientInfoString": "python3;requests/2"}],
+        [{"ClientInfoString": "python"}],
+    ),
+    "any field": (
+        "sel: {ObjectId|contains: box}\ncondition: sel",
+        [{"ObjectId": "Mail-Box"}],
+        [],
+        [{"ObjectId": "MailBoxes"}],
+        [{"ObjectId": "bo x"}, {}],
+    ),
+    "any member of an array": (
+        "sel: {Parameters|contains: box}\ncondition: sel",
+        [{"Parameters": [{"Name": "n", "Value": "x"}, {"Name": "m", "Value": "my Box"}]}],
+        [],
+        [{"Parameters": [{"Name": "n", "Value": "x"}, {"Name": "m", "Value": "Boxes"}]}],
+        [{"Parameters": [{"Name": "box", "Value": "b"}]}, {}],
+    ),
+    "cased values are none, as on the other platforms": (
+        "sel: {Operation|contains|cased: 'Ab'}\ncondition: sel",
+        [{"Operation": "x Ab"}, {"Operation": "xAb"}],
+        [],
+        [],
+        [{"Operation": "xab"}, {"Operation": "ab"}],
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "said", [{"whole_terms": True}, {"whole_terms": False}, {}], ids=["yes", "no", "nothing"]
+)
+@pytest.mark.parametrize("name", WHOLE_TERMS)
+def test_whole_terms_where_a_rule_says_so(name: str, said: dict[str, bool], tmp_path: Path) -> None:
+    detection, both, whole, pieces, neither = WHOLE_TERMS[name]
+    matching = [*both, *(whole if said.get("whole_terms") else pieces)]
+    others = [*neither, *(pieces if said.get("whole_terms") else whole)]
+    events = [m365(f"+{i} {r}", **r) for i, r in enumerate(matching)]
+    events += [m365(f"-{i} {r}", **r) for i, r in enumerate(others)]
+    query = converted([rule(yaml.safe_load(detection), **said)], tmp_path)
+    hits = {row.event for row in found(query, events)}
+    assert hits == {e.id for e in events if e.id.startswith("+")}, query.text
+
+
 PROCESS_CASES: list[tuple[str, list[dict[str, Any]], list[dict[str, Any]]]] = [
     (
         "sel: {Image|endswith: ['\\powershell.exe', '\\pwsh.exe'], CommandLine|contains: MailSniper}\n"
         "condition: sel",
-        [{"Image": "C:\\A\\PowerShell.exe", "CommandLine": "x.ps1;mailsniper"}],
+        [
+            {"Image": "C:\\A\\PowerShell.exe", "CommandLine": "x.ps1;mailsniper"},
+            {"Image": "C:\\A\\pwsh.exe", "CommandLine": "mailsnipers"},
+        ],
         [
             {"Image": "C:\\A\\xpowershell.exe", "CommandLine": "mailsniper"},
-            {"Image": "C:\\A\\pwsh.exe", "CommandLine": "mailsnipers"},
+            {"Image": "C:\\A\\pwsh.exe", "CommandLine": "mail sniper"},
             {"Image": "C:\\A\\pwsh.exe"},
         ],
     ),
@@ -310,13 +350,30 @@ PROCESS_CASES: list[tuple[str, list[dict[str, Any]], list[dict[str, Any]]]] = [
 ]
 
 
-@pytest.mark.parametrize("case", PROCESS_CASES)
+@pytest.mark.parametrize("case", PROCESS_CASES, ids=range(len(PROCESS_CASES)))
 def test_processes_are_searched_by_cim_fields(case: Any, tmp_path: Path) -> None:
     detection, matching, others = case
     events = [process(f"+{i}", **r) for i, r in enumerate(matching)]
     events += [process(f"-{i}", **r) for i, r in enumerate(others)]
     query = converted([rule(yaml.safe_load(detection), PROCESS)], tmp_path)
     assert {row.event for row in found(query, events)} == {e.id for e in events if e.id[0] == "+"}, query.text
+
+
+@pytest.mark.parametrize("whole_terms", [True, False])
+def test_processes_hold_whole_terms_where_a_rule_says_so(whole_terms: bool, tmp_path: Path) -> None:
+    detection = {
+        "sel": {"Image|endswith": ["\\powershell.exe", "\\pwsh.exe"], "CommandLine|contains": "MailSniper"},
+        "condition": "sel",
+    }
+    events = [
+        process("term", Image="C:\\A\\PowerShell.exe", CommandLine="x.ps1;mailsniper"),
+        process("piece", Image="C:\\A\\pwsh.exe", CommandLine="mailsnipers"),
+        process("shell", Image="C:\\A\\xpowershell.exe", CommandLine="mailsniper"),
+        process("nothing", Image="C:\\A\\pwsh.exe"),
+    ]
+    query = converted([rule(detection, PROCESS, whole_terms=whole_terms)], tmp_path)
+    expected = {"term"} if whole_terms else {"term", "piece"}
+    assert {row.event for row in found(query, events)} == expected, query.text
 
 
 REFUSED = {
@@ -355,11 +412,15 @@ def test_whole_terms_are_what_has_finds(
 ) -> None:
     assume(any(c.isalnum() for c in term))
     folder = tmp_path_factory.mktemp("rule")
-    query = converted([rule({"sel": {"Operation|contains": sigma_text(term)}, "condition": "sel"})], folder)
+    detection = {"sel": {"Operation|contains": sigma_text(term)}, "condition": "sel"}
+    query = converted([rule(detection, whole_terms=True)], folder)
     texts = [term, around + term, term + around, around + term + around, term[1:] + around, f"{term}1 {term}"]
     events = [m365(str(i), Operation=text) for i, text in enumerate(texts)]
     expected = {str(i) for i, text in enumerate(texts) if contains_whole_term(text, term)}
     assert {row.event for row in found(query, events)} == expected, query.text
+    pieces = converted([rule(detection)], folder)
+    expected = {str(i) for i, text in enumerate(texts) if term.casefold() in text.casefold()}
+    assert {row.event for row in found(pieces, events)} == expected, pieces.text
 
 
 #: Detections that search settles, that where settles, and that neither narrows; with their meaning.
@@ -367,8 +428,8 @@ LEAVES: dict[str, tuple[dict[str, Any], Callable[[dict[str, Any]], bool]]] = {
     "user": ({"UserId": "Ann"}, lambda e: e.get("UserId", "").lower() == "ann"),
     "users": ({"UserId": ["ann", "b*"]}, lambda e: e.get("UserId", "").lower()[:1] == "b"
               or e.get("UserId", "").lower() == "ann"),
-    "term": ({"Operation|contains": ["ab", "c/"]}, lambda e: contains_whole_term(e.get("Operation", ""), "ab")
-             or contains_whole_term(e.get("Operation", ""), "c/")),
+    "piece": ({"Operation|contains": ["ab", "c/"]}, lambda e: any(v in e.get("Operation", "").lower()
+              for v in ("ab", "c/"))),
     "own": ({"UserId|fieldref": "MailboxOwnerUPN"}, lambda e: e.get("UserId", "") != ""
             and e.get("UserId", "").lower() == e.get("MailboxOwnerUPN", "").lower()),
     "owner": ({"MailboxOwnerUPN|exists": True}, lambda e: e.get("MailboxOwnerUPN", "") != ""),
@@ -380,6 +441,9 @@ LEAVES: dict[str, tuple[dict[str, Any], Callable[[dict[str, Any]], bool]]] = {
     "net": ({"ClientIP|cidr": "10.0.0.0/8"}, lambda e: e.get("ClientIP", "").startswith("10.")),
     "array": ({"Folders": "x"}, lambda e: any(f["Path"].lower() == "x" for f in e.get("Folders", []))),
 }  # fmt: skip
+#: The same, where a rule says ``whole_terms: true``.
+TERM_LEAVES = LEAVES | {"piece": (LEAVES["piece"][0], lambda e: any(
+    contains_whole_term(e.get("Operation", ""), v) for v in ("ab", "c/")))}  # fmt: skip
 VALUES: dict[str, list[Any]] = {
     "UserId": [None, "", "ANN", "bob", "z"],
     "Operation": [None, "AB", "xab", "x c/1", "-ab."],
@@ -407,10 +471,10 @@ def written(tree: Any) -> str:
     )
 
 
-def holds(tree: Any, record: dict[str, Any]) -> bool:
+def holds(tree: Any, record: dict[str, Any], whole_terms: bool) -> bool:
     if isinstance(tree, str):
-        return LEAVES[tree][1](record)
-    parts = [holds(part, record) for part in tree[1:]]
+        return (TERM_LEAVES if whole_terms else LEAVES)[tree][1](record)
+    parts = [holds(part, record, whole_terms) for part in tree[1:]]
     return not parts[0] if tree[0] == "not" else all(parts) if tree[0] == "and" else any(parts)
 
 
@@ -419,14 +483,14 @@ def leaves(tree: Any) -> set[str]:
 
 
 @settings(max_examples=100, deadline=None)
-@given(CONDITIONS, st.randoms(use_true_random=False))
+@given(CONDITIONS, st.booleans(), st.randoms(use_true_random=False))
 def test_any_condition_holds_where_its_parts_say(
-    tmp_path_factory: pytest.TempPathFactory, tree: Any, random: Any
+    tmp_path_factory: pytest.TempPathFactory, tree: Any, whole_terms: bool, random: Any
 ) -> None:
     detection = {name: LEAVES[name][0] for name in sorted(leaves(tree))} | {"condition": written(tree)}
-    query = converted([rule(detection)], tmp_path_factory.mktemp("rule"))
+    query = converted([rule(detection, whole_terms=whole_terms)], tmp_path_factory.mktemp("rule"))
     records = [{f: v for f in VALUES if (v := random.choice(VALUES[f])) is not None} for _ in range(60)]
-    expected = {str(i) for i, record in enumerate(records) if holds(tree, record)}
+    expected = {str(i) for i, record in enumerate(records) if holds(tree, record, whole_terms)}
     assert {r.event for r in found(query, [m365(str(i), **r) for i, r in enumerate(records)])} == expected, (
         query.text
     )

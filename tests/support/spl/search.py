@@ -187,8 +187,10 @@ def _moment(reader: Reader, scope: Scope) -> float:
     position, text = reader.next.position, _value(reader)
     if text == "now":
         return scope.now
-    if found := re.fullmatch(r"-(\d+)([smhd])", text, re.ASCII):
-        return scope.now - int(found[1]) * _SECONDS[found[2]]
+    if found := re.fullmatch(r"-(\d+)([smhd])(?:@([smhd]))?", text, re.ASCII):
+        moment = scope.now - int(found[1]) * _SECONDS[found[2]]
+        # After the offset it snaps back to the beginning of the unit, of the user's time zone: here UTC.
+        return moment - moment % _SECONDS[found[3]] if found[3] else moment
     if re.fullmatch(r"\d+(?:\.\d+)?", text, re.ASCII):
         return float(text)
     raise UnsupportedSearch(f"the time {text!r}", position)

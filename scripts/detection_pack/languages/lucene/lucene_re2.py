@@ -15,16 +15,18 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NoReturn
 
-from detection_pack.languages.lucene.lucene_regex import (
+from detection_pack.languages.lucene.lucene_regex import MAX_LENGTH, fits, utf16_length
+from detection_pack.languages.regex.regex_tree import (
     ANY,
     LAST,
-    MAX_LENGTH,
+    Alt,
+    Chars,
+    Node,
+    Repeat,
+    Seq,
     complement,
-    fits,
     ranges,
-    utf16_length,
 )
-from detection_pack.languages.regex.regex_tree import Alt, Chars, Node, Repeat, Seq
 
 #: RE2's limit on a counted repetition and on the product of nested ones, and Lucene's on the states in a row:
 #: Elasticsearch 8.18 refuses ``a{1001,}`` ("input automaton is too large", ``Operations.isFinite``).

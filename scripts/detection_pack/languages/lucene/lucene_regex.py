@@ -7,13 +7,25 @@ operators beside the usual ones, so every character that is not a letter or digi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Generic, TypeVar
 
 from detection_pack.languages.lucene.automaton import dfa_size
-from detection_pack.languages.regex.regex_tree import Alt, Chars, Node, Ranges, Repeat, Seq
+from detection_pack.languages.regex.regex_tree import (
+    ANY,
+    LAST,
+    Alt,
+    Chars,
+    Node,
+    Ranges,
+    Repeat,
+    Seq,
+    class_ranges,
+    complement,
+    fold,
+)
 
 #: ``index.max_regex_length``: 1,000 UTF-16 code units between the slashes.
 MAX_LENGTH = 1000
@@ -23,8 +35,6 @@ MAX_LENGTH = 1000
 MAX_STATES = 16_000
 MAX_WORK = 50_000
 
-LAST = 0x10FFFF
-
 T = TypeVar("T")
 
 
@@ -32,55 +42,12 @@ class TooLarge(Exception):
     """A single value that no regular expression within Elasticsearch's limits can say."""
 
 
-def ranges(pairs: Iterable[tuple[int, int]]) -> Ranges:
-    """Sorted and merged."""
-    merged: list[tuple[int, int]] = []
-    for low, high in sorted(pairs):
-        if merged and low <= merged[-1][1] + 1:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], high))
-        else:
-            merged.append((low, high))
-    return tuple(merged)
-
-
-def complement(given: Ranges) -> Ranges:
-    """Every code point that ``given`` lacks."""
-    out: list[tuple[int, int]] = []
-    start = 0
-    for low, high in given:
-        if low > start:
-            out.append((start, low - 1))
-        start = high + 1
-    if start <= LAST:
-        out.append((start, LAST))
-    return tuple(out)
-
-
-def class_ranges(text: str) -> Ranges:
-    """The ranges of a character class such as ``a-zA-Z0-9``."""
-    pairs, at = [], 0
-    while at < len(text):
-        is_range = at + 2 < len(text) and text[at + 1] == "-"
-        pairs.append((ord(text[at]), ord(text[at + 2] if is_range else text[at])))
-        at += 3 if is_range else 1
-    return ranges(pairs)
-
-
-ANY = Chars(((0, LAST),))
-ANYTHING = Repeat(ANY, 0, None)
 #: Letters and digits at the ends of a whole term: ASCII, Latin, Greek, Cyrillic, kana, Chinese, Hangul. Every
 #: range costs states in every place of the automaton over bytes, and all scripts' letters (`terms`) burst
 #: Elasticsearch's limit. Nothing but letters and digits is here, so a term beside a letter of another script
 #: is found where KQL's ``has`` would not: more is found, never less.
 WORD = class_ranges("a-zA-Z0-9À-ÖØ-öø-ʯΈ-ϵЀ-ҁҊ-ԯぁ-ゖァ-ヺ一-鿿가-힣")
 BOUNDARY = Chars(complement(WORD))
-
-
-@cache
-def fold(char: str) -> Ranges:
-    """``char`` and its lower- and upper-case forms of one character (``ß`` has no such upper case)."""
-    variants = {char, char.lower(), char.upper()}
-    return ranges((ord(v), ord(v)) for v in variants if len(v) == 1)
 
 
 def literal(text: str, cased: bool = False) -> Seq:

@@ -34,8 +34,7 @@ from detection_pack.languages.lucene.lucene_nodes import (
 )
 from detection_pack.languages.lucene.lucene_parser import parsed
 from detection_pack.languages.lucene.lucene_re2 import Inexact, re2, re2_of
-from detection_pack.languages.lucene.lucene_regex import ANY, ANYTHING
-from detection_pack.languages.regex.regex_tree import Chars, Node, Seq
+from detection_pack.languages.regex.regex_tree import ANY, ANYTHING, Chars, Node, Seq
 
 _NEVER = "false"
 _Value = Term | Wildcards | Regexp | Range

@@ -13,40 +13,39 @@ that may be empty and read the same character is held to `_AS_UNBOUNDED` of them
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
+
+from detection_pack.languages.regex.regex_tree import Alt, Chars, Node, Ranges, Repeat, Seq, parts
 
 #: A bounded repetition of more is taken for an unbounded one; of less, for one that is not repeated.
 _AS_UNBOUNDED = 10
 #: States that one loop may have to be judged; an expression within Elasticsearch's limits has hardly more.
 _MAX_LOOP = 120
 
-_CATEGORIES = {"DIGIT": r"[0-9]", "WORD": r"[0-9A-Za-z_]", "SPACE": r"[ \t\n\r\f\v]"}
-
 
 @dataclass
 class _Automaton:
     """``items``: what each state reads; ``edges``: how often one state follows another."""
 
-    items: list[tuple[str, Any]] = field(default_factory=list)
+    items: list[Ranges] = field(default_factory=list)
     edges: Counter[tuple[int, int]] = field(default_factory=Counter)
     runs: list[list[tuple[int, range]]] = field(default_factory=list)
 
-    def add(self, parsed: Any) -> tuple[int, list[int], list[int]]:
+    def add(self, sequence: Node) -> tuple[int, list[int], list[int]]:
         """Add a sequence: in how many ways it may be empty (two stand for more), the states that it starts
         with and those that it ends with."""
         empty, first, last = 1, list[int](), list[int]()
         run: list[tuple[int, range]] = []
-        for kind, argument in parsed:
+        for node in parts(sequence):
             before = len(self.items)
-            inner_empty, inner_first, inner_last, parts = self._item(str(kind), argument)
+            inner_empty, inner_first, inner_last, times = self._item(node)
             if not inner_empty:
                 self.runs.append(run)
                 run = []
             elif before < len(self.items):
-                run.append((parts, range(before, len(self.items))))
+                run.append((times, range(before, len(self.items))))
             self._join(last, inner_first)
             first = first + inner_first * empty
             last = last * inner_empty + inner_last
@@ -54,42 +53,40 @@ class _Automaton:
         self.runs.append(run)
         return empty, first, last
 
-    def _item(self, kind: str, argument: Any) -> tuple[int, list[int], list[int], int]:
+    def _item(self, node: Node) -> tuple[int, list[int], list[int], int]:
         """The same of one item, and as how many parts that may be empty it is written out."""
-        match kind:
-            case "SUBPATTERN":
-                return *self.add(argument[3]), 1
-            case "BRANCH":
-                found = [self.add(branch) for branch in argument[1]]
+        match node:
+            case Seq():  # an anchor reads nothing
+                return *self.add(node), 1
+            case Alt():
+                found = [self.add(branch) for branch in node.items]
                 first = [state for _, starts, _ in found for state in starts]
                 last = [state for *_, ends in found for state in ends]
                 return min(sum(empty for empty, _, _ in found), 2), first, last, 1
-            case "MAX_REPEAT" | "MIN_REPEAT":
-                low, high, body = argument
-                empty, first, last = self.add(body)
-                if str(high) == "MAXREPEAT" or int(high) > _AS_UNBOUNDED:
+            case Repeat():
+                empty, first, last = self.add(node.item)
+                if node.high is None or node.high > _AS_UNBOUNDED:
                     self._join(last, first)
-                times = int(low) if str(high) == "MAXREPEAT" else int(high)
-                return 1 if int(low) == 0 else empty, first, last, max(1, times) if empty else 1
-            case "LITERAL" | "NOT_LITERAL" | "ANY" | "IN":
-                self.items.append((kind, argument))
+                times = node.low if node.high is None else node.high
+                return 1 if node.low == 0 else empty, first, last, max(1, times) if empty else 1
+            case Chars():
+                self.items.append(node.ranges)
                 return 0, [len(self.items) - 1], [len(self.items) - 1], 1
-        return 1, [], [], 1  # an anchor reads nothing
 
     def _join(self, last: list[int], first: list[int]) -> None:
         self.edges.update((a, b) for a in last for b in first)
 
 
-def is_exponential(parsed: Any) -> bool:
-    """``parsed`` is what Python's parser makes of the expression, if each alternative begins with a group
-    of its own: the parser makes one class of ``(a|a)``, which a matcher takes for two ways."""
+def is_exponential(expression: Seq) -> bool:
+    """Whether a matcher may take exponential time for an expression whose alternatives all stand apart."""
     automaton = _Automaton()
-    automaton.add(parsed)
+    automaton.add(expression)
     followers: dict[int, list[int]] = {}
     for start, end in automaton.edges:
         followers.setdefault(start, []).append(end)
     alphabet = _alphabet(automaton.items)
-    reads = [frozenset(c for c in alphabet if _reads(*item, c)) for item in automaton.items]
+    read = {item: frozenset(c for c in alphabet if _holds(item, c)) for item in set(automaton.items)}
+    reads = [read[item] for item in automaton.items]
     if any(_most_at_once(run, reads) > _AS_UNBOUNDED for run in automaton.runs):
         return True
     for loop in _loops(range(len(automaton.items)), followers):
@@ -101,16 +98,16 @@ def is_exponential(parsed: Any) -> bool:
     return False
 
 
-def _most_at_once(run: list[tuple[int, range]], reads: list[frozenset[str]]) -> int:
+def _most_at_once(run: list[tuple[int, range]], reads: list[frozenset[int]]) -> int:
     """How many parts of the run read one character, at most."""
-    found: Counter[str] = Counter()
+    found: Counter[int] = Counter()
     for times, states in run:
-        for character in frozenset[str]().union(*(reads[state] for state in states)):
+        for character in frozenset[int]().union(*(reads[state] for state in states)):
             found[character] += times
     return max(found.values(), default=0)
 
 
-def _two_paths(loop: list[int], followers: dict[int, list[int]], reads: list[frozenset[str]]) -> bool:
+def _two_paths(loop: list[int], followers: dict[int, list[int]], reads: list[frozenset[int]]) -> bool:
     """Whether two different paths of one text leave a state and meet in it again."""
     inside = set(loop)
     pairs: dict[tuple[int, int], list[tuple[int, int]]] = {}
@@ -165,43 +162,10 @@ def _loops(nodes: Any, followers: Any) -> list[list[Any]]:
     return found
 
 
-def _alphabet(items: list[Any]) -> frozenset[str]:
-    """Characters that tell any two states apart: every bound of a class and its neighbours."""
-    found = set("aZ0_ \n-\u00e9\U0010ffff")
-    for kind, argument in items:
-        for inner, value in [(kind, argument)] if kind != "IN" else argument:
-            if str(inner) in ("LITERAL", "NOT_LITERAL"):
-                bounds = (value, value)
-            elif str(inner) == "RANGE":
-                bounds = value
-            else:
-                continue
-            found |= {chr(c) for b in bounds for c in (b - 1, b, b + 1) if 0 <= c <= 0x10FFFF}
-    return frozenset(found)
+def _alphabet(items: list[Ranges]) -> frozenset[int]:
+    """Characters that tell any two states apart: where one of their ranges starts, and where it is over."""
+    return frozenset(code for item in items for low, high in item for code in (low, high + 1))
 
 
-def _reads(kind: str, argument: Any, character: str) -> bool:
-    """Whether a state reads the character; letter case is not told apart, which errs to the safe side."""
-    forms = {ord(f) for f in (character, character.lower(), character.upper()) if len(f) == 1}
-    match kind:
-        case "LITERAL":
-            return bool(argument in forms)
-        case "NOT_LITERAL":
-            return bool(argument != ord(character))
-        case "ANY":
-            return True
-    negated = any(str(inner) == "NEGATE" for inner, _ in argument)
-    held = any(_holds(str(inner), value, forms, character) for inner, value in argument)
-    return held != negated
-
-
-def _holds(kind: str, value: Any, forms: set[int], character: str) -> bool:
-    if kind == "LITERAL":
-        return bool(value in forms)
-    if kind == "RANGE":
-        return any(value[0] <= form <= value[1] for form in forms)
-    if kind == "CATEGORY":
-        name = str(value).removeprefix("CATEGORY_")
-        matched = re.match(_CATEGORIES[name.removeprefix("NOT_")], character) is not None
-        return matched != name.startswith("NOT_")
-    return False
+def _holds(item: Ranges, code: int) -> bool:
+    return any(low <= code <= high for low, high in item)

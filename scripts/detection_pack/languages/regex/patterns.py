@@ -1,6 +1,7 @@
 r"""Regular expressions of a rule's author, held to what the dialects of all three platforms read alike.
 
-Kusto has RE2's syntax, Splunk PCRE's, and for Lucene Python's parser reads the expression (`elastic.pcre`).
+Kusto has RE2's syntax, Splunk PCRE's, and for Lucene Python's parser reads the expression
+(`regex_reader`).
 They differ in more than what one of them lacks: ``\v`` is one character or a class, ``{,5}`` a repetition or
 text, ``[[:alpha:]]`` a class or a few letters, ``(?x)`` a flag or an error, ``$`` may stand before a last
 line break or not. An expression with such a part would be another rule on each platform, or an error at run
@@ -14,13 +15,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
 
 from sigma.types import SigmaRegularExpression, SigmaRegularExpressionFlag
 
 from detection_pack.languages.regex.backtracking import is_exponential
-
-parser: Any = __import__("re._parser", fromlist=["parse"])
+from detection_pack.languages.regex.regex_reader import RegexFault, read
+from detection_pack.languages.regex.regex_tree import Node, Repeat, parts
 
 #: One token: an escape, the start of a group, a repetition, a bracket, or any other character.
 _TOKEN = re.compile(
@@ -56,32 +56,31 @@ def tokens(source: str) -> Iterator[tuple[str, bool]]:
 
 def pattern_fault(value: SigmaRegularExpression) -> str | None:
     """Why an expression is not one that the platforms read alike and surely finish; None if it is."""
-    flags = re.NOFLAG
-    for flag in value.flags:
-        flags |= value.sigma_to_python_flags[flag]
-    return _pattern_fault(str(value.regexp), flags)
+    return _pattern_fault(str(value.regexp), frozenset(value.flags))
 
 
 @lru_cache(maxsize=4096)  # every platform asks of every expression
-def _pattern_fault(source: str, flags: re.RegexFlag) -> str | None:
+def _pattern_fault(source: str, flags: frozenset[SigmaRegularExpressionFlag]) -> str | None:
     for token, in_class in tokens(source):
         if fault := _fault(token, in_class):
             return f'the regular expression has "{token}", {fault}; write it without that'
     try:
-        parsed = parser.parse(source, flags)
-        if _possessive(parsed):
-            return (
-                "the regular expression has a possessive repetition, which is not everywhere; leave out the +"
-            )
-        if _times(parsed, 1) > _MOST_TIMES:
+        if _times(read(source, flags)) > _MOST_TIMES:
             return f"the regular expression repeats a part over {_MOST_TIMES:,} times; repeat it less often"
+        # Python's parser makes one class of (a|a), which a matcher takes for two ways.
         apart = "".join("|()" if token == "|" and not inside else token for token, inside in tokens(source))
-        if is_exponential(parser.parse(apart, flags)):
+        if is_exponential(read(apart, flags)):
             return (
                 "the regular expression repeats what may be empty or is repeated itself: one text matches in "
                 "so many ways that Splunk gives up on it; write it without a repetition in a repetition"
             )
-    except (re.error, OverflowError, RecursionError) as error:
+    except RegexFault as error:
+        if error.part == "possessive repeat":
+            return (
+                "the regular expression has a possessive repetition, which is not everywhere; leave out the +"
+            )
+        return f"the regular expression cannot be read ({error}); correct it"
+    except RecursionError as error:
         return f"the regular expression cannot be read ({error}); correct it"
     return None
 
@@ -117,31 +116,8 @@ def _fault(token: str, in_class: bool) -> str | None:
     return None
 
 
-def _possessive(items: Any) -> bool:
-    return any(
-        str(kind) == "POSSESSIVE_REPEAT" or any(_possessive(body) for body in _bodies(str(kind), argument))
-        for kind, argument in items
-    )
-
-
-def _bodies(kind: str, argument: Any) -> list[Any]:
-    match kind:
-        case "MAX_REPEAT" | "MIN_REPEAT":
-            return [argument[2]]
-        case "SUBPATTERN":
-            return [argument[3]]
-        case "BRANCH":
-            return list(argument[1])
-    return []
-
-
-def _times(items: Any, outer: int) -> int:
+def _times(node: Node, outer: int = 1) -> int:
     """How often the most repeated part is written out."""
-    most = outer
-    for kind, argument in items:
-        times = 1
-        if str(kind) in ("MAX_REPEAT", "MIN_REPEAT"):
-            low, high, _ = argument
-            times = max(1, int(low) if str(high) == "MAXREPEAT" else int(high))
-        most = max([most, *(_times(body, outer * times) for body in _bodies(str(kind), argument))])
-    return most
+    if isinstance(node, Repeat):
+        outer *= max(1, node.low if node.high is None else node.high)
+    return max([outer, *(_times(part, outer) for part in parts(node))])

@@ -280,7 +280,7 @@ def leftovers(cluster: Cluster) -> list[Leftover]:
             continue
         created = int(stated["settings"]["index"]["creation_date"]) / 1000
         if not _still_runs(mark, created):
-            left.append(Leftover(name, str(mark.get("host")), datetime.fromtimestamp(created, UTC)))
+            left.append(Leftover(name, str(mark.get("machine")), datetime.fromtimestamp(created, UTC)))
     return left
 
 
@@ -311,7 +311,7 @@ def _not_removed(name: str, error: PackError) -> PackError:
 def _still_runs(mark: Mapping[str, Any], created: float) -> bool:
     if time.time() - created > STALE_SECONDS:
         return False
-    if mark.get("host") != socket.gethostname() or not isinstance(mark.get("pid"), int):
+    if mark.get("machine") != socket.gethostname() or not isinstance(mark.get("pid"), int):
         return True
     try:
         os.kill(mark["pid"], 0)
@@ -330,7 +330,7 @@ def _index(run: str, mapping: Mapping[str, Any]) -> dict[str, Any]:
     index.setdefault("mapping", {})
     index |= {"number_of_shards": 1, "number_of_replicas": 0, "refresh_interval": -1}
     index["mapping"] |= {"ignore_malformed": True, "total_fields": {"limit": _FIELDS}}
-    mark = {"made_by": MARK, "run": run, "host": socket.gethostname(), "pid": os.getpid()}
+    mark = {"made_by": MARK, "run": run, "machine": socket.gethostname(), "pid": os.getpid()}
     body["mappings"]["_meta"] = {"detection_pack": mark}
     return body
 

@@ -25,7 +25,6 @@ from sigma.types import (
     SigmaRegularExpression,
     SigmaString,
     SigmaType,
-    SpecialChars,
 )
 
 from detection_pack.languages.esql.esql_columns import IGNORE_ABOVE
@@ -34,6 +33,7 @@ from detection_pack.languages.lucene.pcre import expression
 from detection_pack.languages.regex.regex_tree import Node
 from detection_pack.model.refused_value import RefusedValue
 from detection_pack.platforms.elastic.values import expressions, text_of
+from detection_pack.platforms.terms import file_name
 
 #: pySigma's parsed condition tree; its own types admit parts that parsing has replaced.
 Condition = Any
@@ -96,16 +96,6 @@ def wanted(name: str, values: Sequence[SigmaType], state: Mapping[str, Any]) -> 
     return out
 
 
-def file_name(value: SigmaType) -> str | None:
-    r"""``x.exe`` for the value ``*\x.exe``; None for any other."""
-    if not isinstance(value, SigmaString) or isinstance(value, SigmaCasedString) or len(value.s) != 2:
-        return None
-    first, text = value.s
-    if first != SpecialChars.WILDCARD_MULTI or not isinstance(text, str) or not text.startswith("\\"):
-        return None
-    return text[1:] if text[1:] and "\\" not in text[1:] and "/" not in text[1:] else None
-
-
 def _sorted_values(name: str, values: Sequence[SigmaType], state: Mapping[str, Any]) -> Wanted:
     kind = field_type(name, state)
     out = Wanted(name)
@@ -125,7 +115,7 @@ def _sorted_values(name: str, values: Sequence[SigmaType], state: Mapping[str, A
     if kind == "keyword" and any(utf16_length(text) > IGNORE_ABOVE for text in out.plain):
         what = f'a value of "{name}" is longer than {IGNORE_ABOVE:,} characters, which are not in the index'
         raise RefusedValue(what, max(out.plain, key=len))
-    out.nodes += expressions(name, patterns, name in (state.get("whole_term_fields") or ()))
+    out.nodes += expressions(name, patterns)
     return out
 
 

@@ -9,19 +9,15 @@ from sigma.types import SigmaCasedString, SigmaString, SpecialChars
 
 from detection_pack.languages.lucene.automaton import bytes_between
 from detection_pack.languages.lucene.lucene_regex import (
-    ANY,
-    ANYTHING,
     BOUNDARY,
-    LAST,
     MAX_STATES,
     MAX_WORK,
     Packing,
     TooLarge,
-    complement,
     literal,
     pack,
 )
-from detection_pack.languages.regex.regex_tree import Alt, Node, Repeat, Seq
+from detection_pack.languages.regex.regex_tree import ANY, ANYTHING, LAST, Alt, Node, Repeat, Seq, complement
 from detection_pack.model.refused_value import RefusedValue
 from detection_pack.platforms.terms import WholeTerm, whole_term
 
@@ -46,17 +42,17 @@ def wildcard_node(parts: Sequence[Any], cased: bool) -> Node:
     return Seq(tuple(items))
 
 
-def expressions(field: str, values: Sequence[SigmaString], whole_terms: bool) -> list[Node]:
+def expressions(field: str, values: Sequence[SigmaString]) -> list[Node]:
     """The expressions whose union is "``field`` is one of ``values``", in any letter case.
 
-    With ``whole_terms`` a plain ``|contains`` value is looked for as whole terms. A value with a wildcard
-    inside stands in an expression of its own: the automata of several would multiply.
+    A value with a wildcard inside stands in an expression of its own: the automata of several would
+    multiply.
     """
     terms: list[WholeTerm] = []
     simple: list[SigmaString] = []
     alone: list[SigmaString] = []
     for value in values:
-        term = whole_term(value) if whole_terms and not isinstance(value, SigmaCasedString) else None
+        term = None if isinstance(value, SigmaCasedString) else whole_term(value)
         if term is not None:
             terms.append(term)
         elif any(isinstance(part, SpecialChars) for part in value.s[1:-1]):

@@ -32,7 +32,7 @@ from detection_pack.languages.kql.kql_literals import kql_string, kql_verbatim
 from detection_pack.languages.regex.patterns import with_exact_end
 from detection_pack.model.refused_value import RefusedValue
 from detection_pack.platforms.kusto.correlations import KustoCorrelations
-from detection_pack.platforms.terms import whole_term
+from detection_pack.platforms.terms import file_name, whole_term
 
 Any_ = SpecialChars.WILDCARD_MULTI
 One = SpecialChars.WILDCARD_SINGLE
@@ -122,15 +122,11 @@ class SentinelBackend(KustoCorrelations, KustoBackend):  # type: ignore[misc]
         files: list[str] = []
         patterns: list[str] = []
         pieces: list[str] = []
-        file_column = None if cased else dict(self._listed("file_name_fields", state)).get(field)
+        file_column = dict(self._listed("file_name_fields", state)).get(field)
         for value in values:
-            if (
-                not cased
-                and field in self._listed("whole_term_fields", state)
-                and (term := whole_term(value))
-            ):
+            if not cased and (term := whole_term(value)):
                 terms.append(term.text)
-            elif file_column and (file := _file_name(value)):
+            elif file_column and (file := file_name(value)):
                 files.append(file)
             elif value.s and all(part == Any_ for part in value.s):
                 pieces.append(f"isnotempty({text})")
@@ -302,15 +298,6 @@ def _list(values: list[str]) -> str:
     quoted = [kql_string(value) for value in dict.fromkeys(values)]
     line = f"({', '.join(quoted)})"
     return line if len(line) <= 90 else "(\n    " + ",\n    ".join(quoted) + "\n  )"
-
-
-def _file_name(value: SigmaString) -> str | None:
-    r"""``x.exe`` of ``*\x.exe``; None for any other shape."""
-    parts = value.s
-    if len(parts) != 2 or parts[0] != Any_ or not isinstance(parts[1], str):
-        return None
-    name = parts[1][1:]
-    return name if parts[1].startswith("\\") and name and "\\" not in name and "/" not in name else None
 
 
 def _shape(value: SigmaString) -> tuple[str, str] | None:

@@ -41,7 +41,7 @@ from detection_pack.platforms.splunk.predicates import (
     search_terms,
     text_predicate,
 )
-from detection_pack.platforms.terms import whole_term
+from detection_pack.platforms.terms import file_name, whole_term
 
 
 class PackSplunkBackend(SplunkBackend):
@@ -102,15 +102,12 @@ class PackSplunkBackend(SplunkBackend):
             return negation(self._present(name, state))
         if all(p == SpecialChars.WILDCARD_MULTI for p in parts):
             return self._present(name, state)
-        file_name = self._listed("file_name_fields", state).get(name)
-        if file_name and len(parts) == 2 and parts[0] == SpecialChars.WILDCARD_MULTI:
-            tail = parts[1]
-            if isinstance(tail, str) and re.fullmatch(r"\\[^\\]+", tail):
-                name, parts = str(file_name), (tail[1:],)
+        file_field = self._listed("file_name_fields", state).get(name)
+        if file_field and (file := file_name(value)):
+            name, parts = str(file_field), (file,)
         found, exact = search_text(parts)
         # A cased value is a substring on every platform.
-        listed = not cased and name in self._listed("whole_term_fields", state)
-        term = whole_term(value) if listed else None
+        term = None if cased else whole_term(value)
         if term is not None:
             one = Alternative(
                 TERM_START if term.bounded_left else "",

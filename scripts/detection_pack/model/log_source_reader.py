@@ -1,4 +1,7 @@
-"""Reading source.yml: every fault of it is a finding with its line."""
+"""Reading source.yml: every fault of it is a finding with its line.
+
+The registry is the folders: whatever has a source.yml is a source. Nothing here knows one by name.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from detection_pack.model.export_form import COMBINED, ExportForm
 from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.log_source import (
     FILE,
+    FOLDER,
     AlertDefaults,
     KnownValues,
     LogSource,
@@ -32,6 +36,34 @@ _KEYS = ("title", "logsources", "records", "fields", "enumerations", "exports", 
 _TYPES = ("string", "integer", "number", "boolean", "datetime", "ip", "list", "object")
 _EXPORT_KEYS = ("title", "csv", "inside", "flatten", "recognise", "identity", "fields", "keep")
 _FIELD_KEYS = ("type", "enumeration", "meaning")
+
+
+def load_log_sources(
+    root: Path, folder: Path | None = None, findings: list[Finding] | None = None
+) -> dict[str, LogSource]:
+    """The log sources by name: the folders below ``folder`` (default: pipelines/ of ``root``).
+
+    Raises `PackError` with every fault of all of them; with ``findings`` they are reported there, and a
+    faulty source is left out.
+    """
+    sources: dict[str, LogSource] = {}
+    found: list[Finding] = []
+    for path in source_files(root, folder):
+        try:
+            sources[path.parent.name] = load_log_source(path)
+        except PackError as error:
+            found += error.findings
+    found += rivals(sources.values())
+    if found and findings is None:
+        raise PackError(found)
+    if findings is not None:
+        findings += found
+    return sources
+
+
+def source_files(root: Path, folder: Path | None = None) -> list[Path]:
+    """Every source.yml of ``folder`` (default: pipelines/ of ``root``), by the names of their folders."""
+    return sorted((folder or root / FOLDER).glob(f"*/{FILE}"))
 
 
 def load_log_source(path: Path) -> LogSource:
