@@ -93,7 +93,8 @@ def _refusals(
         for complaint, who in complaints.items()
     ]
     left = without(rule, faults)
-    if whole and all(map(_looks_for_something, left.documents)):
+    # A condition that names a selection of which nothing is left would be refused for that.
+    if whole and _selections(left) == _selections(rule) and all(map(_looks_for_something, left.documents)):
         said = {what for places in by_value.values() for c in places.values() for what, _ in c}
         faults += _others(left, asked, pipelines, version, said)
     return faults
