@@ -106,7 +106,9 @@ class _Examination:
                 for complaint, who in complaints.items()
             ]
         left = without(rule, faults)
-        if whole and all(map(_looks_for_something, left.documents)):
+        # A condition that names a selection of which nothing is left would be refused for that.
+        kept = _selections(left) == _selections(rule)
+        if whole and kept and all(map(_looks_for_something, left.documents)):
             faults += self._others(left, asked, said)
         return faults
 
