@@ -115,7 +115,10 @@ def _joined(field: str, pieces: list[tuple[str, str]], rng: random.Random) -> st
     first = [text for how, text in pieces if how == "startswith"][:1]
     last = [text for how, text in pieces if how == "endswith"][:1]
     middle = [text for how, text in pieces if how == "contains"]
-    touched = [rng.choice(_NEIGHBOURS[:3]) + text + rng.choice(_NEIGHBOURS[:3]) for text in middle]
+    # Half of the pieces are whole terms for certain.
+    beside = [_NEIGHBOURS[:3] if rng.random() < 0.5 else _NEIGHBOURS for _ in middle]
+    pairs = zip(middle, beside, strict=True)
+    touched = [rng.choice(near) + text + rng.choice(near) for text, near in pairs]
     if field == "User":
         return "".join(["NT ", *middle, "TY\\SYSTEM"])
     start = first or (["C:\\tools"] if field in _PATHS else [])

@@ -107,6 +107,7 @@ class _Examination:
                 for complaint, who in complaints.items()
             ]
         left = without(rule, faults)
+        # A condition that names a selection of which nothing is left would be refused for that.
         if whole and _selections(left) == _selections(rule):
             faults += self._others(left, asked, said)
         return faults
