@@ -126,7 +126,7 @@ def test_the_largest_rules_that_are_allowed_are_built_in_time(
     largest = {
         "repeated": ("OriginalFileName", MAX_VALUES, "a"),
         "equal": ("OriginalFileName", 720, "a{}"),
-        "contained": ("CommandLine|contains", 650, "-v{}"),
+        "contained": ("CommandLine|contains", 240, "-v{}"),
         "pieces": ("OriginalFileName|contains", 175, "v{}"),
         "expressions": ("CommandLine|re", 115, "a{}[0-9]+b"),
         "wildcards": ("CommandLine", 100, "*a{}*b*c*d*"),
