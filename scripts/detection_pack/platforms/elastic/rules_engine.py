@@ -33,6 +33,7 @@ from detection_pack.platforms.elastic.rules import NAME_TAG, PATH
 from detection_pack.platforms.elastic.run import PLATFORM, threshold_hits
 from detection_pack.platforms.elastic.schedule import INGESTED, span
 from detection_pack.platforms.elastic.store import Opener, Searched, Store, iso
+from detection_pack.platforms.rows import known_sources
 
 #: `Hit.artefact` is the file, but for a threshold rule, which may alert more often than the Sigma rule: a
 #: replay judges it apart, by this ending.
@@ -225,11 +226,13 @@ def _esql_runs(rule: Mapping[str, Any], arrivals: Sequence[Arrival], suppression
     latest: dict[tuple[str, ...], datetime] = {}
     alerts: list[Alert] = []
     known: tuple[frozenset[str], list[tuple[str, ...]]] = (frozenset(), [])
+    sources = known_sources([a.event for a in arrivals], None)
     for moment in _moments(rule, arrivals):
         seen = [a for a in arrivals if _in_reach(rule, a, moment)]
         ids = frozenset(a.event.id for a in seen)
         if ids != known[0]:
-            with Store([a.event for a in seen]) as store:
+            # An index has its fields whether or not a document is in reach.
+            with Store([a.event for a in seen], sources) as store:
                 rows = store.esql(rule["query"])
             by = stated["group_by"] if stated else [*(_parts(rows[0])[0] if rows else ()), WINDOW]
             known = (ids, [tuple(str(row[field]) for field in by) for row in rows])
