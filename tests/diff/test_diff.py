@@ -208,7 +208,9 @@ def test_rules_removed_added_and_moved(root: Path, run: Any) -> None:
     assert reasons(rules[renamed]) == {("minor", "added to the core tier")}
     assert reasons(rules[BULK]) == {("major", "moves from the core tier to the extended tier")}
     assert ("major", "moves from the core tier to the hunting tier") in reasons(rules[CLIENT])
-    assert ("major", f"defender/queries/{CLIENT}.kql is removed") in reasons(rules[CLIENT])
+    # Of the hunting tier there is no analytics rule; Defender's query stays, for advanced hunting.
+    assert ("major", f"sentinel/analytics/{CLIENT}.yaml is removed") in reasons(rules[CLIENT])
+    assert not any(why.startswith("defender/") for _, why in reasons(rules[CLIENT]))
     for name, missing in ((CMDLET, "after"), (renamed, "before")):
         assert len(rules[name]["queries"]) == 4
         assert all(q[missing] is None and len(q["path"]) for q in rules[name]["queries"])
