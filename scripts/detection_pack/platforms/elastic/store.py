@@ -195,7 +195,7 @@ class Store:
                 rows = connection.execute(translation.sql).fetchall()
             except duckdb.Error as error:
                 # A name that is no path of a document, or a value beyond a type, shows only when it runs.
-                raise UnsupportedEsql(str(error).split("\n")[0]) from error
+                raise UnsupportedEsql(str(error).split("\n")[0], 1, 1) from error
         names = list(translation.columns)
         return [{n: _aware(v) for n, v in zip(names, row, strict=True)} for row in rows]
 
