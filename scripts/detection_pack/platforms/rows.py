@@ -32,12 +32,13 @@ def connected() -> duckdb.DuckDBPyConnection:
 
     It holds `MEMORY` at most and spills the rest to a folder that is removed when the process ends.
     """
-    limits = {
+    config: dict[str, str | bool | int | float | list[str]] = {
+        **SAFE,
         "memory_limit": MEMORY,
         "temp_directory": _spill_folder().name,
         "max_temp_directory_size": SPILLED,
     }
-    connection = duckdb.connect(config=SAFE | limits)
+    connection = duckdb.connect(config=config)
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET lock_configuration = true")
     return connection
