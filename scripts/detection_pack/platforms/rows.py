@@ -7,10 +7,10 @@ reached, and where no setting can be changed.
 from __future__ import annotations
 
 import re
+import secrets
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC
-from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -30,23 +30,18 @@ _MACROS = Path(__file__).with_name("ingest_macros.sql")
 def connected() -> duckdb.DuckDBPyConnection:
     """A database in memory, its zone UTC, that reaches nothing outside and keeps its settings.
 
-    It holds `MEMORY` at most and spills the rest to a folder that is removed when the process ends.
+    It holds `MEMORY` at most and spills the rest to a folder that DuckDB makes when it must and removes.
     """
     config: dict[str, str | bool | int | float | list[str]] = {
         **SAFE,
         "memory_limit": MEMORY,
-        "temp_directory": _spill_folder().name,
+        "temp_directory": str(Path(tempfile.gettempdir()) / f"detection-pack-{secrets.token_hex(16)}"),
         "max_temp_directory_size": SPILLED,
     }
     connection = duckdb.connect(config=config)
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET lock_configuration = true")
     return connection
-
-
-@cache
-def _spill_folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="detection-pack-")
 
 
 def known_sources(
