@@ -147,6 +147,10 @@ class Platform(ABC):
         """The rule's artefacts on this platform, as the manifest lists them."""
         return [path for path in rule.artefacts if path.startswith(f"{self.id}/")]
 
+    def path_today(self, path: str) -> str:
+        """Where this version writes the file of a rule that an earlier version wrote to ``path``."""
+        return path
+
     def is_exact(self, artefact: str) -> bool:
         """Whether an artefact alerts exactly as the rule does; else it may alert more often, never less."""
         inexact = tuple(form.ending for form in self.forms if not form.exact)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -57,6 +58,10 @@ class Defender(Platform):
 
     def imports(self, files: Mapping[str, bytes]) -> ImportFiles:
         return DefenderImports(files)
+
+    def path_today(self, path: str) -> str:
+        """Up to version 1.1 the queries stood in ``defender/`` itself."""
+        return re.sub(rf"^{self.id}/([^/]+\.kql)$", rf"{self.id}/queries/\1", path)
 
 
 class DefenderImports(ImportFiles):
