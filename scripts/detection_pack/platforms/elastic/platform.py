@@ -83,12 +83,7 @@ def _files(rule: Rule, query: ElasticQuery) -> list[Artefact]:
 
 def _view(rule: Rule, query: ElasticQuery) -> dict[str, Any]:
     alert = rule.alert
-    shown = {
-        "UserId": alert.user,
-        "ClientIP": alert.source,
-        "ClientAgent": alert.agent,
-        "ExtraInfo": alert.extra,
-    }
+    shown = {column: alert.field_of(column) for column in alert.FIELDS}
     return {
         "index": list(query.index),
         "fields": dict(sorted(query.fields.items())),
