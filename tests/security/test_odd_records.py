@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from conftest import DIST, ROOT
-from detection_pack.model.log_source import load_log_sources
+from detection_pack.model.log_source_reader import load_log_sources
 from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.replay.logs import read_logs
 from detection_pack.replay.verdict import replay

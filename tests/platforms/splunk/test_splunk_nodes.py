@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from conftest import ROOT
 from detection_pack.model.event import Event
-from detection_pack.model.log_source import load_log_sources
+from detection_pack.model.log_source_reader import load_log_sources
 from detection_pack.platforms.splunk.run import Workspace
 
 AUDIT = load_log_sources(ROOT)["m365"]
@@ -80,7 +80,7 @@ import sys
 sys.path.insert(0, {scripts!r})
 from pathlib import Path
 from detection_pack.model.event import Event
-from detection_pack.model.log_source import load_log_sources
+from detection_pack.model.log_source_reader import load_log_sources
 from detection_pack.platforms.splunk.run import Workspace
 listed = [{{"Name": f"N{{i}}", "Value": "v"}} for i in range(20_000)]
 record = {{"CreationTime": {time!r}, "Parameters": listed}}

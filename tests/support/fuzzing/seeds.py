@@ -18,7 +18,7 @@ import yaml
 
 from detection_pack.model.case import load_cases
 from detection_pack.model.event import Event
-from detection_pack.model.log_source import load_log_sources
+from detection_pack.model.log_source_reader import load_log_sources
 from support.fuzzing.mutation import as_json
 
 ROOT = Path(__file__).resolve().parents[3]
