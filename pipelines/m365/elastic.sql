@@ -8,7 +8,7 @@
 CREATE OR REPLACE TEMP MACRO is_address(text) AS len(string_split(text, '@')) = 2;
 -- The pipeline's grok: [address]:port, [address], a.b.c.d:port, or the address alone.
 CREATE OR REPLACE TEMP MACRO without_port(text) AS regexp_replace(
-    regexp_replace(text, '::ffff:([0-9]+\.[0-9]+\.[0-9]+\.[0-9]+)', '\1'),
+    regexp_replace(text, '(^|[^0-9A-Fa-f:])::ffff:([0-9]+\.[0-9]+\.[0-9]+\.[0-9]+)', '\1\2'),
     '^(?:\[([^\]]*)\](?::[0-9]+)?|([0-9]+\.[0-9]+\.[0-9]+\.[0-9]+):[0-9]+)$', '\1\2');
 
 CREATE OR REPLACE TEMP TABLE audit AS

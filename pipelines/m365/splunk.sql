@@ -8,12 +8,18 @@ WITH
 -- The add-on lifts every cmdlet parameter to a field of its name; a record's own field is not replaced.
 parameters AS (
     SELECT
-        raw.id,
-        1000000 + index AS position,
-        record ->> ('$.Parameters[' || index || '].Name') AS name,
-        record ->> ('$.Parameters[' || index || '].Value') AS value
-    FROM raw, LATERAL (SELECT unnest(range(CAST(coalesce(json_array_length(record, '$.Parameters'), 0) AS BIGINT))) AS index)
-    WHERE json_type(record, '$.Parameters') = 'ARRAY'
+        id,
+        [index] AS position,
+        parameter ->> '$.Name' AS name,
+        parameter ->> '$.Value' AS value
+    FROM (
+        SELECT id, unnest(listed) AS parameter, generate_subscripts(listed, 1) AS index
+        FROM (
+            SELECT id, CAST(record -> '$.Parameters' AS JSON[]) AS listed
+            FROM raw
+            WHERE json_type(record, '$.Parameters') = 'ARRAY'
+        )
+    )
 ),
 lifted AS (
     SELECT id, min(position) AS position, name, arg_min(value, position) AS value

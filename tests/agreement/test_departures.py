@@ -15,8 +15,7 @@ import pytest
 from conftest import DIST, ROOT
 from detection_pack.build.dist import rule_entries
 from detection_pack.model.event import Clock, Event, Hit
-from detection_pack.platforms.elastic import run as elastic
-from support.engines import ENGINES, SOUND_ONLY
+from support.engines import ENGINES, SOUND_ONLY, run_elastic
 from support.sources import M365
 from support.spl import BYTES, UTF, Mode, stanzas
 from support.spl import run as interpret
@@ -161,7 +160,7 @@ def test_elastic_owner() -> None:
     for sids, fired in (({}, 1), ({"MailboxOwnerSid": None, "LogonUserSid": None}, 0)):
         records = [{**record, **sids} for record in owners("a", "b", "c", "d", "e")]
         events = [Event(f"e{i}", M365, {**ITEM, **r}) for i, r in enumerate(records)]
-        hits = elastic.run(DIST, entries, events, CLOCK, variables={"keeps_item_owner": False})
+        hits = run_elastic(DIST, entries, events, CLOCK, variables={"keeps_item_owner": False})
         assert len([hit for hit in hits if not hit.artefact.endswith(SOUND_ONLY)]) == fired
 
 

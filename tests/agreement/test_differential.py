@@ -15,11 +15,10 @@ import pytest
 from conftest import DIST
 from detection_pack.build.dist import rule_entries
 from detection_pack.model.event import Clock, Event, Hit
-from detection_pack.platforms.elastic import run as elastic
 from detection_pack.platforms.kusto.run import Workspace
 from support import generator, reference_query
 from support import reference_model as model
-from support.engines import ENGINES, SOUND_ONLY
+from support.engines import ENGINES, SOUND_ONLY, run_elastic
 
 COUNTS = [3_000, pytest.param(20_000, marks=pytest.mark.campaign)]
 SEED = int(os.environ.get("DIFFERENTIAL_SEED", "20261123"))
@@ -93,7 +92,7 @@ def test_no_disagreement_where_elastic_has_lost_the_owner(events: list[Event]) -
     """The bulk rule once more, on records whose owner the integration has overwritten."""
     items = [event for event in events if str(event.record.get("UserId", "")).lower().startswith("user")]
     entries = [entry for entry in rule_entries(DIST) if entry.name == BULK]
-    hits = elastic.run(DIST, entries, items, CLOCK, variables={"keeps_item_owner": False})
+    hits = run_elastic(DIST, entries, items, CLOCK, variables={"keeps_item_owner": False})
     exact = [hit for hit in hits if not hit.artefact.endswith(SOUND_ONLY)]
     named = [dict(hit.group or ()) | {"hour": hit.window, "count": hit.value} for hit in exact]
     found = {(n["UserId"], n["ClientIP"], n["hour"]): n["count"] for n in named}

@@ -433,7 +433,9 @@ def _typed_events(count: int, seed: int) -> list[Event]:
         groups of eight hexadecimal digits (9.5 takes ::c0005207 for ::5207). The model refuses all of
         them."""
         text = made("0123456789abcdefF:::...%[] /xg", 20, ADDRESSES)
-        overflows = re.search(r"\d{4,}\.|\.\d{4,}|\.(?:%|$)|[0-9A-Fa-f]{8,}", text)
+        # The ingest model takes brackets away.
+        bare = re.sub(r"[\[\] ]", "", text)
+        overflows = re.search(r"\d{4,}\.|\.\d{4,}|\.(?:%|$)|[0-9A-Fa-f]{8,}", bare)
         return "192.0.2.7" if overflows else text
 
     def made(alphabet: str, most: int, examples: Sequence[Any]) -> str:

@@ -27,7 +27,7 @@ from detection_pack.model.case import load_cases, log_source_of
 from detection_pack.model.event import Event
 from detection_pack.model.pack import Pack
 from detection_pack.platforms.elastic.backend import queries
-from detection_pack.platforms.elastic.rules_engine import load_rules, name_of
+from detection_pack.platforms.elastic.imports import load_rules, name_of
 from detection_pack.platforms.elastic.store import Store, ingested
 from support import generator
 from support.elastic_rules import pipeline

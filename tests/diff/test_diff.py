@@ -24,10 +24,11 @@ from detection_pack.cli import main
 from detection_pack.diff import comparison
 from detection_pack.diff.changed_verdicts import VerdictChange
 from detection_pack.diff.versions import Bump, raised, version_of
+from detection_pack.languages.spl.spl_characters import FORMER_END, FORMER_START, TERM_END, TERM_START
 from support.checkout import copy_of_the_sources, snapshot
 
 CLIENT, CMDLET, BULK = "suspicious_ews_client", "exchange_admin_cmdlet", "bulk_cross_mailbox_access"
-PLATFORMS = {"sentinel", "splunk", "elastic"}
+PLATFORMS = {"sentinel", "defender", "splunk", "elastic"}
 
 
 def git(root: Path, *arguments: str) -> str:
@@ -207,7 +208,9 @@ def test_rules_removed_added_and_moved(root: Path, run: Any) -> None:
     assert reasons(rules[renamed]) == {("minor", "added to the core tier")}
     assert reasons(rules[BULK]) == {("major", "moves from the core tier to the extended tier")}
     assert ("major", "moves from the core tier to the hunting tier") in reasons(rules[CLIENT])
-    assert ("major", f"defender/queries/{CLIENT}.kql is removed") in reasons(rules[CLIENT])
+    # Of the hunting tier there is no analytics rule; Defender's query stays, for advanced hunting.
+    assert ("major", f"sentinel/analytics/{CLIENT}.yaml is removed") in reasons(rules[CLIENT])
+    assert not any(why.startswith("defender/") for _, why in reasons(rules[CLIENT]))
     for name, missing in ((CMDLET, "after"), (renamed, "before")):
         assert len(rules[name]["queries"]) == 4
         assert all(q[missing] is None and len(q["path"]) for q in rules[name]["queries"])
@@ -268,6 +271,77 @@ def test_gate_asks_for_version_and_changelog(root: Path, run: Any) -> None:
     # A version that is higher than it must be needs its own section.
     edit(root / "pyproject.toml", 'version = "2.0.0"', 'version = "2.1.0"')
     assert 'has no section "## 2.1.0"' in run(root, "HEAD", "--check")[2][0]
+
+
+# -- the layout of an earlier version -------------------------------------------------------------------
+
+
+def as_version_1_1(root: Path) -> None:
+    """dist/ as version 1.1 laid it out: Defender's queries in defender/ itself, one template for all rules,
+    and the ends of a term in SPL as lookarounds that stand for characters."""
+    dist = root / "dist"
+    manifest = json.loads((dist / "manifest.json").read_text(encoding="utf-8"))
+    for artefact in (a for entry in manifest["rules"] for a in entry["artefacts"]):
+        path = artefact["path"].replace("defender/queries/", "defender/")
+        (dist / artefact["path"]).rename(dist / path)
+        artefact["path"] = path
+    templates = sorted((dist / "sentinel" / "azuredeploy").glob("*.json"))
+    whole = json.loads(templates[0].read_text(encoding="utf-8"))
+    whole["resources"] = [
+        r for t in templates for r in json.loads(t.read_text(encoding="utf-8"))["resources"]
+    ]
+    shutil.rmtree(dist / "sentinel" / "azuredeploy")
+    (dist / "sentinel" / "azuredeploy.json").write_text(json.dumps(whole), encoding="utf-8")
+    listed = [a for a in manifest["artefacts"] if not a["path"].startswith("sentinel/azuredeploy/")]
+    manifest["artefacts"] = [*listed, {"path": "sentinel/azuredeploy.json", "sha256": ""}]
+    (dist / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    path = dist / "splunk" / "queries" / f"{CMDLET}.spl"
+    text = path.read_text(encoding="utf-8")
+    assert TERM_START in text and TERM_END in text
+    path.write_text(text.replace(TERM_START, FORMER_START).replace(TERM_END, FORMER_END), encoding="utf-8")
+
+
+def test_a_base_of_an_earlier_layout_is_executed_and_only_what_moved_is_said(root: Path, run: Any) -> None:
+    as_version_1_1(root)
+    commit(root)
+    report = report_of(run, root)
+    rules = {rule["name"]: rule for rule in report["rules"]}
+    moves = {
+        name: ("major", f"defender/{name}.kql moves to defender/queries/{name}.kql")
+        for name in (CLIENT, CMDLET, BULK)
+    }
+    unseen = ("minor", "a query changes, and no test event shows what that does")
+    assert {name: reasons(rule) for name, rule in rules.items()} == {
+        CLIENT: {moves[CLIENT]},
+        CMDLET: {moves[CMDLET], unseen},
+        BULK: {moves[BULK]},
+    }
+    # Both builds were executed, the moved query and the split template too, and found the same.
+    assert not [rule["verdicts"] for rule in rules.values() if rule["verdicts"]]
+    assert [query["path"] for rule in rules.values() for query in rule["queries"]] == [
+        f"splunk/queries/{CMDLET}.spl"
+    ]
+    assert report["shared"] == [
+        {"path": "sentinel/azuredeploy.json", "kind": "removed"},
+        {"path": "sentinel/azuredeploy/Office365.json", "kind": "added"},
+    ]
+    draft = report["changelog"]
+    assert "`sentinel/azuredeploy.json` removed, `sentinel/azuredeploy/Office365.json` added" in draft
+
+
+def test_what_a_moved_query_no_longer_finds_is_lost(root: Path, run: Any) -> None:
+    as_version_1_1(root)
+    commit(root)
+    edit(rule_file(root, CMDLET), "- Search-Mailbox\n", "- Search-Nothing\n")
+    found = {rule["name"]: rule for rule in report_of(run, root)["rules"]}[CMDLET]
+    lost = {v["platform"]: set(v["artefacts"]) for v in found["verdicts"] if v["lost"]}
+    assert set(lost) == PLATFORMS
+    assert lost["defender"] == {f"defender/queries/{CMDLET}.kql"}
+    assert "sentinel/azuredeploy.json to sentinel/azuredeploy/Office365.json" in lost["sentinel"]
+    texts = {query["path"]: query for query in found["queries"]}
+    assert texts[f"defender/queries/{CMDLET}.kql"]["formerly"] == f"defender/{CMDLET}.kql"
+    code, out, _ = run(root, "HEAD")
+    assert code == 0 and f"--- dist/defender/{CMDLET}.kql" in out
 
 
 # -- what the engines show -----------------------------------------------------------------------------

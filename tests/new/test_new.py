@@ -83,6 +83,12 @@ OTHERS = {
         r"Image: 'C:\x\pwsh.exe', CommandLine: pwsh -c MailSniper",
         ["ruler.exe --email", "50%|`x`", "Größe_é"],
     ),
+    "whole_words": (
+        PROCESS,
+        "selection: {CommandLine|contains: [exchange, mailbox]}\n  condition: selection",
+        r"Image: 'C:\x\pwsh.exe', CommandLine: pwsh -c mailbox",
+        ["WebServices"],
+    ),
     "pieces_of_words": (
         PROCESS,
         "selection: {CommandLine|contains: [exchange, mailbox]}\n  condition: selection",
@@ -102,7 +108,7 @@ def write_other(root: Path, name: str) -> None:
     (root / "sigma" / "extended" / f"{name}.yml").write_text(
         f"title: Other\nname: {name}\nstatus: experimental\nlevel: low\nlogsource: {logsource}\n"
         f"detection:\n  {detection}\n"
-        + ("whole_terms: false\n" if name == "pieces_of_words" else "")
+        + ("whole_terms: true\n" if name == "whole_words" else "")
         + "tags: [attack.collection, attack.t1114.002]\nrequired_tables: [x]\ndata_sources: [x]\n"
         + f"alert: {{type: t, detail: d, user: {user}, source: {address}}}\n",
         encoding="utf-8",

@@ -243,7 +243,8 @@ def test_the_command_goes_on_and_says_what_it_skipped(
     said = capsys.readouterr()
     assert said.out == "splunk    exchange_admin_cmdlet  a1\n"
     named = [f"skipped: {path}:{n}: is not JSON; export one JSON object a line" for n in range(1, NAMED + 1)]
-    of_file = f"skipped: {empty}:1: holds no record; export audit records or process creations"
+    titles = "; ".join(form.title for source in SOURCES.values() for form in source.exports)
+    of_file = f"skipped: {empty}:1: holds no record; export one of: {titles}"
     assert said.err.splitlines() == [*named, of_file, "skipped: 14 records in all, the first 10 named above"]
     assert main([*command, "--strict"]) == 2
     said = capsys.readouterr()
@@ -299,7 +300,7 @@ def test_only_a_process_creation_with_a_command_line_is_one(
 ) -> None:
     row = {**DEFENDER, "ReportId": "9", **change}
     found = written(tmp_path, "a.jsonl", lines(AUDIT, row))
-    assert sum(event.kind == "process" for event in found) == count
+    assert sum(event.kind == "process_creation" for event in found) == count
 
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:

@@ -32,7 +32,6 @@ from detection_pack.cli import main
 from detection_pack.model.event import Event
 from detection_pack.model.findings import PackError
 from detection_pack.platforms.elastic import cluster as cluster_module
-from detection_pack.platforms.elastic import run as engine
 from detection_pack.platforms.elastic.cluster import Cluster, Refused
 from detection_pack.platforms.elastic.cluster_session import Leave, Session, open_session
 from detection_pack.platforms.elastic.cluster_store import PREFIX, ClusterStore, leftovers, remove
@@ -40,7 +39,7 @@ from detection_pack.platforms.elastic.store import Store
 from detection_pack.replay.verdict import clock_for
 from judges import elasticsearch_judge, require
 from support import generator
-from support.engines import SOUND_ONLY
+from support.engines import SOUND_ONLY, run_elastic
 from support.sources import M365, PROCESS
 
 BULK = "bulk_cross_mailbox_access"
@@ -99,7 +98,7 @@ def test_hits_are_those_of_the_model_and_nothing_stays(
     bulk = [entry for entry in rule_entries(DIST) if entry.name == BULK]
     threshold = [
         hit.as_json()
-        for hit in engine.run(DIST, bulk, events, clock_for(events))
+        for hit in run_elastic(DIST, bulk, events, clock_for(events))
         if hit.artefact.endswith(SOUND_ONLY)
     ]
     assert groups == threshold and groups
@@ -555,8 +554,8 @@ def test_esql_runs_where_the_cluster_has_it(node: elasticsearch_judge.Node, even
     with played(answer) as (url, _):
         session = open_session(Cluster(url), Leave(True), len(events))
         assert session.has_esql and list(session.notes()) == []
-        found = engine.run(DIST, bulk, events, clock_for(events), opened=session.opened, esql=True)
-    expected = engine.run(DIST, bulk, events, clock_for(events))
+        found = run_elastic(DIST, bulk, events, clock_for(events), opened=session.opened, esql=True)
+    expected = run_elastic(DIST, bulk, events, clock_for(events))
     assert sorted(map(_told, found)) == sorted(map(_told, expected)) and len(found) > 5
 
 

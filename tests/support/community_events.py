@@ -44,6 +44,7 @@ _FOUND = {
     r"(?i)frombase64string": "FromBase64STRING",
     r"\b(?:10|172)\.\d+": "10.2",
     r"(\\[^\\]{1,8}~\d){2}": "\\progra~1\\micros~2",
+    r"cmd.{0,5}(?:/c|/r).{3,20}set": "cmd /c 1234 set",
 }
 
 

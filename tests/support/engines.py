@@ -6,16 +6,40 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from detection_pack.languages.conf import conf_text, joined
 from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.pack import Pack
 from detection_pack.platforms.conversion import Artefact
+from detection_pack.platforms.elastic import run as elastic
 from detection_pack.platforms.kusto import run as kusto
-from detection_pack.platforms.platform import platform, platforms
+from detection_pack.platforms.platform import Run, Sources, platform, platforms
+from detection_pack.platforms.sentinel import imports as sentinel
+from detection_pack.platforms.splunk import imports
 from detection_pack.platforms.splunk import run as splunk
+from detection_pack.platforms.splunk.query import SplunkQuery
 
-Runner = Callable[[Path, Sequence[RuleEntry], Sequence[Event], Clock], list[Hit]]
-ENGINES: dict[str, Runner] = {here.id: here.run for here in platforms()}
-IMPORTS: dict[str, Runner] = {here.id: here.run_imports for here in platforms()}
+
+def spread(runner: Callable[..., list[Hit]]) -> Callable[..., list[Hit]]:
+    """A runner that takes the parts of a `Run` one by one, and passes on what else it is given by name."""
+
+    def run(
+        dist: Path,
+        rules: Sequence[RuleEntry],
+        events: Sequence[Event],
+        clock: Clock,
+        sources: Sources | None = None,
+        **more: Any,
+    ) -> list[Hit]:
+        return runner(Run(dist, rules, events, clock, sources), **more)
+
+    return run
+
+
+ENGINES = {here.id: spread(here.run) for here in platforms()}
+IMPORTS = {here.id: spread(here.run_imports) for here in platforms()}
+run_kql, run_spl, run_elastic = spread(kusto.run), spread(splunk.run), spread(elastic.run)
+run_analytics, run_app = spread(sentinel.run_imports), spread(splunk.run_imports)
+run_rules = spread(elastic.run_rules)
 UNION_KQL, UNION_SPL = "remote_email_collection.kql", "remote_email_collection.spl"
 #: The artefact that may alert more often than the rule, never less: Kibana's threshold rule.
 SOUND_ONLY = ".threshold.json"
@@ -48,3 +72,9 @@ def execute(
 ) -> list[splunk.Row]:
     """Run any supported SPL search on events; ``macros`` maps a macro's name to its definition."""
     return splunk.Workspace(events).search(spl, macros or {}, clock.now)
+
+
+def macros_conf(query: SplunkQuery) -> str:
+    """``macros.conf`` with the macros of one search alone."""
+    shared = imports.macros_of_sources(query.sources)
+    return joined([conf_text(shared), conf_text(imports.macros_of(query))])

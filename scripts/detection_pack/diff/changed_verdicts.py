@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +55,7 @@ def changed_verdicts(
     except UnicodeDecodeError as error:
         raise NotExecutable.at(before, 1, "a file is not UTF-8", "build dist/ again") from error
     now = _found(after, name, cases)
+    was, now = _paired(was, now, _shared(name, before, after))
     changes = []
     for number, case in enumerate(cases):
         if only is not None and number not in only:
@@ -95,6 +96,35 @@ def _found(dist: Path, name: str, cases: Sequence[Case]) -> Found:
         for number, case in enumerate(cases)
         if (found := _of_case(case, entry, own))
     }
+
+
+def _shared(name: str, *folders: Path) -> Callable[[str], bool]:
+    """Whether an artefact of a hit is one that holds every rule, or a place in it."""
+    own = {p for dist in folders for e in rule_entries(dist) if e.name == name for p in e.artefacts}
+    return lambda artefact: artefact not in own
+
+
+def _paired(was: Found, now: Found, shared: Callable[[str], bool]) -> tuple[Found, Found]:
+    """The same, but for files that hold every rule and got another name or were split: a platform's are
+    compared as one, or each would lose and gain what has only moved. The artefact names all of them."""
+    names: list[dict[str, list[str]]] = []
+    for mine, other in ((was, now), (now, was)):
+        there = {key[1:] for key in other}
+        moved: dict[str, list[str]] = {}
+        for platform, artefact in sorted({key[1:] for key in mine} - there):
+            if shared(artefact):
+                moved.setdefault(platform, []).append(artefact)
+        names.append(moved)
+    both = {p: " to ".join(", ".join(moved[p]) for moved in names) for p in names[0].keys() & names[1].keys()}
+    paired: list[Found] = []
+    for found, moved in zip((was, now), names, strict=True):
+        joined: Found = {}
+        for (number, platform, artefact), ids in found.items():
+            as_one = platform in both and artefact in moved[platform]
+            key = (number, platform, both[platform] if as_one else artefact)
+            joined[key] = joined.get(key, frozenset()) | ids
+        paired.append(joined)
+    return paired[0], paired[1]
 
 
 def _by_artefact(hits: Sequence[Hit]) -> Mapping[str, list[Hit]]:

@@ -21,8 +21,11 @@ def draft(report: Report) -> list[str]:
         why = "; ".join(text(reason.why) for reason in change.reasons)
         title = f" ({text(change.title)})" if change.kind != "changed" else ""
         lines.append(f"- {code(change.name)}{title}: {why}.")
-    if not report.rules:
-        lines.append("- Files that hold every rule: " + ", ".join(map(code, report.shared)) + ".")
+    # What is in them of a changed rule is said there; a path that comes or goes is said nowhere else.
+    files = [file for file in report.shared if file.kind != "changed" or not report.rules]
+    if files:
+        named = ", ".join(f"{code(file.path)} {file.kind}" for file in files)
+        lines.append(f"- Files that hold every rule: {named}.")
     return lines
 
 

@@ -4,11 +4,11 @@ The base is what was committed in its dist/; the head is built in memory from th
 version, so that a new version alone changes nothing. What the required version rests on:
 
 * **major**: a rule is removed, leaves the core tier or comes to the hunting tier (what is imported of it
-  goes), or gets another id (an import makes a second rule beside the old one); a file of it is removed; its
-  look-back is shorter; an event of the tests, of today's or of the base's, is no longer found by a query or
-  an import on some platform; the base's queries cannot be executed today, so that nothing shows that they
-  found no more.
-* **minor**: a rule or a file of it is added; an event is found that was not; the look-back is longer; level,
+  goes), or gets another id (an import makes a second rule beside the old one); a file of it, or one that
+  holds every rule, is removed or gets another path; its look-back is shorter; an event of the tests, of
+  today's or of the base's, is no longer found by a query or an import on some platform; the base's queries
+  cannot be executed today, so that nothing shows that they found no more.
+* **minor**: a rule or a file is added; an event is found that was not; the look-back is longer; level,
   alert columns or settings of an import change. And a query that changes by more than its words while no
   event changes its verdict: events cannot prove that it finds no less, so the change is not taken for a
   patch, and a notice asks for an event that shows it.
@@ -29,7 +29,15 @@ from typing import Any
 
 from detection_pack.build.dist import make
 from detection_pack.diff.changed_verdicts import NotExecutable, VerdictChange, changed_verdicts, records_of
-from detection_pack.diff.difference import FileChange, Reason, Report, RuleChange, TestChange, ValueChange
+from detection_pack.diff.difference import (
+    FileChange,
+    Reason,
+    Report,
+    RuleChange,
+    SharedChange,
+    TestChange,
+    ValueChange,
+)
 from detection_pack.diff.revision import check_out
 from detection_pack.diff.sides import QUERIES, Side, base_side, base_version, head_side, side_of
 from detection_pack.diff.versions import Bump, version_of
@@ -61,17 +69,15 @@ def compare(root: Path, name: str) -> Report:
         except PackError as error:
             shown = (replace(f, path=f.path.removeprefix(f"{folder}/head/")) for f in error.findings)
             raise PackError(shown) from error
-    shared = _different(before.shared(), after.shared())
+    shared = _shared_changes(before.shared(), after.shared())
     tests = [_test_change(before, after, rule) for rule in sorted(after.cases)]
     counted = tuple(test for test in tests if test.added or test.removed)
-    return Report(revision.commit, version, head_version, tuple(changes), tuple(shared), counted)
+    return Report(revision.commit, version, head_version, tuple(changes), shared, counted)
 
 
 def _rule_changes(before: Side, after: Side, pack: Pack) -> list[RuleChange]:
     common = sorted(before.entries.keys() & after.entries.keys())
-    changed = [
-        name for name in common if not before.same(after, name) or before.about(name) != after.about(name)
-    ]
+    changed = [name for name in common if not before.same(after, name) or _moves(before, name)]
     gone = sorted(before.entries.keys() - after.entries.keys())
     new = sorted(after.entries.keys() - before.entries.keys())
     words_alone = _reworded(before, after, pack, changed)
@@ -154,7 +160,15 @@ def _changed(before: Side, after: Side, name: str, words_alone: bool) -> RuleCha
     notices: list[str] = []
     reasons = [
         *_identity_reasons(was, now),
-        *(Reason(Bump.MAJOR, f"{path} is removed") for path in sorted(old.keys() - new.keys())),
+        *(
+            Reason(Bump.MAJOR, f"{then} moves to {path}")
+            for path, then in _moves(before, name)
+            if path in new
+        ),
+        *(
+            Reason(Bump.MAJOR, f"{before.moved.get(path, path)} is removed")
+            for path in sorted(old.keys() - new.keys())
+        ),
         *(Reason(Bump.MINOR, f"{path} is added") for path in sorted(new.keys() - old.keys())),
         *_about_reasons(about, before.rules.get(name), after.rules[name]),
     ]
@@ -175,7 +189,9 @@ def _changed(before: Side, after: Side, name: str, words_alone: bool) -> RuleCha
     if (different or parts) and not reasons:
         reasons.append(Reason(Bump.PATCH, "its words change"))
     queries = tuple(
-        FileChange(path, before.queries(name).get(path), after.queries(name).get(path))
+        FileChange(
+            path, before.queries(name).get(path), after.queries(name).get(path), before.moved.get(path)
+        )
         for path in different
         if path.endswith(QUERIES)
     )
@@ -191,6 +207,18 @@ def _changed(before: Side, after: Side, name: str, words_alone: bool) -> RuleCha
         settings,
         tuple(verdicts),
         tuple(notices),
+    )
+
+
+def _moves(before: Side, name: str) -> list[tuple[str, str]]:
+    """``(path today, path then)`` of the rule's files that had another path."""
+    return sorted((path, before.moved[path]) for path in before.own(name) if path in before.moved)
+
+
+def _shared_changes(old: Mapping[str, object], new: Mapping[str, object]) -> tuple[SharedChange, ...]:
+    return tuple(
+        SharedChange(path, "added" if path not in old else "removed" if path not in new else "changed")
+        for path in _different(old, new)
     )
 
 

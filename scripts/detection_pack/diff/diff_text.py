@@ -22,7 +22,7 @@ FORMATS = ("text", "json", "markdown")
 #: How much of a changed value is shown; JSON has all of it.
 _SHOWN = 300
 _RESTS_ON = {
-    Bump.MAJOR: "A rule is gone, or finds, reaches or keeps less than before.",
+    Bump.MAJOR: "A rule or a file is gone or moved, or a rule finds, reaches or keeps less than before.",
     Bump.MINOR: "Nothing that the tests hold is lost, and something is added, found or decided otherwise.",
     Bump.PATCH: "Nothing that decides what is found or when changes.",
     Bump.NONE: "No file that users import changes.",
@@ -81,7 +81,7 @@ def _blocks(report: Report, style: _Style) -> Iterator[str]:
         yield from _rule(change, style)
     if report.shared:
         yield style.heading(3, "Changed files that hold every rule")
-        yield "\n".join(f"- {style.mark('dist/' + path)}" for path in report.shared)
+        yield "\n".join(f"- {style.mark('dist/' + file.path)}: {file.kind}" for file in report.shared)
     if report.tests:
         yield style.heading(3, "Tests")
         yield "\n".join(
@@ -142,7 +142,8 @@ def _unified(file: FileChange) -> list[str]:
         [] if text is None else text.removesuffix("\n").split("\n") for text in (file.before, file.after)
     )
     old, new = (
-        f"dist/{file.path}" if text is not None else "/dev/null" for text in (file.before, file.after)
+        f"dist/{path}" if text is not None else "/dev/null"
+        for path, text in ((file.formerly or file.path, file.before), (file.path, file.after))
     )
     return list(difflib.unified_diff(before, after, old, new, lineterm=""))
 

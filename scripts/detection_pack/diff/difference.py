@@ -12,11 +12,24 @@ from detection_pack.diff.versions import Bump, raised
 
 @dataclass(frozen=True)
 class FileChange:
-    """A file of dist/; None where it is not there."""
+    """A file of dist/; None where it is not there. ``formerly`` is its path before, if that was another."""
 
     path: str
     before: str | None
     after: str | None
+    formerly: str | None = None
+
+
+@dataclass(frozen=True)
+class SharedChange:
+    """A file that holds every rule. ``kind`` is "added", "removed" or "changed"."""
+
+    path: str
+    kind: str
+
+    @property
+    def bump(self) -> Bump:
+        return {"added": Bump.MINOR, "removed": Bump.MAJOR}.get(self.kind, Bump.PATCH)
 
 
 @dataclass(frozen=True)
@@ -68,19 +81,17 @@ class TestChange:
 
 @dataclass(frozen=True)
 class Report:
-    """``shared`` are the changed files that hold every rule."""
-
     base: str
     base_version: Version
     head_version: Version
     rules: tuple[RuleChange, ...]
-    shared: tuple[str, ...]
+    shared: tuple[SharedChange, ...]
     tests: tuple[TestChange, ...]
 
     @property
     def bump(self) -> Bump:
-        least = Bump.PATCH if self.shared else Bump.NONE
-        return max((rule.bump for rule in self.rules), default=least)
+        bumps = [*(rule.bump for rule in self.rules), *(file.bump for file in self.shared)]
+        return max(bumps, default=Bump.NONE)
 
     @property
     def required(self) -> Version:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ class Side:
     """One build: its files, its rules as the manifest lists them and as they are loaded, their cases.
 
     A rule of the base that today's pack refuses to load is missing in ``rules``. ``settings`` are those of
-    each rule's imports, ``parts`` what the files that hold every rule hold of it.
+    each rule's imports, ``parts`` what the files that hold every rule hold of it. All paths are today's;
+    ``moved`` has the path that an earlier version gave to a file, by today's.
     """
 
     dist: Path
@@ -39,6 +40,7 @@ class Side:
     cases: Mapping[str, Sequence[Case]]
     settings: Mapping[str, Mapping[str, str]]
     parts: Mapping[str, Mapping[str, str]]
+    moved: Mapping[str, str] = field(default_factory=dict)
 
     def own(self, rule: str) -> dict[str, bytes]:
         """The files of one rule."""
@@ -75,6 +77,7 @@ def side_of(
     rules: Sequence[Rule],
     root: Path | None = None,
     sources: Mapping[str, LogSource] | None = None,
+    moved: Mapping[str, str] | None = None,
 ) -> Side:
     """The build ``files``, which stand in ``dist``, of these rules; ``root`` has their events, if given,
     which are read as records of ``sources``.
@@ -100,6 +103,7 @@ def side_of(
             for name, settings in found.items()
         },
         {name: {k: v for one in imports for k, v in one.parts(name).items()} for name in entries},
+        moved or {},
     )
 
 
@@ -110,13 +114,33 @@ def head_side(pack: Pack, built: Built, dist: Path) -> Side:
 
 
 def base_side(revision: Revision, sources: Mapping[str, LogSource]) -> Side:
-    """What was committed, its events as records of today's log sources. Raises `UnknownRevision`."""
+    """What was committed, in today's layout, its events as records of today's log sources.
+
+    Raises `UnknownRevision`.
+    """
     dist = revision.dist
+    moved = _in_todays_layout(dist)
     files = {p.relative_to(dist).as_posix(): p.read_bytes() for p in sorted(dist.rglob("*")) if p.is_file()}
     try:
-        return side_of(dist, files, load_rules(revision.folder, []), revision.folder, sources)
+        return side_of(dist, files, load_rules(revision.folder, []), revision.folder, sources, moved)
     except PackError as error:
         raise UnknownRevision(revision.shown(error.findings)) from error
+
+
+def _in_todays_layout(dist: Path) -> dict[str, str]:
+    """Move the files of ``dist`` to where today's engines look for them: ``{path today: path then}``."""
+    manifest = json.loads((dist / MANIFEST).read_text(encoding="utf-8"))
+    moved: dict[str, str] = {}
+    for artefact in (artefact for rule in manifest["rules"] for artefact in rule["artefacts"]):
+        then = now = artefact["path"]
+        for one in platforms():
+            now = one.path_today(now)
+        if now != then and (dist / then).is_file() and not (dist / now).exists():
+            (dist / now).parent.mkdir(parents=True, exist_ok=True)
+            (dist / then).rename(dist / now)
+            artefact["path"], moved[now] = now, then
+    (dist / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    return moved
 
 
 def base_version(revision: Revision) -> Version:

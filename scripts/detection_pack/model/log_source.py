@@ -94,14 +94,14 @@ class LogSource:
         return "/".join(parts) or None
 
     def as_written(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """The record as the source writes it: a name in an enumerated field as its number, a time in
-        ISO 8601 as UTC without an offset. A key that is empty is left out."""
+        """The record as the source writes it: a name or ``1.0`` in an enumerated field as its number, a
+        time in ISO 8601 as UTC without an offset. A key that is empty is left out."""
         plain = {key: value for key, value in record.items() if key}
         if self.time.format == ISO8601 and (moment := self.time.of(plain)) is not None:
             plain = _with(plain, self.time.field, self.time.written(moment))
         for name, numbers in self._numbers.items():
             value = value_at(plain, name)
-            if isinstance(value, str) and (number := _number(value, numbers)) is not None:
+            if (number := _number(value, numbers)) is not None:
                 plain = _with(plain, name, number)
         return plain
 
@@ -145,8 +145,13 @@ class LogSource:
         }
 
 
-def _number(text: str, numbers: Mapping[str, int]) -> int | None:
-    """The number of a name or of digits; None for any other text."""
+def _number(text: object, numbers: Mapping[str, int]) -> int | None:
+    """The number of a name or of digits, or of a fraction that is whole: data frames write ``1.0`` for 1 as
+    soon as one record has no number. None for anything else."""
+    if isinstance(text, float) and text.is_integer():
+        return int(text)
+    if not isinstance(text, str):
+        return None
     if text.isascii() and text.isdigit() and len(text) < 10:
         return int(text)
     return numbers.get(text.lower())

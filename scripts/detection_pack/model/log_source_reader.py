@@ -27,6 +27,7 @@ from detection_pack.model.log_source import (
     SourceField,
 )
 from detection_pack.model.record_time import RecordTime, format_fault
+from detection_pack.model.rule import AlertView
 
 #: The id of the findings that this module makes.
 CHECK = "log-source"
@@ -291,7 +292,7 @@ class _Reader:
         return NeverHeld(self.text((*at, "by"), entry.get("by")), found)
 
     def alert(self, stated: Mapping[str, Any]) -> AlertDefaults:
-        keys = ("user", "source", "agent", "extra")
+        keys = tuple(AlertView.FIELDS.values())
         self.only(("alert",), stated, keys)
         return AlertDefaults(**{k: self.text(("alert", k), stated[k]) for k in keys if k in stated})
 

@@ -10,13 +10,13 @@ from detection_pack.model.detections import Fault, Keys
 from detection_pack.model.findings import PackError
 from detection_pack.model.limits import MAX_COUNT
 from detection_pack.model.reading import Reading
-from detection_pack.model.rule import Rule
+from detection_pack.model.rule import AlertView, Rule
 from detection_pack.model.timespan import Timespan
 
 ALERT, PARAMETER = "alert-view", "parameter"
 #: A timespan as Sigma writes it, in ASCII: pySigma takes whatever Python's ``int`` takes.
 _TIMESPAN = re.compile(r"[1-9][0-9]{0,5}[smhdwMy]")
-_COLUMNS = ("type", "detail", "user", "source", "agent", "extra")
+_KEYS = ("type", "detail", *AlertView.FIELDS.values())
 #: Keys that are read as lists of text: ours, of which pySigma knows nothing, and those inside a correlation,
 #: whose members it does not look at.
 _LISTS: tuple[Keys, ...] = (
@@ -49,8 +49,8 @@ def _alert(reading: Reading, rule: Rule) -> Iterator[Fault]:
         yield fault(("alert",), 'has no "alert:" view', 'add "alert:" with type, detail, user and source')
         return
     for key in stated:
-        if key not in _COLUMNS:
-            yield fault(("alert", key), f'"alert:" has no "{key}"', f"use {', '.join(_COLUMNS)}")
+        if key not in _KEYS:
+            yield fault(("alert", key), f'"alert:" has no "{key}"', f"use {', '.join(_KEYS)}")
     named = set(re.findall(r"\{([^{}]*)\}", str(stated.get("detail"))))
     if "correlation" not in main.data and named & {"count", "window"}:
         what = "names {count} or {window}, which only a correlation has"

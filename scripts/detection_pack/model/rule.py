@@ -11,10 +11,11 @@ import pickle
 import re
 import uuid
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 from sigma.collection import SigmaCollection
 from sigma.correlations import SigmaCorrelationRule
@@ -47,14 +48,48 @@ class AlertView:
 
     #: The names of the result columns after the time, in the order of the reference query.
     COLUMNS = ("UserId", "ClientIP", "ClientAgent", "DetectionType", "DetectionDetail", "ExtraInfo")
+    #: Of these, the columns that hold a field, and the key of ``alert:`` that names it.
+    FIELDS: ClassVar[Mapping[str, str]] = {
+        "UserId": "user",
+        "ClientIP": "source",
+        "ClientAgent": "agent",
+        "ExtraInfo": "extra",
+    }
     _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
     @property
     def fields(self) -> tuple[str, ...]:
         """Every canonical field that the view reads, once each, in order of first use."""
-        named = [f for f in (self.user, self.source, self.agent, self.extra) if f]
+        named = [field for field in map(self.field_of, self.COLUMNS) if field]
         named += [f for f in self._PLACEHOLDER.findall(self.detail) if f not in ("count", "window")]
         return tuple(dict.fromkeys(named))
+
+    def field_of(self, column: str) -> str | None:
+        """The canonical field that the column holds; None where it is empty or no field."""
+        found: str | None = getattr(self, self.FIELDS[column]) if column in self.FIELDS else None
+        return found or None
+
+    def expressions(
+        self,
+        text: Callable[[str], str],
+        field: Callable[[str], str],
+        placeholder: Callable[[str], str],
+        joined: Callable[[list[str]], str],
+        empty: str = '""',
+    ) -> dict[str, str]:
+        """What fills each of `COLUMNS` in a query language: how it says a text, a field, and a placeholder of
+        the detail, how it joins the parts of the detail, and its empty text."""
+        found: dict[str, str] = {}
+        for column in self.COLUMNS:
+            if column == "DetectionType":
+                found[column] = text(self.type)
+            elif column == "DetectionDetail":
+                parts = self.detail_parts()
+                found[column] = joined([placeholder(part) if named else text(part) for named, part in parts])
+            else:
+                shown = self.field_of(column)
+                found[column] = field(shown) if shown else empty
+        return found
 
     def detail_parts(self) -> tuple[tuple[bool, str], ...]:
         """``detail`` cut at its placeholders: ``(is_placeholder, text or field)``, empty text left out."""

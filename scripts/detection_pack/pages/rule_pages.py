@@ -202,14 +202,10 @@ def _fields(
     yield "What an alert shows, on every platform:"
     alert = rule.alert
     detail = "".join(code(part) if is_field else _within(part) for is_field, part in alert.detail_parts())
-    shown = [
-        ("`UserId`", code(alert.user) if alert.user else "empty"),
-        ("`ClientIP`", code(alert.source) if alert.source else "empty"),
-        ("`ClientAgent`", code(alert.agent) if alert.agent else "empty"),
-        ("`DetectionType`", text(alert.type)),
-        ("`DetectionDetail`", detail),
-        ("`ExtraInfo`", code(alert.extra) if alert.extra else "empty"),
-    ]
+    held = {"DetectionType": text(alert.type), "DetectionDetail": detail}
+    holds = {column: alert.field_of(column) for column in alert.FIELDS}
+    held |= {column: code(field) if field else "empty" for column, field in holds.items()}
+    shown = [(f"`{column}`", held[column]) for column in alert.COLUMNS]
     yield table(("column", "holds"), shown)
 
 

@@ -189,7 +189,7 @@ def _alert_fields(main: Document) -> Iterator[tuple[Keys, str]]:
     alert = main.data.get("alert")
     if not isinstance(alert, dict):
         return
-    for key in ("user", "source", "agent", "extra"):
+    for key in AlertView.FIELDS.values():
         if isinstance(alert.get(key), str) and alert[key]:
             yield ("alert", key), alert[key]
     if isinstance(alert.get("detail"), str):

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Protocol
 
 from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.findings import PackError
@@ -27,18 +26,18 @@ from detection_pack.platforms.conversion import Artefact, Part
 Sources = Iterable[LogSource]
 
 
-class Runner(Protocol):
-    """What executes rules out of a folder of built artefacts, on events."""
+@dataclass(frozen=True)
+class Run:
+    """What is executed: rules out of a folder of built artefacts, on events, as at the clock's time."""
 
-    def __call__(
-        self,
-        dist: Path,
-        rules: Sequence[RuleEntry],
-        events: Sequence[Event],
-        clock: Clock,
-        sources: Sources | None = None,
-        /,
-    ) -> list[Hit]: ...
+    dist: Path
+    rules: Sequence[RuleEntry]
+    events: Sequence[Event]
+    clock: Clock
+    sources: Sources | None = None
+
+
+Runner = Callable[[Run], list[Hit]]
 
 
 @dataclass(frozen=True)
@@ -110,25 +109,11 @@ class Platform(ABC):
         """The files that hold every rule."""
 
     @abstractmethod
-    def run(
-        self,
-        dist: Path,
-        rules: Sequence[RuleEntry],
-        events: Sequence[Event],
-        clock: Clock,
-        sources: Sources | None = None,
-    ) -> list[Hit]:
-        """Execute the rules' queries as they stand in dist/, all forms of them."""
+    def run(self, given: Run) -> list[Hit]:
+        """Execute the rules' queries as they stand in dist/, all forms of them. Raises `PackError`."""
 
     @abstractmethod
-    def run_imports(
-        self,
-        dist: Path,
-        rules: Sequence[RuleEntry],
-        events: Sequence[Event],
-        clock: Clock,
-        sources: Sources | None = None,
-    ) -> list[Hit]:
+    def run_imports(self, given: Run) -> list[Hit]:
         """Execute the same rules out of what a team imports."""
 
     @abstractmethod
@@ -146,6 +131,10 @@ class Platform(ABC):
     def own(self, rule: RuleEntry) -> list[str]:
         """The rule's artefacts on this platform, as the manifest lists them."""
         return [path for path in rule.artefacts if path.startswith(f"{self.id}/")]
+
+    def path_today(self, path: str) -> str:
+        """Where this version writes the file of a rule that an earlier version wrote to ``path``."""
+        return path
 
     def is_exact(self, artefact: str) -> bool:
         """Whether an artefact alerts exactly as the rule does; else it may alert more often, never less."""

@@ -7,12 +7,15 @@ reached, and where no setting can be changed.
 from __future__ import annotations
 
 import re
+import secrets
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC
 from pathlib import Path
 
 import duckdb
 
+from detection_pack.languages.databases import MEMORY, SPILLED
 from detection_pack.model.event import Event
 from detection_pack.model.findings import PackError
 from detection_pack.model.log_source import LogSource
@@ -25,8 +28,17 @@ _MACROS = Path(__file__).with_name("ingest_macros.sql")
 
 
 def connected() -> duckdb.DuckDBPyConnection:
-    """A database in memory, its zone UTC, that reaches nothing outside and keeps its settings."""
-    connection = duckdb.connect(config=dict(SAFE))
+    """A database in memory, its zone UTC, that reaches nothing outside and keeps its settings.
+
+    It holds `MEMORY` at most and spills the rest to a folder that DuckDB makes when it must and removes.
+    """
+    config: dict[str, str | bool | int | float | list[str]] = {
+        **SAFE,
+        "memory_limit": MEMORY,
+        "temp_directory": str(Path(tempfile.gettempdir()) / f"detection-pack-{secrets.token_hex(16)}"),
+        "max_temp_directory_size": SPILLED,
+    }
+    connection = duckdb.connect(config=config)
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET lock_configuration = true")
     return connection

@@ -14,13 +14,10 @@ from detection_pack.platforms.elastic import run as elastic
 from detection_pack.platforms.elastic.cluster import Cluster
 from detection_pack.platforms.elastic.cluster_session import Leave, Session, ended_by_signals, open_session
 from detection_pack.platforms.elastic.platform import PLATFORM
-from detection_pack.platforms.elastic.rules_engine import run_rules
-from detection_pack.platforms.platform import Runner, Sources
+from detection_pack.platforms.platform import Run, Runner, Sources
 from detection_pack.replay.verdict import clock_for, exact, execute, judge, selected, table
 
 __all__ = ["ended_by_signals", "judged_on_cluster", "on_cluster", "opened_session"]
-#: The platform that a cluster stands in for.
-PLATFORM_ID = PLATFORM.id
 
 
 def opened_session(
@@ -48,7 +45,7 @@ def cluster_runners(session: Session) -> tuple[Runner, Runner]:
     """What runs Elastic's queries and imports, on a cluster."""
     return (
         partial(elastic.run, opened=session.opened, esql=session.has_esql),
-        partial(run_rules, opened=session.opened, esql=session.has_esql),
+        partial(elastic.run_rules, opened=session.opened, esql=session.has_esql),
     )
 
 
@@ -62,7 +59,7 @@ def on_cluster(
     """`replay` for Elastic on a cluster: the hits of each rule's own query. Without ES|QL a correlation is
     its threshold rule, which may alert more often than the rule."""
     entries = [entry for entry in selected(rule_entries(dist), rules) if PLATFORM.own(entry)]
-    hits = cluster_runners(session)[0](dist, entries, events, clock_for(events), sources)
+    hits = cluster_runners(session)[0](Run(dist, entries, events, clock_for(events), sources))
     return exact(hits) + [h for h in hits if not PLATFORM.is_exact(h.artefact) and not session.has_esql]
 
 

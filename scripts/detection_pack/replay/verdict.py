@@ -14,7 +14,7 @@ from detection_pack.model.findings import Finding, PackError, printable
 from detection_pack.model.log_source import LogSource
 from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.rule import Rule
-from detection_pack.platforms.platform import Platform, Runner, Sources, platform
+from detection_pack.platforms.platform import Platform, Run, Runner, Sources, platform
 
 _TODO = "correct the rule or the case"
 
@@ -69,7 +69,7 @@ def replay(
     return [
         hit
         for found in map(platform, platforms)
-        for hit in found.run(dist, [entry for entry in entries if found.own(entry)], events, clock, sources)
+        for hit in found.run(Run(dist, [e for e in entries if found.own(e)], events, clock, sources))
     ]
 
 
@@ -113,7 +113,8 @@ def execute(
         for here in map(platform, platforms):
             if here.own(entries[name]):
                 chosen = (here.run, here.run_imports) if runners is None else runners[here.id]
-                made = (run(dist, [entries[name]], events, clock, sources) for run in chosen)
+                given = Run(dist, [entries[name]], events, clock, sources)
+                made = (run(given) for run in chosen)
                 found[name, here.id] = [hit for hits in made for hit in hits]
     return found
 

@@ -175,7 +175,7 @@ SAID = [{"whole_terms": True}, {"whole_terms": False}, {}]
 
 @pytest.mark.parametrize("said", SAID, ids=["yes", "no", "nothing"])
 @pytest.mark.parametrize("case", WHOLE_TERMS, ids=lambda case: str(case[0])[:60])
-def test_whole_terms_where_a_rule_says_so(case: Any, said: dict[str, bool]) -> None:
+def test_whole_terms_where_a_rule_says_so(case: Any, said: dict[str, Any]) -> None:
     detection, whole, pieces, neither = case
     lucene = converted(detection, **said).lucene
     assert lucene is not None
@@ -184,7 +184,7 @@ def test_whole_terms_where_a_rule_says_so(case: Any, said: dict[str, bool]) -> N
 
 
 @pytest.mark.parametrize("said", SAID, ids=["yes", "no", "nothing"])
-def test_whole_terms_of_processes_where_a_rule_says_so(said: dict[str, bool]) -> None:
+def test_whole_terms_of_processes_where_a_rule_says_so(said: dict[str, Any]) -> None:
     lucene = converted({"CommandLine|contains": "EWSEditor"}, PROCESS, **said).lucene
     assert lucene is not None
     records = [{"CommandLine": 'a\n"ewseditor.exe"'}, {"CommandLine": "myEWSEditor"}, {}]

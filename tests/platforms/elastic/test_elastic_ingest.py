@@ -13,9 +13,8 @@ import pytest
 
 from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.pack import Pack
-from detection_pack.platforms.elastic.run import run
 from detection_pack.platforms.elastic.store import ingested
-from support.engines import of_platform
+from support.engines import of_platform, run_elastic
 from support.sources import BY_KIND, M365
 
 BULK = RuleEntry("bulk_cross_mailbox_access", ("UserId", "ClientIP"), 3600)
@@ -132,7 +131,7 @@ def test_a_process_that_is_over_soon_is_found(pack: Pack, tmp_path: Path, types:
     rule = RuleEntry("onprem_powershell_collection")
     for command in (record["CommandLine"], record["CommandLine"] + " x" * 1000):
         event = Event("1", BY_KIND["process"], {**record, "CommandLine": command})
-        assert {bool(hit.events) for hit in run(tmp_path, [rule], [event], NOW)} == {found}
+        assert {bool(hit.events) for hit in run_elastic(tmp_path, [rule], [event], NOW)} == {found}
 
 
 def accesses(
@@ -157,7 +156,7 @@ def hits(pack: Pack, folder: Path, records: Sequence[dict[str, Any]], kind: str)
         (folder / artefact.path).parent.mkdir(parents=True, exist_ok=True)
         (folder / artefact.path).write_bytes(artefact.content)
     events = [Event(str(n), M365, record) for n, record in enumerate(records)]
-    return [hit for hit in run(folder, [BULK], events, NOW) if hit.artefact.endswith(kind)]
+    return [hit for hit in run_elastic(folder, [BULK], events, NOW) if hit.artefact.endswith(kind)]
 
 
 FIVE = [f"u{n}@x.com" for n in range(5)]

@@ -16,11 +16,9 @@ from conftest import DIST, ROOT
 from detection_pack.build.dist import rule_entries
 from detection_pack.model.case import Case, load_cases
 from detection_pack.model.event import Event, Hit
-from detection_pack.platforms.elastic.rules_engine import run_rules
-from detection_pack.platforms.elastic.run import run
 from detection_pack.platforms.elastic.store import Store, ingested
 from detection_pack.replay.verdict import clock_for, judge
-from support.engines import SOUND_ONLY
+from support.engines import SOUND_ONLY, run_elastic, run_rules
 from support.sources import M365
 
 BULK = "bulk_cross_mailbox_access"
@@ -54,7 +52,7 @@ def test_same_verdicts_on_both_shapes(cases: list[Case], keeps_item_owner: bool)
     clock = clock_for(events)
     hits = [
         hit
-        for execute in (run, run_rules)
+        for execute in (run_elastic, run_rules)
         for hit in execute(DIST, entries, events, clock, variables={"keeps_item_owner": keeps_item_owner})
     ]
     verdicts = judge(DIST, {BULK: cases}, {(BULK, "elastic"): hits})
@@ -82,6 +80,6 @@ def test_threshold_covers_the_exact_rule_on_both_shapes(cases: list[Case]) -> No
         return {tuple((field, value.lower()) for field, value in group) for group in found}
 
     for keeps in (True, False):
-        hits = run(DIST, entries, events, clock_for(events), variables={"keeps_item_owner": keeps})
+        hits = run_elastic(DIST, entries, events, clock_for(events), variables={"keeps_item_owner": keeps})
         assert groups(hits, sound=False) <= groups(hits, sound=True)
         assert len(groups(hits, sound=False)) > 20

@@ -28,15 +28,14 @@ from detection_pack.model.event import Event, Hit
 from detection_pack.model.findings import PackError
 from detection_pack.model.pack import Pack
 from detection_pack.model.rule import Rule
-from detection_pack.platforms.elastic import run as engine
 from detection_pack.platforms.elastic.backend import queries
-from detection_pack.platforms.elastic.rules import PATH, ndjson, rules_of
-from detection_pack.platforms.elastic.rules import line as line_of
-from detection_pack.platforms.elastic.rules_engine import Arrival, load_rules, name_of, run_rules, scheduled
+from detection_pack.platforms.elastic.imports import PATH, load_rules, name_of, ndjson, rules_of
+from detection_pack.platforms.elastic.imports import line as line_of
 from detection_pack.platforms.elastic.schedule import span
 from detection_pack.replay.verdict import all_cases, clock_for, judge
 from support.elastic_rules import AUDIT, rule_of
-from support.engines import SOUND_ONLY
+from support.engines import SOUND_ONLY, run_elastic, run_rules
+from support.kibana_scheduler import Arrival, scheduled
 from support.sources import M365
 
 SCHEMA = json.loads((ROOT / "tests" / "data" / "kibana_rule_schema.json").read_text(encoding="utf-8"))
@@ -267,7 +266,7 @@ def test_rules_reach_the_verdicts_of_the_plain_queries(pack: Pack, cases: dict[s
         events = [event for case in cases[entry.name] for event in case.events]
         clock = clock_for(events)
         hits = run_rules(DIST, [entry], events, clock)
-        plain_hits = engine.run(DIST, [entry], events, clock)
+        plain_hits = run_elastic(DIST, [entry], events, clock)
         assert keys(hits) == keys(plain_hits)
         verdicts = judge(DIST, {entry.name: cases[entry.name]}, {(entry.name, "elastic"): hits})
         own = [v for v in verdicts if v.artefact.startswith(PATH)]

@@ -32,7 +32,6 @@ from detection_pack.model.pipeline import load_pipelines
 from detection_pack.model.rule import Rule
 from detection_pack.model.rule_reader import load_rule
 from detection_pack.platforms.defender.backend import defender_query
-from detection_pack.platforms.kusto import run as engine
 from detection_pack.platforms.kusto.run import Workspace, verdicts
 from detection_pack.platforms.sentinel.analytics import (
     PLACEHOLDER,
@@ -41,12 +40,13 @@ from detection_pack.platforms.sentinel.analytics import (
     scheduled_rule,
 )
 from detection_pack.platforms.sentinel.arm import escaped, iso_duration, resource, templates, unescaped
-from detection_pack.platforms.sentinel.imports import analytics_rule, deployed_rules, run_imports
+from detection_pack.platforms.sentinel.imports import analytics_rule, deployed_rules
 from detection_pack.platforms.sentinel.schedule import SETTLE
 from detection_pack.replay.verdict import all_cases, clock_for
 from judges import kql_judge, require
 from platforms.sentinel.test_sentinel_backend import CASES, PIPELINE, rule_of
 from platforms.sentinel.test_sentinel_correlations import CORRELATIONS, EXECUTED, NOW, correlation_file, sent
+from support.engines import run_analytics, run_kql
 from support.sources import DEFENDER_TABLES, M365, SENTINEL_TABLES, SOURCES
 
 HUNTING_SCHEMA = load_pipelines(ROOT)["defender"]
@@ -79,9 +79,9 @@ def test_imports_reach_the_verdicts_of_the_plain_query(name: str, pack: Pack) ->
     events = [event for case in cases for event in case.events]
     clock = clock_for(events)
     entries = [entry for entry in rule_entries(DIST) if entry.name == name]
-    plain = engine.run(DIST, entries, events, clock)
+    plain = run_kql(DIST, entries, events, clock)
     assert any(hit.events or hit.group for hit in plain)
-    hits = run_imports(DIST, entries, events, clock)
+    hits = run_analytics(DIST, entries, events, clock)
     files = sorted({hit.artefact for hit in hits})
     assert files[0] == f"sentinel/analytics/{name}.yaml" and len(files) == 2
     assert files[1] in {f"sentinel/azuredeploy/{c}.json" for c in ("Office365", "MicrosoftThreatProtection")}

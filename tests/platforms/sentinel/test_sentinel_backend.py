@@ -191,7 +191,7 @@ WHOLE_TERMS: dict[str, tuple[dict[str, Any], list[Record], list[Record], list[Re
 @pytest.mark.parametrize(
     "said", [{"whole_terms": True}, {"whole_terms": False}, {}], ids=["yes", "no", "nothing"]
 )
-def test_whole_terms_where_a_rule_says_so(tmp_path: Path, name: str, said: dict[str, bool]) -> None:
+def test_whole_terms_where_a_rule_says_so(tmp_path: Path, name: str, said: dict[str, Any]) -> None:
     selection, whole, pieces, neither = WHOLE_TERMS[name]
     expected = [True] * len(whole) + [not said.get("whole_terms")] * len(pieces) + [False] * len(neither)
     assert matched(rule_of(tmp_path, selection, **said), *whole, *pieces, *neither) == expected

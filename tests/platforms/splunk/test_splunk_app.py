@@ -36,25 +36,22 @@ from detection_pack.model.pack import Pack
 from detection_pack.model.pipeline import Pipeline, load_pipelines
 from detection_pack.model.rule import Rule
 from detection_pack.model.rule_reader import load_rule
-from detection_pack.platforms.splunk import run as engine
-from detection_pack.platforms.splunk.app import (
-    ALLOWLIST,
-    ALLOWLIST_HEADER,
-    APP,
+from detection_pack.platforms.platform import Run
+from detection_pack.platforms.splunk.app import ALLOWLIST, ALLOWLIST_HEADER, APP, App, open_app
+from detection_pack.platforms.splunk.archive import tgz
+from detection_pack.platforms.splunk.imports import (
     ON_DATA_SET,
     ON_RAW_EVENTS,
     literal,
     saved_searches,
     saved_searches_text,
 )
-from detection_pack.platforms.splunk.app_engine import App, open_app, run, run_app
-from detection_pack.platforms.splunk.archive import tgz
-from detection_pack.platforms.splunk.artefacts import macros_conf
 from detection_pack.platforms.splunk.query import EXCLUSIONS, SplunkQuery, queries
 from detection_pack.platforms.splunk.run import Row, Workspace
+from detection_pack.platforms.splunk.run import run_app as run_opened
 from detection_pack.replay.verdict import all_cases, clock_for
 from judges import require
-from support.engines import execute, of_platform
+from support.engines import execute, macros_conf, of_platform, run_app, run_spl
 from support.sources import BY_KIND
 
 NOW = Clock(datetime(2024, 2, 1, 18, 0, tzinfo=UTC))
@@ -272,7 +269,7 @@ def test_a_hostile_rule_stays_inside_its_stanza(tmp_path: Path) -> None:
         query.text,
         [process("e", CommandLine=evil), process("n", CommandLine="x")],
         NOW,
-        macros_of(macros_conf([query])),
+        macros_of(macros_conf(query)),
     )
     assert row.event == "e" and row.values["DetectionType"] == evil
 
@@ -338,7 +335,7 @@ def verdicts(hits: Sequence[Hit]) -> set[tuple[Any, ...]]:
 
 def test_app_finds_what_the_queries_find(events: list[Event]) -> None:
     clock, rules = clock_for(events), rule_entries(DIST)
-    plain = engine.run(DIST, rules, events, clock)
+    plain = run_spl(DIST, rules, events, clock)
     hits = run_app(DIST, rules, events, clock)
     assert verdicts(hits) == verdicts(plain)
     assert {h.rule for h in hits} == {r.name for r in rules} and all(verdicts([h]) for h in hits)
@@ -355,7 +352,7 @@ def test_a_year_old_event_is_outside_the_shipped_time_range(events: list[Event])
     later = Clock(now + timedelta(days=365))
     assert not verdicts(run_app(DIST, rule_entries(DIST), events, later))
     recent = verdicts(run_app(DIST, rule_entries(DIST), events, Clock(now)))
-    assert recent == verdicts(engine.run(DIST, rule_entries(DIST), events, Clock(now)))
+    assert recent == verdicts(run_spl(DIST, rule_entries(DIST), events, Clock(now)))
 
 
 @pytest.mark.parametrize(
@@ -526,7 +523,7 @@ def test_throttle_outlasts_the_look_back(
     made = load_rule(path, "other", named_by_stem=True)
     (setting,) = saved_searches(made, queries(made, pipeline())).values()
     assert (setting["alert.suppress.period"], setting["dispatch.earliest_time"]) == (period, earliest)
-    macros = macros_of(macros_conf([queries(made, pipeline())]))
+    macros = macros_of(macros_conf(queries(made, pipeline())))
     assert macros["case_lookback"] == earliest
 
 
@@ -568,12 +565,14 @@ def test_empty_allow_list_drops_nothing_and_no_subsearch_can(
     app, rules, clock = open_app(DIST), rule_entries(DIST), clock_for(events)
     assert app.lookups[ALLOWLIST].rows == []
     without = replace(app, macros={**app.macros, EXCLUSIONS: "search *"})
-    assert verdicts(run(app, rules, events, clock)) == verdicts(run(without, rules, events, clock))
+    assert verdicts(run_opened(app, Run(DIST, rules, events, clock))) == verdicts(
+        run_opened(without, Run(DIST, rules, events, clock))
+    )
 
 
 def test_allow_list_drops_the_pair_of_user_and_source_and_no_other(events: list[Event]) -> None:
     app, rules, clock = open_app(DIST), rule_entries(DIST), clock_for(events)
-    before = rows_of(run(app, rules, events, clock))
+    before = rows_of(run_opened(app, Run(DIST, rules, events, clock)))
     user, source = next(pair for pair in before if all(pair))
     others = [pair for pair in before if pair[0] == user and pair[1] != source] or [("x", "x")]
     row = {"UserId": user.upper(), "ClientIP": source, "reason": ""}
@@ -581,7 +580,7 @@ def test_allow_list_drops_the_pair_of_user_and_source_and_no_other(events: list[
         {"UserId": user, "ClientIP": "", "reason": "x"},
         {"UserId": "", "ClientIP": source, "reason": "x"},
     ]
-    after = rows_of(run(listing(app, row, *useless), rules, events, clock))
+    after = rows_of(run_opened(listing(app, row, *useless), Run(DIST, rules, events, clock)))
     gone = {pair for pair in before if pair not in after}
     assert {(u.lower(), s) for u, s in gone} == {(user.lower(), source)}
     assert set(others) - {("x", "x")} <= set(after)
@@ -594,9 +593,9 @@ def rows_of(hits: Sequence[Hit]) -> list[tuple[str, str]]:
 def test_filter_macro_drops_what_a_site_writes_there(events: list[Event]) -> None:
     app, clock = open_app(DIST), clock_for(events)
     for rule in rule_entries(DIST):
-        user = rows_of(run(app, [rule], events, clock))[0][0]
+        user = rows_of(run_opened(app, Run(DIST, [rule], events, clock)))[0][0]
         tuned = {**app.macros, f"{rule.name}_filter": f'search NOT UserId="{user}"'}
-        left = rows_of(run(replace(app, macros=tuned), [rule], events, clock))
+        left = rows_of(run_opened(replace(app, macros=tuned), Run(DIST, [rule], events, clock)))
         assert left and user.lower() not in {name.lower() for name, _ in left}
 
 
@@ -728,7 +727,7 @@ def test_data_set_gives_the_verdicts_of_the_plain_search(detection: str, tmp_pat
     listed_events = [process(str(n), **record) for n, record in enumerate(records)]
     query = process_rule(tmp_path, detection)
     assert query.data_set_text is not None
-    macros = macros_of(macros_conf([query]))
+    macros = macros_of(macros_conf(query))
     plain = {row.event for row in execute(query.text, listed_events, NOW, macros)}
     found = {
         event for row in execute(query.data_set_text, listed_events, NOW, macros) for event in row.events

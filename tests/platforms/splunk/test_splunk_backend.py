@@ -26,10 +26,9 @@ from detection_pack.model.pack import Pack, load_pack
 from detection_pack.model.pipeline import Pipeline, load_pipelines
 from detection_pack.model.rule import Rule
 from detection_pack.model.rule_reader import load_rule
-from detection_pack.platforms.splunk.artefacts import macros_conf
 from detection_pack.platforms.splunk.query import COLUMNS, SplunkQuery, queries
-from detection_pack.platforms.splunk.run import Row, run
-from support.engines import execute, of_platform, spl_union
+from detection_pack.platforms.splunk.run import Row
+from support.engines import execute, macros_conf, of_platform, run_spl, spl_union
 from support.reference_model import contains_whole_term
 from support.sources import BY_KIND, SOURCES
 
@@ -54,7 +53,7 @@ def rule(detection: dict[str, Any], source: dict[str, str] | None = None, **more
 
 
 def found(query: SplunkQuery, events: Sequence[Event]) -> list[Row]:
-    return execute(query.text, events, NOW, macros_of(macros_conf([query])))
+    return execute(query.text, events, NOW, macros_of(macros_conf(query)))
 
 
 def m365(name: str, **record: Any) -> Event:
@@ -317,7 +316,7 @@ WHOLE_TERMS: dict[str, tuple[str, Records, Records, Records, Records]] = {
     "said", [{"whole_terms": True}, {"whole_terms": False}, {}], ids=["yes", "no", "nothing"]
 )
 @pytest.mark.parametrize("name", WHOLE_TERMS)
-def test_whole_terms_where_a_rule_says_so(name: str, said: dict[str, bool], tmp_path: Path) -> None:
+def test_whole_terms_where_a_rule_says_so(name: str, said: dict[str, Any], tmp_path: Path) -> None:
     detection, both, whole, pieces, neither = WHOLE_TERMS[name]
     matching = [*both, *(whole if said.get("whole_terms") else pieces)]
     others = [*neither, *(pieces if said.get("whole_terms") else whole)]
@@ -691,7 +690,7 @@ def test_the_files_are_the_same_twice_and_the_union_is_the_sum_of_its_rules(
         RuleEntry(r.name, *(() if r.correlation is None else (r.correlation.group_by, r.correlation.window)))
         for r in core.rules
     ]
-    hits = run(tmp_path, entries, events, NOW)
+    hits = run_spl(tmp_path, entries, events, NOW)
     assert {h.rule: h.events for h in hits if h.group is None} == {
         "exchange_admin_cmdlet": {"admin"},
         "suspicious_ews_client": {"ews"},
@@ -704,10 +703,10 @@ def test_the_files_are_the_same_twice_and_the_union_is_the_sum_of_its_rules(
     assert sorted(map(str, rows)) == sorted(str(row) for h in hits for row in h.rows)
     short = Clock(NOW.now, "1h")
     assert spl_union(tmp_path, events, short) == []
-    assert all(h.events == frozenset() for h in run(tmp_path, entries, [], short, SOURCES.values()))
+    assert all(h.events == frozenset() for h in run_spl(tmp_path, entries, [], short, SOURCES.values()))
     (tmp_path / "splunk/queries/suspicious_ews_client.spl").write_text("*\n| transaction UserId\n")
     with pytest.raises(PackError, match=r"suspicious_ews_client\.spl:2: unsupported SPL: 'transaction'"):
-        run(tmp_path, entries, events, NOW)
+        run_spl(tmp_path, entries, events, NOW)
 
 
 def test_plain_pysigma_refuses_a_field_that_the_pipeline_does_not_map() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from conftest import DIST
 from detection_pack.model.event import Clock, Event
-from detection_pack.platforms.splunk.app_engine import open_app
+from detection_pack.platforms.splunk.app import open_app
 from detection_pack.platforms.splunk.run import Workspace
 from support.sources import PROCESS
 

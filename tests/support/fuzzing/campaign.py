@@ -137,7 +137,7 @@ def work(seed: int, limit: float) -> None:
 
 def warm_up() -> None:
     """Load the engines, which commands do once a process: no case pays for it."""
-    from detection_pack.platforms.elastic import rules_engine  # noqa: F401
+    from detection_pack.platforms.elastic import run  # noqa: F401
     from detection_pack.replay import verdict  # noqa: F401
 
 

@@ -29,7 +29,8 @@ from detection_pack import cli
 from detection_pack.build.dist import GENERATOR, MANIFEST
 
 LIMIT = 5.0
-ONE_LINE = re.compile(r"^\S.*:\d+: .+; .+$")
+#: A finding, or how many records a replay has skipped.
+ONE_LINE = re.compile(r"^(?:\S.*:\d+: .+; .+|skipped: \d+ records? in all(?:, the first \d+ named above)?)$")
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _CHANGES = {
     "os.mkdir",

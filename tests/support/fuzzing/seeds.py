@@ -18,6 +18,7 @@ import yaml
 
 from detection_pack.model.case import load_cases
 from detection_pack.model.event import Event
+from detection_pack.model.log_source_reader import load_log_sources
 from support.fuzzing.mutation import as_json
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -97,9 +98,10 @@ def pruned_pipeline(tree: Any, names: set[str]) -> Any:
 def events() -> dict[str, tuple[Event, ...]]:
     """The pack's test events by kind."""
     found: dict[str, list[Event]] = {"m365": [], "process": []}
+    sources = load_log_sources(ROOT)
     for seed in events_files():
         kind = "process" if "CommandLine" in seed.data.decode() else "m365"
-        for case in load_cases(seed.path, kind):  # type: ignore[arg-type]
+        for case in load_cases(seed.path, sources["process_creation" if kind == "process" else kind]):
             found[kind] += case.events
     return {kind: tuple(listed) for kind, listed in found.items()}
 

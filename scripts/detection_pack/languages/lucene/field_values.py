@@ -32,6 +32,8 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 #: and false as 1 and 0, milliseconds since 1970) or a real one.
 Indexed = tuple[str | None, int | None, float | None]
 NOTHING: Indexed = (None, None, None)
+#: As many decimal digits as a long can have.
+_DIGITS_OF_A_LONG = 19
 
 
 def indexed(kind: str, json_type: str, text: str) -> Indexed:
@@ -65,9 +67,10 @@ def _refused(text: str) -> int:
 
 @lru_cache(maxsize=100_000)
 def address(text: str) -> str:
-    """An address as 32 hexadecimal digits; IPv4 is ``::ffff:a.b.c.d``. A zone (``%eth0``) is left out."""
+    """An address as 32 hexadecimal digits; IPv4 is ``::ffff:a.b.c.d``. A zone (``%eth0``) is left out; an
+    address of IPv4 has none."""
     bare, percent, zone = text.partition("%")
-    if percent and not zone:
+    if percent and (not zone or ":" not in bare):
         raise ValueError(text)
     if ":" in bare:
         # Elasticsearch minds the value of a group of digits, not how many zeros it starts with
@@ -149,8 +152,19 @@ def _decimal(text: str) -> Decimal:
 
 
 def _whole(kind: str, text: str) -> int:
-    """With `coerce`, which is the default: numbers as text too, and the whole part of others."""
-    number = int(_decimal(text))
+    """With `coerce`, which is the default: numbers as text too, and the whole part of others.
+
+    A number written with more than 19 zeros behind its digits is none, and one with more than 19 decimals is
+    0 (Elasticsearch's Numbers.toLong looks at the scale of Java's BigDecimal).
+    """
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(text)
+    read = Decimal(text)
+    exponent = read.as_tuple().exponent
+    assert isinstance(exponent, int)  # _NUMBER has neither infinity nor NaN
+    if exponent > _DIGITS_OF_A_LONG or read.adjusted() > 2 * _DIGITS_OF_A_LONG:
+        raise ValueError(text)
+    number = 0 if exponent < -_DIGITS_OF_A_LONG and abs(read) < 2**63 else int(read)
     limit = 2 ** INTEGERS[kind]
     if not -limit <= number < limit:
         raise ValueError(text)

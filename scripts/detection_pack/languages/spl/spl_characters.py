@@ -140,6 +140,8 @@ TERM_END = _assertion(
     ],
 )
 #: One character beyond ASCII. What stands before it must end with a whole character.
+#: The ends of a term as version 1.1 wrote them, read as characters; a comparison of builds executes them.
+FORMER_START, FORMER_END = r"(?<![\p{L}\p{N}])", r"(?![\p{L}\p{N}])"
 BEYOND_ASCII = (
     rf"(?-i:[\x80-\xbf\xf7\xff]|{_BYTES_2}[\xc2-\xdf][\x80-\xbf]"
     rf"|{_BYTES_3}(?:[\xe0-\xef][\x80-\xbf]{{2}}|[\xf0-\xf4][\x80-\xbf]{{3}})"

@@ -10,7 +10,14 @@ from __future__ import annotations
 
 import re
 
-from detection_pack.languages.spl.spl_characters import ASCII_FOLLOWS, BEYOND_ASCII, TERM_END, TERM_START
+from detection_pack.languages.spl.spl_characters import (
+    ASCII_FOLLOWS,
+    BEYOND_ASCII,
+    FORMER_END,
+    FORMER_START,
+    TERM_END,
+    TERM_START,
+)
 from detection_pack.languages.spl.spl_parser import UnsupportedSpl
 
 _SPACE = r"\t\n\x0b\f\r "
@@ -29,6 +36,11 @@ def to_re2(regex: str, boolean: bool = True) -> str:
     return _Translation(regex, boolean).text()
 
 
+def _leading(text: str, *forms: str) -> str | None:
+    """The one of the forms that the text begins with."""
+    return next((form for form in forms if text.startswith(form)), None)
+
+
 class _Translation:
     def __init__(self, regex: str, boolean: bool) -> None:
         self.regex, self.boolean = regex, boolean
@@ -44,16 +56,16 @@ class _Translation:
         while i < len(self.regex):
             rest = self.regex[i:]
             starts = False
-            if rest.startswith(TERM_START):
+            if start := _leading(rest, TERM_START, FORMER_START):
                 if not (self.boolean and at_start):
                     raise self._refused(i)
                 out.append(r"(?:\A|[^\p{L}\p{N}])")
-                i += len(TERM_START)
-            elif rest.startswith(TERM_END):
-                if not self.boolean or not self._nothing_follows(i + len(TERM_END)):
+                i += len(start)
+            elif end := _leading(rest, TERM_END, FORMER_END):
+                if not self.boolean or not self._nothing_follows(i + len(end)):
                     raise self._refused(i)
                 out.append(r"(?:\z|[^\p{L}\p{N}])")
-                i += len(TERM_END)
+                i += len(end)
             elif rest.startswith(ASCII_FOLLOWS):
                 # The pack writes it before an atom whose other characters are an alternative of their own.
                 i += len(ASCII_FOLLOWS)

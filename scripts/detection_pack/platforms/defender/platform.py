@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from detection_pack.model.event import Clock, Event, Hit, RuleEntry
+from detection_pack.model.event import Hit
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.rule import Rule
 from detection_pack.platforms.conversion import Artefact, Part
 from detection_pack.platforms.defender.backend import defender_query
 from detection_pack.platforms.kusto.query import parameters
-from detection_pack.platforms.platform import ImportFiles, Platform, QueryForm, Setting, Sources
+from detection_pack.platforms.platform import ImportFiles, Platform, QueryForm, Run, Setting
 from detection_pack.platforms.settings import decoded, readable
 
 
@@ -33,30 +33,20 @@ class Defender(Platform):
     def assembled(self, parts: Sequence[Part], version: str) -> list[Artefact]:
         return []
 
-    def run(
-        self,
-        dist: Path,
-        rules: Sequence[RuleEntry],
-        events: Sequence[Event],
-        clock: Clock,
-        sources: Sources | None = None,
-    ) -> list[Hit]:
+    def run(self, given: Run) -> list[Hit]:
         from detection_pack.platforms.kusto.run import run
 
-        return run(dist, rules, events, clock, self.id, sources)
+        return run(given, self.id)
 
-    def run_imports(
-        self,
-        dist: Path,
-        rules: Sequence[RuleEntry],
-        events: Sequence[Event],
-        clock: Clock,
-        sources: Sources | None = None,
-    ) -> list[Hit]:
+    def run_imports(self, given: Run) -> list[Hit]:
         return []
 
     def imports(self, files: Mapping[str, bytes]) -> ImportFiles:
         return DefenderImports(files)
+
+    def path_today(self, path: str) -> str:
+        """Up to version 1.1 the queries stood in ``defender/`` itself."""
+        return re.sub(rf"^{self.id}/([^/]+\.kql)$", rf"{self.id}/queries/\1", path)
 
 
 class DefenderImports(ImportFiles):

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from detection_pack.model.refused_value import RefusedValue
-from detection_pack.model.rule import Correlation, Rule
+from detection_pack.model.rule import AlertView, Correlation, Rule
 from detection_pack.model.timespan import SECONDS, Timespan
 
 #: Result columns before the grouping fields: the time and the reference query's six others.
-COLUMNS = ("time", "UserId", "ClientIP", "ClientAgent", "DetectionType", "DetectionDetail", "ExtraInfo")
+COLUMNS = ("time", *AlertView.COLUMNS)
 WINDOW = "window"
 _RESERVED = frozenset(
     ("and", "asc", "by", "desc", "false", "first", "in", "is", "last", "like", "metadata", "not", "null")
@@ -125,30 +125,19 @@ class _Seen:
 def _view(
     rule: Rule, fields: Mapping[str, str], seen: _Seen, counted: Counted, facts: Correlation
 ) -> list[str]:
-    alert = rule.alert
-    columns = []
-    for column, canonical in (
-        ("UserId", alert.user),
-        ("ClientIP", alert.source),
-        ("ClientAgent", alert.agent),
-    ):
-        columns.append(f"{column} = {seen.text(fields[canonical]) if canonical else string('')}")
-    parts = []
-    for is_field, part in alert.detail_parts():
-        if not is_field:
-            parts.append(string(part))
-        elif part == "count":
-            parts.append(f"TO_STRING({counted.column})")
-        else:
-            parts.append(string(facts.timespan) if part == "window" else seen.text(fields[part]))
-    detail = f"CONCAT({', '.join(parts)})" if len(parts) > 1 else (parts or ['""'])[0]
-    extra = seen.text(fields[alert.extra]) if alert.extra else string("")
-    columns += [
-        f"DetectionType = {string(alert.type)}",
-        f"DetectionDetail = {detail}",
-        f"ExtraInfo = {extra}",
-    ]
-    return columns
+    def shown(field: str) -> str:
+        return seen.text(fields[field])
+
+    def placeholder(name: str) -> str:
+        if name == "count":
+            return f"TO_STRING({counted.column})"
+        return string(facts.timespan) if name == "window" else shown(name)
+
+    def joined(parts: list[str]) -> str:
+        return f"CONCAT({', '.join(parts)})" if len(parts) > 1 else (parts or ['""'])[0]
+
+    view = rule.alert.expressions(string, shown, placeholder, joined)
+    return [f"{column} = {expression}" for column, expression in view.items()]
 
 
 def _span(facts: Correlation) -> str:

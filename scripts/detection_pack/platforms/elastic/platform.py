@@ -4,34 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from detection_pack.model.event import Clock, Event, Hit, RuleEntry
+from detection_pack.model.event import Hit, RuleEntry
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.rule import Rule
 from detection_pack.platforms.conversion import Artefact, Part
-from detection_pack.platforms.elastic import artefacts, rules
+from detection_pack.platforms.elastic import imports
 from detection_pack.platforms.elastic.backend import ElasticQuery, queries
-from detection_pack.platforms.platform import ImportFiles, Platform, QueryForm, Setting, Sources
-from detection_pack.platforms.settings import chosen, decoded, readable
-
-#: What decides when a rule runs, on what, and what becomes of a result. Prose is left out.
-_SETTINGS = (
-    "type",
-    "enabled",
-    "severity",
-    "risk_score",
-    "language",
-    "index",
-    "interval",
-    "from",
-    "to",
-    "timestamp_override",
-    "threshold",
-    "alert_suppression",
-    "max_signals",
-)
+from detection_pack.platforms.platform import ImportFiles, Platform, QueryForm, Run
 
 
 class Elastic(Platform):
@@ -47,71 +28,77 @@ class Elastic(Platform):
         return queries(rule, pipeline)
 
     def part(self, rule: Rule, pipelines: Mapping[str, Pipeline], version: str) -> Part:
-        return artefacts.part(rule, pipelines, version)
+        """``<name>.lucene``; of a correlation ``.esql`` and ``.threshold.json``; ``.view.json``: the indices
+        that the query reads and the fields that its alert shows. Kibana's rules hold all of them."""
+        query = queries(rule, pipelines[self.id])
+        imported = imports.rules_of(rule, query, version)
+        return Part(
+            rule.name,
+            rule.tier,
+            tuple(_files(rule, query)),
+            {"rules": [imports.line(one) for one in imported]},
+            tuple(one["rule_id"] for one in imported),
+        )
 
     def assembled(self, parts: Sequence[Part], version: str) -> list[Artefact]:
-        return artefacts.assembled(parts, version)
+        """``rules.ndjson``, for Kibana's import."""
+        lines = [line for one in parts for line in one.shared["rules"]]
+        return [Artefact(imports.PATH, imports.ndjson(lines))] if lines else []
 
-    def run(
-        self,
-        dist: Path,
-        rules: Sequence[RuleEntry],
-        events: Sequence[Event],
-        clock: Clock,
-        sources: Sources | None = None,
-    ) -> list[Hit]:
+    def run(self, given: Run) -> list[Hit]:
         from detection_pack.platforms.elastic.run import run
 
-        return run(dist, rules, events, clock, sources)
+        return run(given)
 
-    def run_imports(
-        self,
-        dist: Path,
-        rules: Sequence[RuleEntry],
-        events: Sequence[Event],
-        clock: Clock,
-        sources: Sources | None = None,
-    ) -> list[Hit]:
-        from detection_pack.platforms.elastic.rules_engine import run_rules
+    def run_imports(self, given: Run) -> list[Hit]:
+        from detection_pack.platforms.elastic.run import run_rules
 
-        return run_rules(dist, rules, events, clock, sources)
+        return run_rules(given)
 
     def imports(self, files: Mapping[str, bytes]) -> ImportFiles:
-        return ElasticImports(files)
+        return imports.ElasticImports(files)
 
     def must_run(self, rule: RuleEntry, own: Sequence[str], shared: Sequence[str]) -> list[str]:
         """The Lucene of a correlation is the base query of its threshold rule, and runs as a part of that."""
-        listed = [*super().must_run(rule, own, shared), *(path for path in shared if path == rules.PATH)]
+        listed = [*super().must_run(rule, own, shared), *(path for path in shared if path == imports.PATH)]
         return [path for path in listed if rule.window is None or not path.endswith(".lucene")]
 
 
-class ElasticImports(ImportFiles):
-    """The Kibana rules. Their queries have no parameters: Kibana's own form changes them."""
+def _files(rule: Rule, query: ElasticQuery) -> list[Artefact]:
+    out = []
+    if query.lucene is not None:
+        # Lucene has no comments: the file is the query and one final newline.
+        out.append(
+            Artefact(f"{imports.QUERIES}/{rule.name}.lucene", (query.lucene + "\n").encode(), rule.name)
+        )
+    if query.esql is not None:
+        out.append(Artefact(f"{imports.QUERIES}/{rule.name}.esql", query.esql.encode(), rule.name))
+    if query.threshold is not None:
+        out.append(
+            Artefact(f"{imports.QUERIES}/{rule.name}.threshold.json", _json(query.threshold), rule.name)
+        )
+    out.append(Artefact(f"{imports.QUERIES}/{rule.name}.view.json", _json(_view(rule, query)), rule.name))
+    return out
 
-    def __init__(self, files: Mapping[str, bytes]) -> None:
-        self._rules: dict[str, list[dict[str, Any]]] = {}
-        with readable(rules.PATH):
-            for line in filter(None, decoded(files.get(rules.PATH, b"")).split("\n")):
-                made = json.loads(line)
-                for tag in made.get("tags", ()):
-                    if tag.startswith(rules.NAME_TAG) and isinstance(made["type"], str):
-                        self._rules.setdefault(tag.removeprefix(rules.NAME_TAG), []).append(made)
 
-    def schedules(self, rule: str) -> list[Setting]:
-        return [
-            setting
-            for made in self._rules.get(rule, ())
-            for setting in chosen(Elastic.id, made["type"], made, _SETTINGS, f"{made['type']} rule")
-        ]
+def _view(rule: Rule, query: ElasticQuery) -> dict[str, Any]:
+    alert = rule.alert
+    shown = {column: alert.field_of(column) for column in alert.FIELDS}
+    return {
+        "index": list(query.index),
+        "fields": dict(sorted(query.fields.items())),
+        "time": "@timestamp",
+        "columns": {column: query.fields[field] for column, field in shown.items() if field},
+        "DetectionType": alert.type,
+        "DetectionDetail": [
+            {"field": query.fields.get(part, part)} if is_field else part
+            for is_field, part in alert.detail_parts()
+        ],
+    }
 
-    def parameters(self, rule: str) -> list[Setting]:
-        return []
 
-    def parts(self, rule: str) -> dict[str, str]:
-        return {
-            f"{rules.PATH}: {made['type']}": json.dumps(made, ensure_ascii=False)
-            for made in self._rules.get(rule, ())
-        }
+def _json(data: Mapping[str, Any]) -> bytes:
+    return (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 PLATFORM = Elastic()

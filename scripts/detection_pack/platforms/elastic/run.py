@@ -1,49 +1,46 @@
-"""Run what stands in dist/elastic/queries on events: Lucene, Kibana's threshold rule, ES|QL."""
+"""Run what stands in dist/elastic on events: Lucene, ES|QL, threshold rules, and the rules as imported."""
 
 from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from detection_pack.languages.esql.esql_sql import UnsupportedEsql
 from detection_pack.languages.lucene.lucene_nodes import UnsupportedLucene
-from detection_pack.model.event import Clock, Event, Hit, RuleEntry
+from detection_pack.model.event import Hit, RuleEntry
 from detection_pack.model.findings import PackError
-from detection_pack.model.log_source import LogSource
 from detection_pack.model.record_time import parse_time
 from detection_pack.platforms.built_file import built_text
 from detection_pack.platforms.elastic import schedule
-from detection_pack.platforms.elastic.artefacts import FOLDER
 from detection_pack.platforms.elastic.esql_text import COLUMNS, WINDOW
+from detection_pack.platforms.elastic.imports import PATH, PLATFORM, QUERIES, load_rules, name_of
 from detection_pack.platforms.elastic.store import Opener, Searched, Store
+from detection_pack.platforms.platform import Run
 
-PLATFORM = "elastic"
 DEFAULT_LOOKBACK = "24h"
+#: `Hit.artefact` is the file, but for a threshold rule, which may alert more often than the Sigma rule: a
+#: replay judges it apart, by this ending.
+_THRESHOLD = ".threshold.json"
 
 
 def run(
-    dist: Path,
-    rules: Sequence[RuleEntry],
-    events: Sequence[Event],
-    clock: Clock,
-    sources: Iterable[LogSource] | None = None,
-    variables: Mapping[str, bool] | None = None,
-    opened: Opener = Store,
-    esql: bool = True,
+    given: Run, variables: Mapping[str, bool] | None = None, opened: Opener = Store, esql: bool = True
 ) -> list[Hit]:
     """Execute each rule's files, on the events where ``opened`` puts them. A plain rule gives one hit, with
     no event where nothing matched. A correlation gives one hit a group and window from the ES|QL, which is
     exact, and one a group and window from the threshold rule, which covers it; without ``esql`` the latter
     alone. Raises `PackError` for a file that is missing or refused."""
+    clock = given.clock
     span = (clock.now - _span(clock.lookback or DEFAULT_LOOKBACK), clock.now)
     hits: list[Hit] = []
-    with opened(events, sources, variables) as store:
-        for rule in rules:
-            base = dist / FOLDER / rule.name
+    with opened(given.events, given.sources, variables) as store:
+        for rule in given.rules:
+            base = given.dist / QUERIES / rule.name
             view = _read_json(base.with_name(f"{rule.name}.view.json"))
             try:
                 if rule.window is None:
@@ -66,7 +63,7 @@ def _plain(
     found = store.lucene(query, view["index"], span)
     rows = [alert_row(store.document(identifier), view) for identifier in found]
     rows.sort(key=lambda row: (str(row["time"]), str(row)), reverse=True)
-    return Hit(PLATFORM, rule.name, f"{FOLDER}/{rule.name}.lucene", events=found, rows=tuple(rows))
+    return Hit(PLATFORM, rule.name, f"{QUERIES}/{rule.name}.lucene", events=found, rows=tuple(rows))
 
 
 def alert_row(document: Mapping[str, Any], view: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,7 +96,7 @@ def _exact(
         yield Hit(
             PLATFORM,
             rule.name,
-            f"{FOLDER}/{rule.name}.esql",
+            f"{QUERIES}/{rule.name}.esql",
             group=_group(rule, view, row),
             window=row[WINDOW],
             value=float(row[counted[-1]]),
@@ -135,7 +132,7 @@ def threshold_hits(
             value = bucket.distinct if stated["threshold"]["cardinality"] else bucket.events
             known = found.get(key)
             if known is None or (known.value or 0) < value:
-                artefact = f"{FOLDER}/{rule.name}.threshold.json"
+                artefact = f"{QUERIES}/{rule.name}.threshold.json"
                 found[key] = Hit(
                     PLATFORM, rule.name, artefact, group=group, window=key[1], value=float(value)
                 )
@@ -161,6 +158,65 @@ def _moments(
                 seen.add(held)
                 yield moment
             moment += interval
+
+
+def run_rules(
+    given: Run, variables: Mapping[str, bool] | None = None, opened: Opener = Store, esql: bool = True
+) -> list[Hit]:
+    """Execute the Kibana rules of these Sigma rules. A query rule gives one hit with all its events; the
+    others one hit a group and window. ``opened`` and ``esql`` as in `run`. Without ``clock.lookback``
+    a rule's own ``from`` says how far back."""
+    entries = {entry.name: entry for entry in given.rules}
+    hits: list[Hit] = []
+    with opened(given.events, given.sources, variables) as store:
+        for rule in load_rules(given.dist):
+            if (entry := entries.get(name_of(rule))) is None or (rule["type"] == "esql" and not esql):
+                continue
+            back = schedule.span(given.clock.lookback) if given.clock.lookback else look_back(rule)
+            try:
+                hits += _imported(store, rule, entry, (given.clock.now - back, given.clock.now))
+            except (UnsupportedLucene, UnsupportedEsql) as error:
+                raise PackError.at(given.dist / PATH, 1, f"{entry.name}: {error}", "rebuild dist/") from error
+    return hits
+
+
+def _imported(
+    store: Searched, rule: Mapping[str, Any], entry: RuleEntry, during: tuple[datetime, datetime]
+) -> Iterator[Hit]:
+    kind, query = rule["type"], rule["query"]
+    if kind == "query":
+        yield Hit(PLATFORM, entry.name, PATH, events=store.lucene(query, rule["index"], during))
+    elif kind == "threshold":
+        # The parameters of threshold_hits are those of Kibana's rule, the groups in the order of the entry's.
+        view = {"fields": dict(zip(entry.group_by, rule["threshold"]["field"], strict=True))}
+        for hit in threshold_hits(store, entry, query, rule, view, during):
+            yield replace(hit, artefact=f"{PATH}#{entry.name}{_THRESHOLD}")
+    else:
+        for row in store.esql(query, during):
+            groups, value = columns_of(row)
+            named = zip(entry.group_by, groups, strict=True)
+            group = tuple((canonical, "" if row[f] is None else str(row[f])) for canonical, f in named)
+            yield Hit(
+                PLATFORM,
+                entry.name,
+                PATH,
+                group=group,
+                window=row[WINDOW],
+                value=float(row[value]),
+                rows=({column: row[column] for column in COLUMNS},),
+            )
+
+
+def columns_of(row: Mapping[str, Any]) -> tuple[Sequence[str], str]:
+    """The columns of the groups and of what was counted; a row is the alert view, groups, window, count."""
+    names = list(row)
+    at = names.index(WINDOW)
+    return names[len(COLUMNS) : at], names[at + 1]
+
+
+def look_back(rule: Mapping[str, Any]) -> timedelta:
+    """How far back a Kibana rule's own ``from`` reaches."""
+    return schedule.span(str(rule["from"]).removeprefix("now-"))
 
 
 def _floor(moment: datetime, span: timedelta) -> datetime:

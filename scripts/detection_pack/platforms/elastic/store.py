@@ -16,9 +16,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+import duckdb
+
 from detection_pack.languages.databases import database
 from detection_pack.languages.esql.esql_columns import LOWER_MACRO, as_columns
-from detection_pack.languages.esql.esql_sql import Translation
+from detection_pack.languages.esql.esql_sql import Translation, UnsupportedEsql
 from detection_pack.languages.lucene.document_table import Document
 from detection_pack.languages.lucene.field_values import indexed, shown_address
 from detection_pack.languages.lucene.lucene_index import During, Indices, json_text
@@ -189,7 +191,11 @@ class Store:
             connection.execute(LOWER_MACRO)
             connection.execute("CREATE TABLE esql_source(index_name VARCHAR, document JSON)")
             insert_rows(connection, "esql_source", held)
-            rows = connection.execute(translation.sql).fetchall()
+            try:
+                rows = connection.execute(translation.sql).fetchall()
+            except duckdb.Error as error:
+                # A name that is no path of a document, or a value beyond a type, shows only when it runs.
+                raise UnsupportedEsql(str(error).split("\n")[0], 1, 1) from error
         names = list(translation.columns)
         return [{n: _aware(v) for n, v in zip(names, row, strict=True)} for row in rows]
 

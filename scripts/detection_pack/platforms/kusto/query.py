@@ -96,45 +96,35 @@ def alert_view(
     table = str(converted.state.get("query_table", ""))
     files: Mapping[str, str] = converted.state.get("file_name_fields") or {}
 
-    def column(field: str | None) -> str:
-        if not field:
-            return '""'
+    def column(field: str) -> str:
         name = converted.fields[field]
         name = files.get(name, name)
         return (
             name if converted.tables.get(table, {}).get(name, "string") == "string" else f"tostring({name})"
         )
 
-    detail = []
-    for is_field, part in alert.detail_parts():
-        if not is_field:
-            detail.append(kql_string(part))
-        elif correlation is not None and part == "count":
-            detail.append(VALUE)
-        elif correlation is not None and part == "window":
-            detail.append(kql_string(correlation.timespan))
-        else:
-            detail.append(column(part))
-    text = detail[0] if len(detail) == 1 and detail[0].startswith('"') else f"strcat({', '.join(detail)})"
-    if correlation is None:
-        time, extra = "TimeGenerated", column(alert.extra)
-    else:
+    def placeholder(name: str) -> str:
+        if correlation is not None and name in ("count", "window"):
+            return VALUE if name == "count" else kql_string(correlation.timespan)
+        return column(name)
+
+    def joined(parts: list[str]) -> str:
+        return parts[0] if len(parts) == 1 and parts[0].startswith('"') else f"strcat({', '.join(parts)})"
+
+    view = alert.expressions(kql_string, column, placeholder, joined)
+    time = "TimeGenerated"
+    if correlation is not None:
         time = f"TimeGenerated = {FIRST_SEEN}"
-        grouped = alert.extra in correlation.group_by if alert.extra else False
-        extra = column(alert.extra) if grouped or not alert.extra else f"tostring({EXTRA})"
-    view = [
-        ("UserId", column(alert.user)),
-        ("ClientIP", column(alert.source)),
-        ("ClientAgent", column(alert.agent)),
+        if alert.extra and alert.extra not in correlation.group_by:
+            view["ExtraInfo"] = f"tostring({EXTRA})"
+    extended = {name: view[name] for name in ("DetectionType", "DetectionDetail")}
+    shown = [
+        name if name in extended or name == value else f"{name} = {value}" for name, value in view.items()
     ]
-    projected = [name if name == value else f"{name} = {value}" for name, value in view]
-    shown_extra = "ExtraInfo" if extra == "ExtraInfo" else f"ExtraInfo = {extra}"
     first = [time] if leading is None else leading
-    shown = [*first, *projected, "DetectionType", "DetectionDetail", shown_extra, *further]
     return [
-        f"| extend DetectionType = {kql_string(alert.type)},",
-        f"    DetectionDetail = {text}",
-        f"| project {', '.join(shown)}",
+        "| extend " + ",\n    ".join(f"{name} = {value}" for name, value in extended.items()),
+        f"| project {', '.join([*first, *shown, *further])}",
     ]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -18,6 +17,7 @@ from detection_pack.model.findings import PackError
 from detection_pack.model.log_source import LogSource, tables_of
 from detection_pack.platforms.built_file import built_text
 from detection_pack.platforms.kusto.correlations import VALUE, WINDOW_START
+from detection_pack.platforms.platform import Run
 from detection_pack.platforms.rows import connected, ingest, insert_rows, known_sources
 
 #: The schemas: the id of the platform whose tables a workspace has.
@@ -113,21 +113,14 @@ def _with_ingestion_column(text: str) -> str:
     return _INGESTION_TIME.sub(lambda m: "_IngestionTime" if m[1] is None else m[0], text)
 
 
-def run(
-    dist: Path,
-    rules: Sequence[RuleEntry],
-    events: Sequence[Event],
-    clock: Clock,
-    schema: str = SENTINEL,
-    sources: Iterable[LogSource] | None = None,
-) -> list[Hit]:
+def run(given: Run, schema: str = SENTINEL) -> list[Hit]:
     """Execute ``<schema>/queries/<name>.kql`` for each rule. One hit a plain rule (with no event where none
     matched), one a group and window for a correlation."""
-    workspace = Workspace(events, schema=schema, sources=sources)
+    workspace = Workspace(given.events, schema=schema, sources=given.sources)
     hits: list[Hit] = []
-    for rule in rules:
+    for rule in given.rules:
         artefact = f"{schema}/queries/{rule.name}.kql"
-        hits += verdicts(workspace, built_text(dist / artefact), rule, clock, artefact)
+        hits += verdicts(workspace, built_text(given.dist / artefact), rule, given.clock, artefact)
     return hits
 
 

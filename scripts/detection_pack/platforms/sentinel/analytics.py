@@ -147,7 +147,8 @@ def _entities(
     known: Mapping[str, Mapping[str, Any]] = converted.state.get("entities") or {}
     found: list[tuple[str, Mapping[str, str]]] = []
     further: list[str] = []
-    for field, shown in ((rule.alert.user, "UserId"), (rule.alert.source, "ClientIP")):
+    for shown in ("UserId", "ClientIP"):
+        field = rule.alert.field_of(shown)
         column = converted.fields[field] if field else ""
         if column not in known:
             continue
@@ -161,8 +162,7 @@ def _entities(
 
 
 def _details(rule: Rule) -> dict[str, str]:
-    stated = {"ClientAgent": rule.alert.agent, "ExtraInfo": rule.alert.extra}
-    shown = ["DetectionType", "DetectionDetail", *(column for column, field in stated.items() if field)]
+    shown = ["DetectionType", "DetectionDetail", *filter(rule.alert.field_of, ("ClientAgent", "ExtraInfo"))]
     return {column: column for column in shown}
 
 

@@ -6,18 +6,18 @@ The queries are taken out of the shipped files as the portal takes them.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from detection_pack.model.event import Clock, Event, Hit, RuleEntry
+from detection_pack.model.event import Hit
 from detection_pack.model.findings import PackError
 from detection_pack.platforms.built_file import built_text
 from detection_pack.platforms.kusto.query import parameters
-from detection_pack.platforms.platform import ImportFiles, Setting, Sources
+from detection_pack.platforms.platform import ImportFiles, Run, Setting
 from detection_pack.platforms.sentinel.arm import TEMPLATES, unescaped
 from detection_pack.platforms.sentinel.schedule import SETTLE
 from detection_pack.platforms.settings import chosen, decoded, readable
@@ -39,13 +39,7 @@ _SETTINGS = (
 )
 
 
-def run_imports(
-    dist: Path,
-    rules: Sequence[RuleEntry],
-    events: Sequence[Event],
-    clock: Clock,
-    sources: Sources | None = None,
-) -> list[Hit]:
+def run_imports(given: Run) -> list[Hit]:
     """Execute the analytics rules of these rules, as files and out of the templates.
 
     All events count as ingested since the run before. The artefact of a hit names the file that the query
@@ -53,15 +47,16 @@ def run_imports(
     """
     from detection_pack.platforms.kusto.run import Workspace, verdicts
 
-    arrivals = dict.fromkeys((event.id for event in events), clock.now - timedelta(seconds=SETTLE))
-    workspace = Workspace(events, arrivals, sources=sources)
-    deployed = deployed_rules(dist)
+    clock = given.clock
+    arrivals = dict.fromkeys((event.id for event in given.events), clock.now - timedelta(seconds=SETTLE))
+    workspace = Workspace(given.events, arrivals, sources=given.sources)
+    deployed = deployed_rules(given.dist)
     hits: list[Hit] = []
-    for rule in rules:
+    for rule in given.rules:
         for path in (path for path in rule.artefacts if path.startswith(ANALYTICS)):
-            document = analytics_rule(dist / path)
+            document = analytics_rule(given.dist / path)
             hits += verdicts(workspace, document["query"], rule, clock, path)
-            template, properties = _deployed(dist, deployed, str(document["id"]))
+            template, properties = _deployed(given.dist, deployed, str(document["id"]))
             hits += verdicts(workspace, properties["query"], rule, clock, template)
     return hits
 

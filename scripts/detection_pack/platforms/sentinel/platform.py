@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from detection_pack.languages.kql.kql_literals import kql_comment
-from detection_pack.model.event import Clock, Event, Hit, RuleEntry
+from detection_pack.model.event import Hit, RuleEntry
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.rule import Rule
 from detection_pack.platforms.conversion import Artefact, Part
 from detection_pack.platforms.kusto.backend import SentinelBackend
 from detection_pack.platforms.kusto.query import LOOKBACK, SentinelQuery, conversion_of, query_from, query_of
-from detection_pack.platforms.platform import ImportFiles, Platform, QueryForm, Sources
+from detection_pack.platforms.platform import ImportFiles, Platform, QueryForm, Run
 from detection_pack.platforms.sentinel import imports
 from detection_pack.platforms.sentinel.analytics import analytics_yaml, scheduled_rule
 from detection_pack.platforms.sentinel.arm import resource, templates
@@ -55,27 +54,13 @@ class Sentinel(Platform):
         core = [SentinelQuery(**one.shared["query"]) for one in parts if one.tier == "core"]
         return [*made, Artefact(self.union, union(core).encode())] if core else made
 
-    def run(
-        self,
-        dist: Path,
-        rules: Sequence[RuleEntry],
-        events: Sequence[Event],
-        clock: Clock,
-        sources: Sources | None = None,
-    ) -> list[Hit]:
+    def run(self, given: Run) -> list[Hit]:
         from detection_pack.platforms.kusto.run import run
 
-        return run(dist, rules, events, clock, self.id, sources)
+        return run(given, self.id)
 
-    def run_imports(
-        self,
-        dist: Path,
-        rules: Sequence[RuleEntry],
-        events: Sequence[Event],
-        clock: Clock,
-        sources: Sources | None = None,
-    ) -> list[Hit]:
-        return imports.run_imports(dist, rules, events, clock, sources)
+    def run_imports(self, given: Run) -> list[Hit]:
+        return imports.run_imports(given)
 
     def imports(self, files: Mapping[str, bytes]) -> ImportFiles:
         return imports.SentinelImports(files)

@@ -1,24 +1,25 @@
-"""The Splunk app of the pack: every search as a scheduled alert, its macros and its allow-list.
+"""The Splunk app of the pack as an archive, written and read: searches, macros, and the allow-list of a site.
 
-Sources: savedsearches.conf, macros.conf, transforms.conf, app.conf and default.meta of the Admin Manual; for
-Enterprise Security the savedsearches.conf of Splunk's own content (action.correlationsearch, action.notable,
-action.risk). Searches come disabled. Without Enterprise Security nothing reads those three actions.
+Sources: transforms.conf, app.conf and default.meta of the Admin Manual, and Splunk's packaging toolkit. What
+stands in macros.conf and savedsearches.conf comes from `imports`.
 """
 
 from __future__ import annotations
 
-import hashlib
+import csv
+import io
 import json
-import re
-from collections.abc import Container, Sequence
+import tarfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from detection_pack.languages.conf import Stanzas, conf_text, joined, one_line
+from detection_pack.languages.conf import Stanzas, conf_text, joined, one_line, read_conf
+from detection_pack.languages.spl.spl_steps import Lookup
+from detection_pack.model.findings import PackError
 from detection_pack.model.rule import Rule
-from detection_pack.model.timespan import SECONDS, Timespan
 from detection_pack.platforms.splunk.archive import tgz
-from detection_pack.platforms.splunk.query import ALERT_KEY, SplunkQuery
 
 APP = "remote_email_collection"
 LABEL = "Remote Email Collection"
@@ -29,26 +30,6 @@ ALLOWLIST_HEADER = "UserId,ClientIP,reason\n"
 #: A result that the allow-list names by user and source is dropped. A lookup without rows finds nothing, so
 #: an empty list drops nothing; a subsearch without rows would become the text NOT ().
 EXCLUSION = f"lookup {ALLOWLIST} UserId, ClientIP OUTPUT UserId AS allowed | where isnull(allowed)"
-
-#: The suffix of the search that reads the accelerated data set.
-ON_DATA_SET = ".tstats"
-ON_RAW_EVENTS = ".raw"
-#: What the label of a rule's other searches adds to its title.
-FORMS = {"": "", ON_DATA_SET: " (data model)", ON_RAW_EVENTS: " (raw events)"}
-
-#: By level: severity in Enterprise Security, `alert.severity`, risk score. The specification
-#: says 1 debug to 6 fatal; Splunk Web shows 1 Info, 2 Low, 3 Medium, 4 High, 5 Critical, and no 6.
-SEVERITIES = {
-    "informational": ("informational", "1", 10),
-    "low": ("low", "2", 25),
-    "medium": ("medium", "3", 50),
-    "high": ("high", "4", 75),
-    "critical": ("critical", "5", 90),
-}
-#: How much later than planned a search may run, in seconds.
-LATEST_START = 3600
-#: The definition of a macro that stands for an index: a site puts its own there.
-ANY_INDEX = "index=*"
 
 LICENSE = ("Detection Rule License 1.1", "https://github.com/SigmaHQ/Detection-Rule-License")
 
@@ -120,116 +101,6 @@ export = system
 """
 
 
-def saved_searches(rule: Rule, query: SplunkQuery) -> Stanzas:
-    """A stanza a search, named as its file in queries/, which it has in it but for the column `ALERT_KEY`."""
-    stanzas: Stanzas = {}
-    for form, text in zip(FORMS, query.scheduled(), strict=True):
-        if text is not None:
-            stanzas[rule.name + form] = saved_search(rule, query, rule.name + form, text)
-    return stanzas
-
-
-def saved_searches_text(rule: Rule, query: SplunkQuery) -> str:
-    """The rule's stanzas. Raises `PackError` for a rule that savedsearches.conf cannot hold."""
-    try:
-        return conf_text(saved_searches(rule, query))
-    except ValueError as error:
-        raise rule.refused(error, "name") from error
-
-
-def throttle(rule: Rule, snap: str) -> str:
-    """How long an alert is not raised again, for `alert.suppress.period`.
-
-    An event stays in sight for the look-back and what `snap` adds to it, the events of a window for the
-    window's length more. The time counts from the alert, which no event comes after; a run may be late.
-    """
-    window = 0 if rule.correlation is None else rule.correlation.window
-    total = Timespan.parse(rule.lookback).seconds + SECONDS[snap] + window + LATEST_START
-    return Timespan(total).text("smh")
-
-
-def saved_search(rule: Rule, query: SplunkQuery, stanza: str, text: str) -> dict[str, str]:
-    """The settings of one scheduled search.
-
-    It runs each hour over the whole look-back, because audit records arrive late, and throttles what it has
-    already shown: the same event, or the same group in the same window. The minute comes from the name, so
-    that the searches do not start together.
-    """
-    severity, number, _ = SEVERITIES.get(rule.level, SEVERITIES["medium"])
-    label = one_line(rule.title) + FORMS[stanza.removeprefix(rule.name)]
-    minute = int.from_bytes(hashlib.sha256(stanza.encode()).digest()[:4], "big") % 60
-    described = one_line(rule.main.data.get("description") or rule.title)
-    author = one_line(rule.main.data.get("author") or "unknown")
-    described = f"{described} Sigma rule {rule.id} by {author}, {LICENSE[0]}."
-    return {
-        "search": text.rstrip("\n"),
-        "description": described,
-        "disabled": "1",
-        "enableSched": "1",
-        "cron_schedule": f"{minute} * * * *",
-        "dispatch.earliest_time": f"-{rule.lookback}@{query.snap}",
-        "dispatch.latest_time": "now",
-        "schedule_window": "auto",
-        "allow_skew": "5m",
-        "counttype": "number of events",
-        "relation": "greater than",
-        "quantity": "0",
-        "alert.track": "1",
-        "alert.severity": number,
-        # One alert a result: fields to throttle by belong to alerts a result (savedsearches.conf).
-        "alert.digest_mode": "0",
-        "alert.suppress": "1",
-        "alert.suppress.fields": ALERT_KEY,
-        "alert.suppress.period": throttle(rule, query.snap),
-        "action.correlationsearch.enabled": "1",
-        "action.correlationsearch.label": literal(label),
-        "action.correlationsearch.annotations": _json(_annotations(rule)),
-        "action.notable": "1",
-        "action.notable.param.rule_title": f"{literal(label)} : $UserId$ , $ClientIP$",
-        "action.notable.param.rule_description": f"$DetectionDetail$ . {literal(described)}",
-        "action.notable.param.security_domain": query.security_domain,
-        "action.notable.param.severity": severity,
-        "action.risk": "1",
-        "action.risk.param._risk": _json(_risk(rule, query.hosts)),
-        "action.risk.param._risk_message": f"{literal(one_line(rule.alert.type))} : $UserId$ , $ClientIP$",
-        "action.risk.param.verbose": "0",
-    }
-
-
-def literal(text: str) -> str:
-    """Text of a rule for an alert action, in which ``$name$`` is replaced by a value of the result.
-
-    No escape for a dollar sign is documented there, so a blank breaks what would be a name.
-    """
-    return re.sub(r"\$(?=[^$\s]*\$)", "$ ", text)
-
-
-def _annotations(rule: Rule) -> dict[str, Any]:
-    found: dict[str, Any] = {"mitre_attack": list(rule.techniques), "sigma_rule": [rule.id]}
-    if rule.main.data.get("confidence") is not None:
-        found["sigma_confidence"] = [one_line(rule.main.data["confidence"])]
-    return {key: value for key, value in found.items() if value}
-
-
-def _risk(rule: Rule, hosts: Container[str]) -> list[dict[str, Any]]:
-    """Who gains risk: the account, and the host where the source of the alert is one; an address is a threat
-    object."""
-    _, _, score = SEVERITIES.get(rule.level, SEVERITIES["medium"])
-    found: list[dict[str, Any]] = []
-    if rule.alert.user is not None:
-        found.append({"risk_object_field": "UserId", "risk_object_type": "user", "risk_score": score})
-    if rule.alert.source in hosts:
-        found.append({"risk_object_field": "ClientIP", "risk_object_type": "system", "risk_score": score})
-    elif rule.alert.source is not None:
-        found.append({"threat_object_field": "ClientIP", "threat_object_type": "ip_address"})
-    return found
-
-
-def _json(value: Any) -> str:
-    # ASCII only, a dollar sign too: the text is JSON again when the action reads it.
-    return json.dumps(value).replace("$", "\\u0024")
-
-
 def _app_conf(version: str, authors: Sequence[str]) -> Stanzas:
     return {
         "install": {"is_configured": "0", "build": "1"},
@@ -290,3 +161,53 @@ def _readme(version: str, credits: Sequence[Credit], indexes: Sequence[str]) -> 
         *(one.line() for one in credits),
     ]
     return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True)
+class App:
+    """What a search head would load of an app. ``path`` is relative to dist/."""
+
+    path: str
+    saved_searches: Stanzas
+    macros: Mapping[str, str]
+    lookups: Mapping[str, Lookup]
+
+
+def open_app(dist: Path) -> App:
+    """The one app of ``dist``. Raises `PackError` where there is none or it cannot be read."""
+    found = sorted((dist / "splunk").glob(f"{APP}-*.tgz"))
+    if len(found) != 1:
+        raise PackError.at(
+            dist / "splunk", 1, "does not hold one app", "build the pack: detection-pack build"
+        )
+    try:
+        files = read_archive(found[0].read_bytes())
+        macros = read_conf(files["default/macros.conf"])
+        return App(
+            found[0].relative_to(dist).as_posix(),
+            read_conf(files["default/savedsearches.conf"]),
+            {name: settings["definition"] for name, settings in macros.items()},
+            _lookups(files),
+        )
+    except (tarfile.TarError, OSError, KeyError, UnicodeDecodeError) as error:
+        raise PackError.at(found[0], 1, "is not an app of this pack", "run detection-pack build") from error
+
+
+def read_archive(archive: bytes) -> dict[str, str]:
+    """The files of the app by their path in it. Raises tarfile.TarError, OSError or UnicodeDecodeError for
+    what is no app of ours."""
+    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as opened:
+        found = (
+            (member.name, opened.extractfile(member)) for member in opened.getmembers() if member.isfile()
+        )
+        return {name.removeprefix(f"{APP}/"): file.read().decode("utf-8") for name, file in found if file}
+
+
+def _lookups(files: Mapping[str, str]) -> dict[str, Lookup]:
+    return {
+        name: Lookup(
+            list(csv.DictReader(io.StringIO(files[f"lookups/{settings['filename']}"], newline=""))),
+            settings.get("case_sensitive_match", "true") == "true",
+        )
+        for name, settings in read_conf(files["default/transforms.conf"]).items()
+    }

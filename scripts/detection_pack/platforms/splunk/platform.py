@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-import io
-import json
-import re
-import tarfile
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+import dataclasses
+from collections.abc import Mapping, Sequence
 
-from detection_pack.languages.conf import Stanzas, read_conf
-from detection_pack.model.event import Clock, Event, Hit, RuleEntry
+from detection_pack.languages.conf import conf_text, joined
+from detection_pack.model.event import Hit, RuleEntry
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.rule import Rule
 from detection_pack.platforms.conversion import Artefact, Part
-from detection_pack.platforms.platform import ImportFiles, Platform, QueryForm, Setting, Sources
-from detection_pack.platforms.settings import chosen, decoded, readable
-from detection_pack.platforms.splunk import artefacts
-from detection_pack.platforms.splunk.app import APP, FORMS
-from detection_pack.platforms.splunk.query import SplunkQuery, queries
-
-_MACRO = re.compile(r"`(\w+)`")
-#: What decides when a saved search runs, on what, and what becomes of a result. Prose is left out.
-_SETTINGS = (
-    "disabled",
-    "enableSched",
-    "cron_schedule",
-    "dispatch.earliest_time",
-    "dispatch.latest_time",
-    "schedule_window",
-    "allow_skew",
-    "counttype",
-    "relation",
-    "quantity",
-    "alert.severity",
-    "alert.digest_mode",
-    "alert.suppress",
-    "alert.suppress.fields",
-    "alert.suppress.period",
-    "action.notable.param.severity",
-)
+from detection_pack.platforms.platform import ImportFiles, Platform, QueryForm, Run
+from detection_pack.platforms.splunk import imports
+from detection_pack.platforms.splunk.app import APP, Credit, app_archive, credit, exclusion
+from detection_pack.platforms.splunk.query import COLUMNS, EXCLUSIONS, SplunkQuery, queries
 
 
 class Splunk(Platform):
@@ -51,95 +25,88 @@ class Splunk(Platform):
         QueryForm(".raw.spl", "SPL on the events' own fields", "spl"),
     )
 
+    #: The core tier as one search.
+    union = f"{id}/remote_email_collection.spl"
+
     def convert(self, rule: Rule, pipeline: Pipeline) -> SplunkQuery:
         return queries(rule, pipeline)
 
     def part(self, rule: Rule, pipelines: Mapping[str, Pipeline], version: str) -> Part:
-        return artefacts.part(rule, pipelines, version)
+        """``queries/<name>.spl`` and a rule's other forms, and its stanzas of the app."""
+        query = queries(rule, pipelines[self.id])
+        texts = (query.text, query.data_set_text, query.raw_text)
+        files = tuple(
+            Artefact(f"{self.id}/queries/{rule.name}{form}.spl", text.encode(), rule.name)
+            for form, text in zip(imports.FORMS, texts, strict=True)
+            if text is not None
+        )
+        shared = {
+            "branch": branch(query),
+            "macros": conf_text(imports.macros_of(query)),
+            "sources": {name: list(macro) for name, macro in query.sources.items()},
+            "searches": imports.saved_searches_text(rule, query),
+            "credit": dataclasses.asdict(credit(rule)),
+        }
+        return Part(rule.name, rule.tier, files, shared)
 
     def assembled(self, parts: Sequence[Part], version: str) -> list[Artefact]:
-        return artefacts.assembled(parts, version)
+        """The union of the core tier, the macros of all rules and the app."""
+        files = []
+        core = [one.shared["branch"] for one in parts if one.tier == "core"]
+        if core:
+            files.append(Artefact(self.union, union(core).encode()))
+        macros = [one.shared["macros"] for one in parts]
+        sources: dict[str, Sequence[str]] = {}
+        for one in parts:
+            sources |= one.shared["sources"]
+        files.append(
+            Artefact(
+                imports.MACROS, joined([conf_text(imports.macros_of_sources(sources)), *macros]).encode()
+            )
+        )
+        about = exclusion(imports.SHARED[EXCLUSIONS][1])
+        in_app = joined([conf_text(imports.macros_of_sources(sources) | {EXCLUSIONS: about}), *macros])
+        credits_of_all = [Credit(**one.shared["credit"]) for one in parts]
+        indexes = [name for name, (definition, _) in sources.items() if definition == imports.ANY_INDEX]
+        searches = [one.shared["searches"] for one in parts]
+        app = app_archive(version, credits_of_all, in_app, searches, indexes)
+        files.append(Artefact(f"{self.id}/{APP}-{version}.tgz", app))
+        return files
 
-    def run(
-        self,
-        dist: Path,
-        rules: Sequence[RuleEntry],
-        events: Sequence[Event],
-        clock: Clock,
-        sources: Sources | None = None,
-    ) -> list[Hit]:
+    def run(self, given: Run) -> list[Hit]:
         from detection_pack.platforms.splunk.run import run
 
-        return run(dist, rules, events, clock, sources)
+        return run(given)
 
-    def run_imports(
-        self,
-        dist: Path,
-        rules: Sequence[RuleEntry],
-        events: Sequence[Event],
-        clock: Clock,
-        sources: Sources | None = None,
-    ) -> list[Hit]:
-        from detection_pack.platforms.splunk.app_engine import run_app
+    def run_imports(self, given: Run) -> list[Hit]:
+        from detection_pack.platforms.splunk.run import run_imports
 
-        return run_app(dist, rules, events, clock, sources)
+        return run_imports(given)
 
     def imports(self, files: Mapping[str, bytes]) -> ImportFiles:
-        return SplunkImports(files)
+        return imports.SplunkImports(files)
 
     def must_run(self, rule: RuleEntry, own: Sequence[str], shared: Sequence[str]) -> list[str]:
         return [*super().must_run(rule, own, shared), *(path for path in shared if path.endswith(".tgz"))]
 
 
-class SplunkImports(ImportFiles):
-    """The saved searches of the app, and the macros, which stand in the app and beside the queries."""
+def branch(query: SplunkQuery) -> str:
+    """A rule's search as one branch of the union."""
+    head = "" if query.search.startswith("|") else "search "
+    body = f"{head}{query.text.rstrip()}"
+    return "  [ " + body.replace("\n", "\n    ") + " ]"
 
-    def __init__(self, files: Mapping[str, bytes]) -> None:
-        self._files = files
-        start = f"{Splunk.id}/{APP}-"
-        self._app = next((p for p in sorted(files) if p.startswith(start) and p.endswith(".tgz")), "")
-        with readable(artefacts.MACROS):
-            self._macros = read_conf(decoded(files.get(artefacts.MACROS, b"")))
-        with readable(self._app):
-            self._saved_searches = self._app_conf("savedsearches.conf")
 
-    def schedules(self, rule: str) -> list[Setting]:
-        return [
-            setting
-            for name in self._searches(rule)
-            for setting in chosen(Splunk.id, name, self._saved_searches[name], _SETTINGS, f"alert `{name}`")
-        ]
+def union(branches: Sequence[str]) -> str:
+    """All searches in one, newest first.
 
-    def parameters(self, rule: str) -> list[Setting]:
-        """The macros that the rule's searches call, its own first."""
-        with readable(artefacts.MACROS):
-            paths = (f"{Splunk.id}/queries/{rule}{form}.spl" for form in FORMS)
-            texts = [decoded(self._files.get(path, b"")) for path in paths]
-        called = dict.fromkeys(n for text in texts for n in _MACRO.findall(text) if n in self._macros)
-        for name in list(called):
-            definition = self._macros[name].get("definition", "")
-            called |= dict.fromkeys(n for n in _MACRO.findall(definition) if n in self._macros)
-        names = sorted(called, key=lambda name: not name.startswith(f"{rule}_"))
-        return [
-            Setting(Splunk.id, artefacts.MACROS, name, self._macros[name].get("definition", ""), "macro")
-            for name in names
-        ]
-
-    def parts(self, rule: str) -> dict[str, str]:
-        return {
-            f"{self._app}: [{name}]": json.dumps(self._saved_searches[name], ensure_ascii=False)
-            for name in self._searches(rule)
-        }
-
-    def _searches(self, rule: str) -> Iterator[str]:
-        return (name for name in (rule + form for form in FORMS) if name in self._saved_searches)
-
-    def _app_conf(self, name: str) -> Stanzas:
-        if not self._app:
-            return {}
-        with tarfile.open(fileobj=io.BytesIO(self._files[self._app]), mode="r:gz") as archive:
-            member = archive.extractfile(f"{APP}/default/{name}")
-            return read_conf(decoded(member.read())) if member else {}
+    A branch with a transforming command makes `union` append its results as a subsearch's, which ends
+    after 60 seconds and 50,000 rows unless told otherwise (Search Reference, "union"). `sort` keeps 10,000
+    rows unless it is given 0 (Search Reference, "sort").
+    """
+    lines = ["| union maxtime=3600 maxout=50000 timeout=3600", *branches]
+    lines += [f"| table {', '.join(COLUMNS)}", "| sort 0 -_time"]
+    return "\n".join(lines) + "\n"
 
 
 PLATFORM = Splunk()

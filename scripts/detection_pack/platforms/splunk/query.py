@@ -11,7 +11,7 @@ from sigma.conversion.state import ConversionState
 from detection_pack.languages.spl.spl_literals import eval_field, eval_string
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.refused_value import RefusedValue
-from detection_pack.model.rule import Correlation, Rule
+from detection_pack.model.rule import AlertView, Correlation, Rule
 from detection_pack.platforms.conversion import Converted, convert
 from detection_pack.platforms.splunk.backend import PackSplunkBackend
 from detection_pack.platforms.splunk.correlations import COUNT, FIRST_SEEN, alert_key, plain_name, span
@@ -29,7 +29,7 @@ ALERT_KEY = "AlertKey"
 #: An event as it was written: the same in every run, and no other event's (Search Reference, "md5").
 EVENT_KEY = "md5(_raw)"
 
-COLUMNS = ("_time", "UserId", "ClientIP", "ClientAgent", "DetectionType", "DetectionDetail", "ExtraInfo")
+COLUMNS = ("_time", *AlertView.COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -164,16 +164,10 @@ def _view(rule: Rule, converted: Converted, search: str) -> str:
         used = [name for name in dict.fromkeys(converted.fields[f] for f in alert.fields) if name in derived]
         done = {n for n in used if f"| eval {eval_field(n)}={derived[n]}" in search.split("\n")}
         lines = [f"| eval {eval_field(n)}={derived[n]}" for n in used if n not in done]
-    detail = [
-        shown.placeholder(text) if is_field else eval_string(text) for is_field, text in alert.detail_parts()
-    ]
-    columns = {
-        "ClientAgent": shown.column(alert.agent),
-        "DetectionType": eval_string(alert.type),
-        "DetectionDetail": ".".join(detail) or '""',
-        "ExtraInfo": shown.column(alert.extra),
-    }
-    user, source = shown.column(alert.user), shown.column(alert.source)
+    columns = alert.expressions(
+        eval_string, shown.column, shown.placeholder, lambda parts: ".".join(parts) or '""'
+    )
+    user, source = columns.pop("UserId"), columns.pop("ClientIP")
     # The assignments of one eval are made in order, so the columns that are also fields come last.
     if alert.source == "UserId" and alert.user != "UserId":
         if alert.user == "ClientIP":
@@ -195,9 +189,7 @@ class _Shown:
         self.correlation = correlation
         self.file_names: Mapping[str, str] = converted.state.get("file_name_fields") or {}
 
-    def column(self, canonical: str | None) -> str:
-        if canonical is None:
-            return '""'
+    def column(self, canonical: str) -> str:
         name = self.converted.fields[canonical]
         joined = self.correlation is not None and canonical not in self.correlation.group_by
         if self.correlation is not None:

@@ -16,16 +16,17 @@ import duckdb
 
 from detection_pack.languages.spl.spl_parser import UnsupportedSpl, macros_of, parse
 from detection_pack.languages.spl.spl_pipeline import Pipelines
+from detection_pack.languages.spl.spl_search import moment_before
 from detection_pack.languages.spl.spl_sql import SQL_MACROS
 from detection_pack.languages.spl.spl_steps import ORIGIN, Lookup, Surroundings
 from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.findings import PackError
 from detection_pack.model.log_source import LogSource
 from detection_pack.platforms.built_file import built_text
+from detection_pack.platforms.platform import Run
 from detection_pack.platforms.rows import connected, ingest, known_sources
-
-PLATFORM = "splunk"
-MACROS = f"{PLATFORM}/macros.conf"
+from detection_pack.platforms.splunk.app import App, open_app
+from detection_pack.platforms.splunk.imports import FORMS, MACROS, PLATFORM
 
 _MACROS = Path(__file__).with_name("ingest_macros.sql")
 
@@ -44,10 +45,6 @@ class Row:
     @property
     def event(self) -> str | None:
         return self.events[0] if len(self.events) == 1 else None
-
-
-#: The other forms of a rule's search, by the ending of their files.
-FORMS = (".tstats.spl", ".raw.spl")
 
 
 class Workspace:
@@ -102,13 +99,7 @@ def _moment(epoch: float | None) -> datetime | None:
     return None if epoch is None else datetime.fromtimestamp(epoch, UTC)
 
 
-def run(
-    dist: Path,
-    rules: Sequence[RuleEntry],
-    events: Sequence[Event],
-    clock: Clock,
-    sources: Iterable[LogSource] | None = None,
-) -> list[Hit]:
+def run(given: Run) -> list[Hit]:
     """Execute ``splunk/queries/<name>.spl`` of every rule, and its other forms where there are some, as
     they stand.
 
@@ -116,18 +107,60 @@ def run(
     other forms of a rule give a hit without rows: theirs would repeat the rule's. Raises `PackError` where a
     file cannot be read or holds SPL that this engine does not support.
     """
-    workspace = Workspace(events, sources)
+    dist, clock = given.dist, given.clock
+    workspace = Workspace(given.events, given.sources)
     macros = macros_in(dist, clock)
     hits: list[Hit] = []
-    for rule in rules:
+    for rule in given.rules:
         artefact = f"{PLATFORM}/queries/{rule.name}.spl"
         hits += hits_of(rule, artefact, _rows(workspace, dist / artefact, macros, clock))
-        for form in FORMS:
-            other = f"{PLATFORM}/queries/{rule.name}{form}"
+        for form in filter(None, FORMS):
+            other = f"{PLATFORM}/queries/{rule.name}{form}.spl"
             if (dist / other).is_file():
                 rows = _rows(workspace, dist / other, macros, clock)
                 hits += [replace(hit, rows=()) for hit in hits_of(rule, other, rows)]
     return hits
+
+
+def run_imports(given: Run) -> list[Hit]:
+    """Execute every saved search of these rules, as if it were enabled and before any throttling.
+
+    The artefact of a hit is the archive's path; that of a search on a data set adds its name, so that neither
+    form of a rule can hide what the other misses.
+    """
+    return run_app(open_app(given.dist), given)
+
+
+def run_app(app: App, given: Run) -> list[Hit]:
+    """`run_imports` of an app that has been opened, whose files count, and not those of ``given.dist``."""
+    workspace = Workspace(given.events, given.sources)
+    clock, macros = given.clock, _reaching_back(app.macros, given.clock)
+    hits: list[Hit] = []
+    for rule in given.rules:
+        for stanza in (rule.name + form for form in FORMS):
+            settings = app.saved_searches.get(stanza)
+            if settings is None:
+                continue
+            artefact = app.path if stanza == rule.name else f"{app.path}/{stanza}"
+            window = _window(settings, clock)
+            try:
+                rows = workspace.search(settings["search"], macros, clock.now, window, app.lookups)
+            except UnsupportedSpl as error:
+                todo = "change the rule, or teach languages/spl this SPL"
+                raise PackError.at(
+                    f"{app.path}/{stanza}", 1, f"unsupported SPL: {error.what}", todo
+                ) from error
+            hits += hits_of(rule, artefact, rows)
+    return hits
+
+
+def _window(settings: Mapping[str, str], clock: Clock) -> tuple[datetime, datetime]:
+    earliest, latest = settings["dispatch.earliest_time"], settings["dispatch.latest_time"]
+    if clock.lookback is not None:
+        earliest = f"-{clock.lookback}"
+    if not earliest.startswith("-") or latest != "now":
+        raise UnsupportedSpl(f"the time range {earliest} to {latest}")
+    return datetime.fromtimestamp(moment_before(earliest, clock.now.timestamp()), UTC), clock.now
 
 
 def hits_of(rule: RuleEntry, artefact: str, rows: Sequence[Row]) -> list[Hit]:
@@ -161,7 +194,9 @@ def _correlated(rule: RuleEntry, artefact: str, row: Row) -> Hit:
 
 def macros_in(dist: Path, clock: Clock) -> dict[str, str]:
     """The macros of a build, by name; the clock's look-back stands in for theirs."""
-    macros = macros_of(built_text(dist / MACROS))
-    if clock.lookback is not None:
-        macros |= {name: f"-{clock.lookback}" for name in macros if name.endswith("_lookback")}
-    return macros
+    return _reaching_back(macros_of(built_text(dist / MACROS)), clock)
+
+
+def _reaching_back(macros: Mapping[str, str], clock: Clock) -> dict[str, str]:
+    own = (name for name in macros if name.endswith("_lookback") and clock.lookback is not None)
+    return dict(macros) | dict.fromkeys(own, f"-{clock.lookback}")

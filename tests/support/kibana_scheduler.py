@@ -1,7 +1,6 @@
-"""Run what stands in dist/elastic/rules.ndjson: the rules as imported, and as Kibana schedules them.
+"""Kibana's scheduler: the runs of rules while events arrive, and the alerts that they make.
 
-`run_rules` executes every rule's query and parameters over all events at once. `scheduled` makes the runs
-that Kibana would make while events arrive, and keeps alerts apart the way Kibana does:
+`scheduled` keeps alerts apart the way Kibana does:
 
 * ``query``: one alert a document (Kibana hashes its index, id and version with the rule's id), at most
   ``max_signals`` a run.
@@ -15,28 +14,18 @@ Sources: Kibana, security_solution/server/lib/detection_engine/rule_types (``esq
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-from detection_pack.languages.esql.esql_sql import UnsupportedEsql
-from detection_pack.languages.lucene.lucene_nodes import UnsupportedLucene
-from detection_pack.model.event import Clock, Event, Hit, RuleEntry
-from detection_pack.model.findings import PackError
-from detection_pack.model.log_source import LogSource
-from detection_pack.platforms.built_file import built_text
-from detection_pack.platforms.elastic.esql_text import COLUMNS, WINDOW
-from detection_pack.platforms.elastic.rules import NAME_TAG, PATH
-from detection_pack.platforms.elastic.run import PLATFORM, threshold_hits
+from detection_pack.model.event import Event
+from detection_pack.platforms.elastic.esql_text import WINDOW
+from detection_pack.platforms.elastic.imports import name_of
+from detection_pack.platforms.elastic.run import columns_of, look_back
 from detection_pack.platforms.elastic.schedule import INGESTED, span
-from detection_pack.platforms.elastic.store import Opener, Searched, Store, iso
-
-#: `Hit.artefact` is the file, but for a threshold rule, which may alert more often than the Sigma rule: a
-#: replay judges it apart, by this ending.
-_THRESHOLD = ".threshold.json"
+from detection_pack.platforms.elastic.store import Store, iso
+from detection_pack.platforms.rows import known_sources
 
 
 @dataclass(frozen=True)
@@ -60,87 +49,6 @@ class Alert:
     values: tuple[str, ...] = ()
 
 
-def load_rules(dist: Path) -> list[dict[str, Any]]:
-    """The rules of rules.ndjson, without its last line. Raises `PackError`."""
-    path = dist / PATH
-    try:
-        lines = [json.loads(line) for line in built_text(path).split("\n") if line]
-    except ValueError as error:
-        raise PackError.at(path, 1, "is not JSON, a line each", "run detection-pack build") from error
-    return [line for line in lines if "rule_id" in line]
-
-
-def name_of(rule: Mapping[str, Any]) -> str:
-    """The Sigma name that a rule's tags carry; empty for a rule of somebody else."""
-    named = (tag.removeprefix(NAME_TAG) for tag in rule["tags"] if tag.startswith(NAME_TAG))
-    return next(named, "")
-
-
-def run_rules(
-    dist: Path,
-    rules: Sequence[RuleEntry],
-    events: Sequence[Event],
-    clock: Clock,
-    sources: Iterable[LogSource] | None = None,
-    variables: Mapping[str, bool] | None = None,
-    opened: Opener = Store,
-    esql: bool = True,
-) -> list[Hit]:
-    """Execute the Kibana rules of these Sigma rules. A query rule gives one hit with all its events; the
-    others one hit a group and window. ``opened`` and ``esql`` as in `engine.run`. Without ``clock.lookback``
-    a rule's own ``from`` says how far back."""
-    entries = {entry.name: entry for entry in rules}
-    hits: list[Hit] = []
-    with opened(events, sources, variables) as store:
-        for rule in load_rules(dist):
-            if (entry := entries.get(name_of(rule))) is None or (rule["type"] == "esql" and not esql):
-                continue
-            back = span(clock.lookback) if clock.lookback else _back(rule)
-            try:
-                hits += _run(store, rule, entry, (clock.now - back, clock.now))
-            except (UnsupportedLucene, UnsupportedEsql) as error:
-                raise PackError.at(dist / PATH, 1, f"{entry.name}: {error}", "rebuild dist/") from error
-    return hits
-
-
-def _run(
-    store: Searched, rule: Mapping[str, Any], entry: RuleEntry, during: tuple[datetime, datetime]
-) -> Iterator[Hit]:
-    kind, query = rule["type"], rule["query"]
-    if kind == "query":
-        yield Hit(PLATFORM, entry.name, PATH, events=store.lucene(query, rule["index"], during))
-    elif kind == "threshold":
-        # The parameters of threshold_hits are those of Kibana's rule, the groups in the order of the entry's.
-        view = {"fields": dict(zip(entry.group_by, rule["threshold"]["field"], strict=True))}
-        for hit in threshold_hits(store, entry, query, rule, view, during):
-            yield replace(hit, artefact=f"{PATH}#{entry.name}{_THRESHOLD}")
-    else:
-        for row in store.esql(query, during):
-            groups, value = _parts(row)
-            named = zip(entry.group_by, groups, strict=True)
-            group = tuple((canonical, "" if row[f] is None else str(row[f])) for canonical, f in named)
-            yield Hit(
-                PLATFORM,
-                entry.name,
-                PATH,
-                group=group,
-                window=row[WINDOW],
-                value=float(row[value]),
-                rows=({column: row[column] for column in COLUMNS},),
-            )
-
-
-def _parts(row: Mapping[str, Any]) -> tuple[Sequence[str], str]:
-    """The columns of the groups and of what was counted; a row is the alert view, groups, window, count."""
-    names = list(row)
-    at = names.index(WINDOW)
-    return names[len(COLUMNS) : at], names[at + 1]
-
-
-def _back(rule: Mapping[str, Any]) -> timedelta:
-    return span(str(rule["from"]).removeprefix("now-"))
-
-
 def scheduled(rule: Mapping[str, Any], arrivals: Sequence[Arrival], suppression: bool = True) -> list[Alert]:
     """The alerts of all runs of a rule, from the first arrival until nothing is in reach.
 
@@ -160,7 +68,7 @@ def _moments(rule: Mapping[str, Any], arrivals: Sequence[Arrival]) -> Iterator[d
         return
     interval = span(rule["interval"])
     moment = min(a.ingested for a in arrivals) + interval / 3
-    end = max(a.ingested for a in arrivals) + _back(rule) + 2 * interval
+    end = max(a.ingested for a in arrivals) + look_back(rule) + 2 * interval
     while moment <= end:
         yield moment
         moment += interval
@@ -189,7 +97,7 @@ def _when(rule: Mapping[str, Any], arrival: Arrival) -> datetime:
 
 
 def _in_reach(rule: Mapping[str, Any], arrival: Arrival, moment: datetime) -> bool:
-    return arrival.ingested <= moment and moment - _back(rule) < _when(rule, arrival) <= moment
+    return arrival.ingested <= moment and moment - look_back(rule) < _when(rule, arrival) <= moment
 
 
 def _threshold_runs(rule: Mapping[str, Any], arrivals: Sequence[Arrival]) -> list[Alert]:
@@ -200,7 +108,7 @@ def _threshold_runs(rule: Mapping[str, Any], arrivals: Sequence[Arrival]) -> lis
     times = {arrival.event.id: _when(rule, arrival) for arrival in arrivals}
     with Store([a.event for a in arrivals], times=times) as store:
         for moment in _moments(rule, arrivals):
-            during = (moment - _back(rule), moment)
+            during = (moment - look_back(rule), moment)
             if not any(_in_reach(rule, a, moment) for a in arrivals):
                 continue
             alerted = {values: last for values, last in alerted.items() if last > during[0]}
@@ -225,13 +133,15 @@ def _esql_runs(rule: Mapping[str, Any], arrivals: Sequence[Arrival], suppression
     latest: dict[tuple[str, ...], datetime] = {}
     alerts: list[Alert] = []
     known: tuple[frozenset[str], list[tuple[str, ...]]] = (frozenset(), [])
+    sources = known_sources([a.event for a in arrivals], None)
     for moment in _moments(rule, arrivals):
         seen = [a for a in arrivals if _in_reach(rule, a, moment)]
         ids = frozenset(a.event.id for a in seen)
         if ids != known[0]:
-            with Store([a.event for a in seen]) as store:
+            # An index has its fields whether or not a document is in reach.
+            with Store([a.event for a in seen], sources) as store:
                 rows = store.esql(rule["query"])
-            by = stated["group_by"] if stated else [*(_parts(rows[0])[0] if rows else ()), WINDOW]
+            by = stated["group_by"] if stated else [*(columns_of(rows[0])[0] if rows else ()), WINDOW]
             known = (ids, [tuple(str(row[field]) for field in by) for row in rows])
         for values in known[1]:
             if stated is not None and values in latest:

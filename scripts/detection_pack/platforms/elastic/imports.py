@@ -1,4 +1,4 @@
-"""The pack as Kibana detection rules: ``rules.ndjson``, for Security, Rules, Import rules.
+"""The pack as Kibana detection rules: ``rules.ndjson``, for Security, Rules, Import rules, written and read.
 
 Source: Kibana's Detections API, "Create a detection rule" and "Export detection rules": one rule a line and
 a last line that sums up. A plain rule is of type ``query``. A correlation is two rules: ``esql``, which is
@@ -14,17 +14,24 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from detection_pack.languages.markdown import folded
 from detection_pack.model.attack import Tactic, Technique, tactics, tactics_of, techniques, techniques_of
+from detection_pack.model.findings import PackError
 from detection_pack.model.rule import Rule
+from detection_pack.platforms.built_file import built_text
 from detection_pack.platforms.elastic.backend import ElasticQuery
 from detection_pack.platforms.elastic.esql_text import WINDOW, name
 from detection_pack.platforms.elastic.schedule import Schedule, schedule
 from detection_pack.platforms.elastic.triage import investigation_guide, paragraphs, setup_guide, texts
+from detection_pack.platforms.platform import ImportFiles, Setting
+from detection_pack.platforms.settings import chosen, decoded, readable
 
-PATH = "elastic/rules.ndjson"
+PLATFORM = "elastic"
+PATH = f"{PLATFORM}/rules.ndjson"
+QUERIES = f"{PLATFORM}/queries"
 #: The tag that names a rule's Sigma file; what executes rules.ndjson finds the rule by it.
 NAME_TAG = "Sigma rule: "
 #: Kibana's severities and the scores that its own interface gives them.
@@ -40,6 +47,22 @@ _MAX_SIGNALS = 100
 #: Before 9.2 Kibana suppresses by three fields at most.
 _MAX_SUPPRESSED_BY = 3
 _LICENSE = "Detection Rule License 1.1"
+#: What decides when a rule runs, on what, and what becomes of a result. Prose is left out.
+_SETTINGS = (
+    "type",
+    "enabled",
+    "severity",
+    "risk_score",
+    "language",
+    "index",
+    "interval",
+    "from",
+    "to",
+    "timestamp_override",
+    "threshold",
+    "alert_suppression",
+    "max_signals",
+)
 _LUCENE_QUOTED = re.compile(r'"(?:\\.|[^"\\])*"|/(?:\\.|[^/\\])*/|\\.')
 _ESQL_QUOTED = re.compile(r'"(?:\\.|[^"\\])*"|//.*')
 
@@ -254,3 +277,47 @@ def _shown(source: _Source, kind: str) -> list[str]:
         kept = re.findall(r"^\| KEEP (.+)$", source.query.esql, re.MULTILINE)[-1].split(", ")
         return [column.replace("`", "") for column in kept if column != "time"]
     return list(dict.fromkeys(leaf for field in viewed for leaf in (field, *below.get(field, ()))))
+
+
+def load_rules(dist: Path) -> list[dict[str, Any]]:
+    """The rules of rules.ndjson, without its last line. Raises `PackError`."""
+    path = dist / PATH
+    try:
+        lines = [json.loads(line) for line in built_text(path).split("\n") if line]
+    except ValueError as error:
+        raise PackError.at(path, 1, "is not JSON, a line each", "run detection-pack build") from error
+    return [line for line in lines if "rule_id" in line]
+
+
+def name_of(rule: Mapping[str, Any]) -> str:
+    """The Sigma name that a rule's tags carry; empty for a rule of somebody else."""
+    named = (tag.removeprefix(NAME_TAG) for tag in rule["tags"] if tag.startswith(NAME_TAG))
+    return next(named, "")
+
+
+class ElasticImports(ImportFiles):
+    """The Kibana rules. Their queries have no parameters: Kibana's own form changes them."""
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self._rules: dict[str, list[dict[str, Any]]] = {}
+        with readable(PATH):
+            for line in filter(None, decoded(files.get(PATH, b"")).split("\n")):
+                made = json.loads(line)
+                if "rule_id" in made and isinstance(made["type"], str):
+                    self._rules.setdefault(name_of(made), []).append(made)
+
+    def schedules(self, rule: str) -> list[Setting]:
+        return [
+            setting
+            for made in self._rules.get(rule, ())
+            for setting in chosen(PLATFORM, made["type"], made, _SETTINGS, f"{made['type']} rule")
+        ]
+
+    def parameters(self, rule: str) -> list[Setting]:
+        return []
+
+    def parts(self, rule: str) -> dict[str, str]:
+        return {
+            f"{PATH}: {made['type']}": json.dumps(made, ensure_ascii=False)
+            for made in self._rules.get(rule, ())
+        }
