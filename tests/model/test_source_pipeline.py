@@ -132,7 +132,7 @@ FAULTS: dict[str, tuple[str, str, str, int, str]] = {
     "mapping of a text": ("splunk", "mapping: {who: actor}", "mapping: x", 4, "does not map to texts"),
     "an id twice": ("splunk", "id: some", "id: fields", 6, 'the id "fields" is that of another item'),
     "an id of another file": ("splunk", "id: some", "id: kinds", 6, "is that of an item of another file"),
-    "a strange id": ("splunk", "id: some", "id: 'a b'", 6, "is no name"),
+    "a strange id": ("splunk", "id: some", "id: 'a b'", 6, "is not a name"),
     "priority": (
         "splunk",
         "transformations:",
@@ -223,7 +223,7 @@ def test_a_source_without_a_file_for_a_platform_is_unknown_there(tmp_path: Path)
 def test_a_pipeline_that_stands_alone_has_no_short_forms(tmp_path: Path) -> None:
     path = tmp_path / "splunk.yml"
     path.write_text(OWN, encoding="utf-8")
-    with pytest.raises(PackError, match=r'splunk\.yml:5: uses "same", which is no plain parameter'):
+    with pytest.raises(PackError, match=r'splunk\.yml:5: uses "same", which is not a plain parameter'):
         load_pipeline("splunk", path)
 
 

@@ -302,7 +302,7 @@ def kql_queries(dist: Path) -> dict[str, str]:
     [SAMPLE, pytest.param(None, marks=pytest.mark.campaign)],
     ids=["some rules", "all rules and the template"],
 )
-def test_kql_is_one_query_with_its_knobs_and_microsoft_finds_nothing(
+def test_kql_is_one_query_with_its_parameters_and_microsoft_finds_nothing(
     names: Collection[str] | None, dist: Path
 ) -> None:
     require(kql_judge.available())

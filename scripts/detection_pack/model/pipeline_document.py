@@ -73,7 +73,7 @@ def _item_faults(document: Document, at: tuple[Key, ...], item: dict[Any, Any]) 
     known = transformations()[kind] | _ITEM_KEYS
     for key in item:
         if key not in known:
-            what = f'uses "{key}", which is no plain parameter of {kind}'
+            what = f'uses "{key}", which is not a plain parameter of {kind}'
             yield _at(document, (*at, key), what, f"use {', '.join(sorted(known))}", FEATURE)
 
 

@@ -114,7 +114,7 @@ def check_shapes(document: Document) -> None:
 
 def _wrong(item: Mapping[str, Any]) -> Iterator[tuple[tuple[Key, ...], str, str]]:
     if not _text(item.get("id") or ""):
-        yield ("id",), "is no name", "write a text"
+        yield ("id",), "is not a name", "write a text"
     conditions = item.get("field_name_conditions")
     named = conditions.items() if isinstance(conditions, dict) else enumerate(conditions or ())
     for key, condition in named:
@@ -130,7 +130,7 @@ def _wrong(item: Mapping[str, Any]) -> Iterator[tuple[tuple[Key, ...], str, str]
             yield ("mapping",), "does not map to texts", "write a name, or a list of names, for each"
     if item.get("type") == "set_state":
         if not _text(item.get("key")):
-            yield ("key",), "is no name", "write a text"
+            yield ("key",), "is not a name", "write a text"
         shape, said = STATES.get(str(item.get("key")), (_any, ""))
         if not shape(item.get("val")):
             yield ("val",), f'the state "{item["key"]}" is not {said}', "see the pipelines of the pack"

@@ -196,7 +196,7 @@ def _conditions(reading: Reading, document: Document) -> Iterator[Fault]:
     for index, condition in enumerate(stated if listed else [stated]):
         at: Keys = ("detection", "condition", index) if listed else ("detection", "condition")
         if not isinstance(condition, str):
-            what = "has a condition that is no text"
+            what = "has a condition that is not text"
             yield reading.fault(SIGMA, document, at, what, "name its selections")
             continue
         if "|" in condition:

@@ -20,7 +20,7 @@ _TRANSLATED: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (
         re.compile(r"Detection '(.*)' not defined in detections$", re.DOTALL),
-        r"the condition names '\1', which is no selection; write the name of a selection",
+        r"the condition names '\1', which the rule does not define; write the name of a selection",
     ),
 )
 

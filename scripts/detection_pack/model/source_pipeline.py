@@ -154,7 +154,7 @@ def _own_faults(document: Document, logsources: Sequence[Mapping[str, str]]) -> 
         at = ("transformations", index)
         name = item.get("id")
         if name is not None and not (isinstance(name, str) and _ID.fullmatch(name)):
-            yield _fault(document, (*at, "id"), "is no name", "use letters, digits and _").findings[0]
+            yield _fault(document, (*at, "id"), "is not a name", "use letters, digits and _").findings[0]
         elif name in seen:
             what = f'the id "{name}" is that of another item'
             yield _fault(document, (*at, "id"), what, "give each item an id of its own").findings[0]

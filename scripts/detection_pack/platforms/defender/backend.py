@@ -68,7 +68,7 @@ def defender_query(rule: Rule, pipeline: Pipeline) -> str:
 
     It has no comment, because a query with one cannot run continuously.
     """
-    converted, knobs = conversion_of(rule, pipeline, DefenderBackend)
+    converted, parameters = conversion_of(rule, pipeline, DefenderBackend)
     leading = [TIME, *(converted.state.get("evidence_fields") or ())]
     view = alert_view(rule, converted, leading)
-    return "\n".join([*knobs, converted.queries[0], *view]) + "\n"
+    return "\n".join([*parameters, converted.queries[0], *view]) + "\n"

@@ -52,9 +52,9 @@ class KustoCorrelations:
     }
     used_columns: set[str]
 
-    def __init__(self, *args: Any, knobs: str = "", extra_field: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, prefix: str = "", extra_field: str | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.knobs = knobs
+        self.prefix = prefix
         self.extra_field = extra_field
 
     def convert_correlation_rule_from_template(
@@ -105,7 +105,7 @@ class KustoCorrelations:
         )
         lines = self._summarize(rule, [f"{VALUE} = {aggregate}"], state)
         operator = self.operators_of[condition.op.name]
-        return [*lines, f"| where {VALUE} {operator} {self.knobs}Threshold"]
+        return [*lines, f"| where {VALUE} {operator} {self.prefix}Threshold"]
 
     def _ordered(self, rule: SigmaCorrelationRule, _: str, state: ConversionState) -> list[str]:
         # make_list keeps the order of sorted input (Kusto: "make_list, ordering").
@@ -135,7 +135,7 @@ class KustoCorrelations:
         if extra and extra not in (rule.group_by or []):
             # Five values tell an analyst what went on; the whole list could fill the row.
             aggregates.append(f"{EXTRA} = make_set({self._known(extra, state)}, 5)")
-        window = f"{WINDOW_START} = bin(TimeGenerated, {self.knobs}Window)"
+        window = f"{WINDOW_START} = bin(TimeGenerated, {self.prefix}Window)"
         groups = [
             _identifier(field)
             if (folded := self._folded(self._known(field, state), state)) == field

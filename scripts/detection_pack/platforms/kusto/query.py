@@ -1,4 +1,4 @@
-"""A rule's KQL with its knobs and its alert view."""
+"""A rule's KQL with its parameters and its alert view."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _LET = re.compile(r"^let (\w+) = (.+);$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class SentinelQuery:
-    """``header``: comment lines. ``knobs``: ``let`` lines besides the look-back. ``body``: one statement
+    """``header``: comment lines. ``parameters``: ``let`` lines besides the look-back. ``body``: one statement
     without its end, whose last line is the projection of the seven columns. ``table``: what it reads."""
 
     rule: str
     title: str
     rule_id: str
     lookback: str
-    knobs: Sequence[str]
+    parameters: Sequence[str]
     body: str
     table: str
 
     def text(self) -> str:
         """The query as a file of its own."""
         header = [kql_comment(self.title), kql_comment(f"rule {self.rule_id} ({self.rule})")]
-        return "\n".join([*header, f"let {LOOKBACK} = {self.lookback};", *self.knobs, self.body]) + "\n"
+        return "\n".join([*header, f"let {LOOKBACK} = {self.lookback};", *self.parameters, self.body]) + "\n"
 
     @property
     def identifier(self) -> str:
@@ -52,34 +52,34 @@ def query_of(rule: Rule, pipeline: Pipeline) -> SentinelQuery:
     return query_from(rule, *conversion_of(rule, pipeline, SentinelBackend))
 
 
-def query_from(rule: Rule, converted: Converted, knobs: tuple[str, ...]) -> SentinelQuery:
+def query_from(rule: Rule, converted: Converted, parameters: tuple[str, ...]) -> SentinelQuery:
     """The query of a conversion by `SentinelBackend`."""
     body = "\n".join([converted.queries[0], *alert_view(rule, converted)])
     table = str(converted.state.get("query_table", ""))
-    return SentinelQuery(rule.name, rule.title, rule.id, rule.lookback, knobs, body, table)
+    return SentinelQuery(rule.name, rule.title, rule.id, rule.lookback, parameters, body, table)
 
 
 def conversion_of(
     rule: Rule, pipeline: Pipeline, backend: type[SentinelBackend]
 ) -> tuple[Converted, tuple[str, ...]]:
-    """The one query of a rule without its alert view, and the ``let`` lines of a correlation's knobs."""
+    """The one query of a rule without its alert view, and the ``let`` lines of a correlation's parameters."""
     options: dict[str, Any] = {"tables": pipeline.tables}
-    knobs: list[str] = []
+    parameters: list[str] = []
     correlation = rule.correlation
     if correlation is not None:
         prefix = pascal(rule.name)
         extra = rule.alert.extra
         mapping = pipeline.map_field(rule, extra) if extra else None
-        options |= {"knobs": prefix, "extra_field": mapping}
-        knobs.append(f"let {prefix}Window = {Timespan(correlation.window).text()};")
+        options |= {"prefix": prefix, "extra_field": mapping}
+        parameters.append(f"let {prefix}Window = {Timespan(correlation.window).text()};")
         if correlation.type not in ("temporal_ordered",):
-            knobs.append(f"let {prefix}Threshold = {correlation.threshold};")
+            parameters.append(f"let {prefix}Threshold = {correlation.threshold};")
     converted = convert(rule, pipeline, backend, **options)
     if len(converted.queries) != 1:
         raise rule.refused(
             ValueError("a list of conditions is several rules; write one condition"), "condition"
         )
-    return converted, tuple(knobs)
+    return converted, tuple(parameters)
 
 
 def alert_view(

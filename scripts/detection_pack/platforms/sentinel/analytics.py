@@ -98,9 +98,9 @@ def scheduled_rule(
     ``converted`` is the rule by `SentinelBackend`, where somebody has it already.
     """
     schedule = schedule_of(rule)
-    knobs: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
     if rule.correlation is not None:
-        converted, knobs = conversion_of(rule, pipeline, AnalyticsBackend)
+        converted, parameters = conversion_of(rule, pipeline, AnalyticsBackend)
         search = converted.queries[0]
     else:
         converted = converted or conversion_of(rule, pipeline, SentinelBackend)[0]
@@ -120,7 +120,7 @@ def scheduled_rule(
         period=schedule.period,
         tactics=_tactics(rule),
         techniques=rule.techniques,
-        query="\n".join([*schedule.knobs(), *knobs, search, *view]) + "\n",
+        query="\n".join([*schedule.parameters(), *parameters, search, *view]) + "\n",
         entities=entities,
         details=_details(rule),
         name_format=f"{_literal(rule.alert.type)} by {{{{UserId}}}}" if rule.alert.user else "",

@@ -79,7 +79,7 @@ def union(queries: Sequence[SentinelQuery]) -> str:
     lines = [kql_comment("T1114.002 Remote Email Collection: every core rule, newest first")]
     if shared:
         lines.append(f"let {LOOKBACK} = {lookbacks[0]};")
-    lines += [knob for query in queries for knob in query.knobs]
+    lines += [parameter for query in queries for parameter in query.parameters]
     branches: dict[str, SentinelQuery] = {}
     for query in queries:
         # A branch named as a table would read itself, and two names may differ in their underscores alone.

@@ -50,7 +50,7 @@ class Schedule:
     lookback: int
     period: int
 
-    def knobs(self) -> list[str]:
+    def parameters(self) -> list[str]:
         """The ``let`` lines that the query needs besides the rule's own."""
         return [
             f"let {LOOKBACK} = {Timespan(self.lookback).text()};",
@@ -102,7 +102,7 @@ class AnalyticsBackend(SentinelBackend):
         if not isinstance(rule, SigmaRule):
             return text
         times = [
-            f"| where TimeGenerated >= bin(ago({LOOKBACK}), {self.knobs}Window)",
+            f"| where TimeGenerated >= bin(ago({LOOKBACK}), {self.prefix}Window)",
             "| extend IngestedAt = ingestion_time()",
             "| where IngestedAt <= ago(SettleTime)",
         ]
@@ -119,11 +119,11 @@ class AnalyticsBackend(SentinelBackend):
         aggregation = text.removeprefix(self._search_text + "\n")
         group = ", ".join([*(rule.group_by or []), WINDOW_START])
         return [
-            f"let {self.knobs}Events = materialize({self._search_text});\n"
-            f"let {self.knobs}AlertedBefore = {self.knobs}Events\n"
+            f"let {self.prefix}Events = materialize({self._search_text});\n"
+            f"let {self.prefix}AlertedBefore = {self.prefix}Events\n"
             "| where IngestedAt <= ago(QueryFrequency + SettleTime)\n"
             f"{aggregation};\n"
-            f"{self.knobs}Events\n"
+            f"{self.prefix}Events\n"
             f"{aggregation}\n"
-            f"| join kind=leftanti {self.knobs}AlertedBefore on {group}"
+            f"| join kind=leftanti {self.prefix}AlertedBefore on {group}"
         ]

@@ -45,7 +45,7 @@ from detection_pack.platforms.terms import file_name, whole_term
 
 
 class PackSplunkBackend(SplunkBackend):
-    """``knobs`` is the prefix of the macros that a rule's user tunes: the name of the rule's file.
+    """``prefix`` is that of the macros that a rule's user tunes: the name of the rule's file.
 
     ``shown`` says how many of a rule's fields, the first ones, belong to the alert view.
     """
@@ -59,10 +59,10 @@ class PackSplunkBackend(SplunkBackend):
     }
 
     def __init__(
-        self, processing_pipeline: Any = None, knobs: str = "rule", shown: int = 0, **options: Any
+        self, processing_pipeline: Any = None, prefix: str = "rule", shown: int = 0, **options: Any
     ) -> None:
         super().__init__(processing_pipeline, **options)
-        self.knobs = knobs
+        self.prefix = prefix
         self.shown = shown
 
     # pySigma types these methods as giving text; here each gives a `Predicate`, hence Any.
@@ -238,7 +238,7 @@ class PackSplunkBackend(SplunkBackend):
             raise RefusedValue("the pipeline names no source macro for this log source", "logsource")
         terms = search_terms(query)
         where, derived = deciding(query)
-        lines = [f"`{macro}` earliest=`{self.knobs}_lookback` latest=now" + (f" {terms}" if terms else "")]
+        lines = [f"`{macro}` earliest=`{self.prefix}_lookback` latest=now" + (f" {terms}" if terms else "")]
         expressions = self._listed("derived_fields", state)
         lines += [f"| eval {eval_field(n)}={expressions[n]}" for n in sorted(derived)]
         if where:
@@ -266,7 +266,7 @@ class PackSplunkBackend(SplunkBackend):
             shown = fields
         if not bases:
             raise RefusedValue("SPL has no exact form of an extended correlation condition", "correlation")
-        return [correlated(rule, bases, state, self.knobs, shown)]
+        return [correlated(rule, bases, state, self.prefix, shown)]
 
     # --- the pipeline's state ------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ AGGREGATES = {
 
 
 def correlated(
-    rule: Any, bases: Sequence[tuple[str, str]], state: Mapping[str, Any], knobs: str, shown: Sequence[str]
+    rule: Any, bases: Sequence[tuple[str, str]], state: Mapping[str, Any], prefix: str, shown: Sequence[str]
 ) -> str:
     """The search of a correlation over the searches of its rules, ``bases``: (rule, text).
 
@@ -79,9 +79,9 @@ def correlated(
     lines += _prepared(group, value, kept, frozenset(state.get("identity_fields") or ()))
     lines += [
         f"| eval {FIRST_SEEN}=_time",
-        f"| bin _time span=`{knobs}_window`",
+        f"| bin _time span=`{prefix}_window`",
         f"| stats {', '.join(aggregates)} BY {', '.join(['_time', *map(plain_name, group)])}",
-        f"| where {COUNT}{OPERATORS[condition.op.name]}`{knobs}_threshold`"
+        f"| where {COUNT}{OPERATORS[condition.op.name]}`{prefix}_threshold`"
         + (" AND earliest_first<=latest_second" if ordered else ""),
     ]
     return "\n".join(lines)

@@ -49,7 +49,7 @@ SHARED = {
         "Drops what a site allows. The app reads its allow-list here; without the app: every result is kept.",
     ),
 }
-KNOBS = {
+PARAMETERS = {
     "lookback": "How far back one run of {rule} looks.",
     "window": "The clock window in which {rule} counts; the text of its alert names the window as shipped.",
     "threshold": "The count at which {rule} alerts.",
@@ -170,9 +170,9 @@ def macros_of_sources(sources: Mapping[str, Sequence[str]]) -> Stanzas:
 
 
 def macros_of(query: SplunkQuery) -> Stanzas:
-    """The knobs of one rule."""
+    """The parameters of one rule."""
     return {
-        name: _macro(definition, KNOBS[name.removeprefix(query.name + "_")].format(rule=query.name))
+        name: _macro(definition, PARAMETERS[name.removeprefix(query.name + "_")].format(rule=query.name))
         for name, definition in query.macros.items()
     }
 

@@ -36,8 +36,9 @@ COLUMNS = ("_time", *AlertView.COLUMNS)
 class SplunkQuery:
     """A search that can be pasted into Splunk once its macros exist.
 
-    ``search`` finds the events or groups, ``view`` makes the columns; ``macros`` maps each knob of the rule
-    to its shipped definition, ``sources`` each macro of the log source to its definition and description.
+    ``search`` finds the events or groups, ``view`` makes the columns; ``macros`` maps each parameter of the
+    rule to its shipped definition, ``sources`` each macro of the log source to its definition and
+    description.
     ``data_set_search`` finds the same in an accelerated data set, ``raw_search`` in events without CIM
     fields, where they can answer. ``alert_key`` is an expression between search and view that has one value
     for what makes one alert and another for anything else; ``snap`` is the unit that the start of the
@@ -106,7 +107,7 @@ def queries(rule: Rule, pipeline: Pipeline) -> SplunkQuery:
     # A correlation counts events, and the other forms have groups.
     several = rule.correlation is None
     backend = _FormsBackend if several else PackSplunkBackend
-    converted = convert(rule, pipeline, backend, knobs=rule.name, shown=shown)
+    converted = convert(rule, pipeline, backend, prefix=rule.name, shown=shown)
     try:
         if len(converted.queries) != 1:
             raise RefusedValue("a list of conditions is several rules; write one condition", "condition")
