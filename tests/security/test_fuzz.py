@@ -25,6 +25,7 @@ from detection_pack import cli
 from detection_pack.build import dist as build
 from detection_pack.build.folders import Folder
 from detection_pack.model.findings import PackError
+from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.replay import logs
 from support.fuzzing import campaign, targets
 from support.fuzzing.sandbox import Command, Sandbox
@@ -313,7 +314,8 @@ def test_events_that_campaigns_have_found(sandbox: Sandbox, text: str, variant: 
 
 
 RECORD = {"Id": "1", "RecordType": 1, "Operation": "Search-Mailbox", "CreationTime": "2026-01-01T00:00:00"}
-EVERYWHERE, NOT_IN_ELASTIC = ["sentinel", "splunk", "elastic"], ["sentinel", "splunk"]
+EVERYWHERE = list(PLATFORMS)
+NOT_IN_ELASTIC = [name for name in EVERYWHERE if name != "elastic"]
 #: Log -> where the record in it is found. Elasticsearch leaves out a value that its field cannot hold, and a
 #: document whose names cannot be fields.
 LOGS: dict[str, tuple[str, list[str]]] = {
@@ -342,7 +344,10 @@ def test_a_log_that_is_too_deep_is_refused_with_its_line(sandbox: Sandbox) -> No
     text = json.dumps(RECORD) + "\n" + json.dumps(RECORD)[:-1] + f', "x": {deep}}}\n'
     path = sandbox.inputs / "a.jsonl"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(PackError, match=r"a\.jsonl:2: is nested too deeply"):
-        logs.read_logs([path], SOURCES)
-    outcome = sandbox.run(Command(("--root", str(ROOT), "replay", str(path)), (0,), (2,)))
-    assert outcome.faults == (), outcome
+    with pytest.raises(PackError, match=r"a\.jsonl:2: .*nested too deeply"):
+        logs.read_logs([path], SOURCES, logs.Skipped(strict=True))
+    skipped = logs.Skipped()
+    assert len(logs.read_logs([path], SOURCES, skipped)) == skipped.count == 1
+    for more, codes in (((), (0,)), (("--strict",), (2,))):
+        outcome = sandbox.run(Command(("--root", str(ROOT), "replay", str(path), *more), (0,), codes))
+        assert outcome.faults == (), outcome

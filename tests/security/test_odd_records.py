@@ -54,5 +54,12 @@ def test_a_number_in_another_spelling_is_that_number(tmp_path: Path, number: obj
 
 @pytest.mark.parametrize("number", [1.5, True, None, [1.0], 2.0])
 def test_another_number_stays_another(tmp_path: Path, number: object) -> None:
-    [answer] = {frozenset(ids) for ids in found(tmp_path, {**ATTACK, "RecordType": number}, ATTACK).values()}
-    assert "attack" in answer and len(answer) == 1
+    odd = {**ATTACK, "Id": "odd", "RecordType": number}
+    assert found(tmp_path, odd, ATTACK) == {name: {"attack"} for name in PLATFORMS}
+
+
+def test_a_record_that_python_takes_for_another_is_not_lost(tmp_path: Path) -> None:
+    """Two records with one id, of which Python says that they are equal: True is 1 to it."""
+    again = {name: {"attack (log.jsonl:2)"} for name in PLATFORMS}
+    assert found(tmp_path, {**ATTACK, "RecordType": True}, ATTACK) == again
+    assert found(tmp_path, ATTACK, ATTACK) == {name: {"attack"} for name in PLATFORMS}

@@ -123,6 +123,11 @@ def _text(event: Event, field: str) -> str:
     return str(record.get(field) or "")
 
 
+def contains(value: str, term: str) -> bool:
+    """What ``contains`` answers, in Python."""
+    return term.casefold() in value.casefold()
+
+
 def contains_whole_term(value: str, term: str) -> bool:
     """What ``has`` answers, in Python."""
     text, wanted = value.casefold(), term.casefold()

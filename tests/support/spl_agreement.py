@@ -8,14 +8,15 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from detection_pack.languages.spl.spl_parser import UnsupportedSpl
+from detection_pack.languages.spl.spl_search import moment_before
 from detection_pack.languages.spl.spl_steps import Lookup
 from detection_pack.model.event import Event
 from detection_pack.platforms.splunk.run import Workspace
-from support.spl import MODES, Index, Mode, Row, Table, UnsupportedSearch, run, stanzas
+from support.spl import MODES, Index, Mode, Row, Table, UnsupportedSearch, moment_of, run, stanzas
 from support.splunk_index import index_of
 
 
@@ -26,7 +27,7 @@ class Search:
     name: str
     text: str
     macros: Mapping[str, str]
-    dispatched: timedelta | None = None
+    dispatched: str | None = None
     tables: Mapping[str, Table] = field(default_factory=dict)
 
 
@@ -46,9 +47,8 @@ def searches_of(files: Mapping[str, bytes], lookback: str | None = None) -> Iter
         lines = csv.DictReader(io.StringIO(app[f"lookups/{about['filename']}"], newline=""))
         tables[name] = Table(list(lines), about.get("case_sensitive_match", "true") == "true")
     for name, about in stanzas(app["default/savedsearches.conf"]).items():
-        assert about["dispatch.latest_time"] == "now" and about["dispatch.earliest_time"].endswith("h")
-        hours = int(about["dispatch.earliest_time"][1:-1])
-        yield Search(f"app/{name}", about["search"], own, timedelta(hours=hours), tables)
+        assert about["dispatch.latest_time"] == "now"
+        yield Search(f"app/{name}", about["search"], own, about["dispatch.earliest_time"], tables)
 
 
 def _macros(conf: str, lookback: str | None) -> dict[str, str]:
@@ -111,7 +111,10 @@ class Bench:
                     into.disagreements.append(f"{where}: {said}")
 
     def _model(self, search: Search) -> list[tuple[frozenset[str], Any]] | str:
-        window = None if search.dispatched is None else (self.now - search.dispatched, self.now)
+        window = None
+        if search.dispatched is not None:
+            start = moment_before(search.dispatched, self.now.timestamp())
+            window = (datetime.fromtimestamp(start, UTC), self.now)
         tables = {name: Lookup(list(t.rows), t.cased) for name, t in search.tables.items()}
         try:
             rows = self.workspace.search(search.text, search.macros, self.now, window, tables)
@@ -121,7 +124,7 @@ class Bench:
 
     def _interpreted(self, search: Search, mode: Mode) -> list[tuple[frozenset[str], Any]] | str:
         now = self.now.timestamp()
-        window = None if search.dispatched is None else (now - search.dispatched.total_seconds(), now)
+        window = None if search.dispatched is None else (moment_of(search.dispatched, now), now)
         try:
             rows: list[Row] = run(search.text, self.index, search.macros, now, mode, window, search.tables)
         except UnsupportedSearch as error:

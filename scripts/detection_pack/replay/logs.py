@@ -100,7 +100,8 @@ class _Events:
             self.listed.append(event)
             return
         content = (*key, hashlib.sha256(event.json().encode()).digest())
-        if self._first[key].record == event.record or content in self._others:
+        # As text: Python takes True for 1.
+        if self._first[key].json() == event.json() or content in self._others:
             return
         self._others.add(content)
         name = f"{event.id} ({row.path.name}:{row.line})"

@@ -13,5 +13,18 @@ from support.spl.errors import UnsupportedSearch
 from support.spl.pattern import BYTES, MODES, UTF, Mode
 from support.spl.pipeline import Index, run
 from support.spl.rows import Row
+from support.spl.search import moment_of
 
-__all__ = ["BYTES", "MODES", "UTF", "Index", "Mode", "Row", "Table", "UnsupportedSearch", "run", "stanzas"]
+__all__ = [
+    "BYTES",
+    "MODES",
+    "UTF",
+    "Index",
+    "Mode",
+    "Row",
+    "Table",
+    "UnsupportedSearch",
+    "moment_of",
+    "run",
+    "stanzas",
+]

@@ -6,6 +6,7 @@ A text function given several values is refused when that occurs: the pages say 
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import math
 import re
@@ -170,6 +171,8 @@ FUNCTIONS = {
     "tonumber": strict(_tonumber, 1),
     "lower": strict(lambda mode, position, text: text_of(text).lower(), 1),
     "upper": strict(lambda mode, position, text: text_of(text).upper(), 1),
+    # Cryptographic functions, "md5(<str>)": the hash of a string as hexadecimal digits.
+    "md5": strict(lambda mode, position, text: hashlib.md5(text_of(text).encode()).hexdigest(), 1),
     # Text functions, "len": "a count of the UTF-8 code points in a string".
     "len": strict(lambda mode, position, text: len(text_of(text)), 1),
     "substr": strict(_substr, 2, 3),

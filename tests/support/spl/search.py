@@ -185,10 +185,15 @@ def _text(reader: Reader) -> Test:
 
 def _moment(reader: Reader, scope: Scope) -> float:
     position, text = reader.next.position, _value(reader)
+    return moment_of(text, scope.now, position)
+
+
+def moment_of(text: str, now: float, position: int = 0) -> float:
+    """A time such as ``-24h@h``, ``now`` or seconds since 1970, in seconds."""
     if text == "now":
-        return scope.now
+        return now
     if found := re.fullmatch(r"-(\d+)([smhd])(?:@([smhd]))?", text, re.ASCII):
-        moment = scope.now - int(found[1]) * _SECONDS[found[2]]
+        moment = now - int(found[1]) * _SECONDS[found[2]]
         # After the offset it snaps back to the beginning of the unit, of the user's time zone: here UTC.
         return moment - moment % _SECONDS[found[3]] if found[3] else moment
     if re.fullmatch(r"\d+(?:\.\d+)?", text, re.ASCII):
