@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import re
 import stat
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +101,16 @@ class Document:
             if (found := self.lines.get(keys[:end])) is not None:
                 return found
         return 1
+
+    def line_after(self, *keys: Key) -> int | None:
+        """The line of the first value below that of ``keys`` that is not inside it; None where none is."""
+        first = bisect_right(self._in_order, self.line(*keys), key=lambda item: item[0])
+        later = (line for line, path in islice(self._in_order, first, None) if path[: len(keys)] != keys)
+        return next(later, None)
+
+    @cached_property
+    def _in_order(self) -> list[tuple[int, tuple[Key, ...]]]:
+        return sorted(((line, path) for path, line in self.lines.items()), key=lambda item: item[0])
 
     def line_of(self, text: str) -> int:
         """The line of the first key or scalar value that is ``text``; the document's own if none is.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from detection_pack.model.detections import Fault, Keys
@@ -56,11 +57,14 @@ class Reading:
     def line_within(self, document: Document, keys: Keys, said: str) -> int:
         """The line that says ``said`` inside a value of several lines; the value's own line if none does."""
         first = document.line(*keys)
-        later = (line for path, line in document.lines.items() if line > first and path[: len(keys)] != keys)
-        return next(self._lines_saying(said, first, min(later, default=None)), first)
+        return next(self._lines_saying(said, first, document.line_after(*keys)), first)
+
+    @cached_property
+    def _lines(self) -> list[str]:
+        return self.text.split("\n")
 
     def _lines_saying(self, said: str, first: int, end: int | None) -> Iterator[int]:
-        lines = self.text.split("\n")
+        lines = self._lines
         # YAML ends lines where a text editor does not, at U+2028 say.
         last = min(end or len(lines) + 1, len(lines) + 1)
         return (n for n in range(first, last) if said in lines[n - 1])
