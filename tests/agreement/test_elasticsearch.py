@@ -435,7 +435,7 @@ def _typed_events(count: int, seed: int) -> list[Event]:
         text = made("0123456789abcdefF:::...%[] /xg", 20, ADDRESSES)
         # The ingest model takes brackets away.
         bare = re.sub(r"[\[\] ]", "", text)
-        overflows = re.search(r"\d{4,}\.|\.\d{4,}|\.(?:%|$)|[0-9A-Fa-f]{8,}|^[^:%]*%", bare)
+        overflows = re.search(r"\d{4,}\.|\.\d{4,}|\.(?:%|$)|[0-9A-Fa-f]{8,}|(?:^[^:%]*|\.\d+)%", bare)
         return "192.0.2.7" if overflows else text
 
     def made(alphabet: str, most: int, examples: Sequence[Any]) -> str:
