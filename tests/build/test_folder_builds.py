@@ -79,9 +79,16 @@ def test_a_build_takes_nothing_from_the_folder_that_it_replaces(
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_one_platform_alone(platform: str, rules: Path, whole: build.Built, tmp_path: Path) -> None:
     built = build.make_folder(ROOT, rules, keep_going=True, platforms=[platform])
-    assert built.rules >= whole.rules
     folders = {path.split("/")[0] for path in built.files if "/" in path}
     assert folders == {platform}
+    # The queries of the whole build, and that of a rule with another's id where the platform asks for no ids.
+    queries = f"{platform}/queries/"
+    own = {path: text for path, text in whole.files.items() if path.startswith(queries)}
+    alone = {path: text for path, text in built.files.items() if path.startswith(queries)}
+    assert len(own) > 30 and own.items() <= alone.items()
+    more = alone.keys() - own.keys()
+    assert all("/same_id." in path for path in more)
+    assert bool(more) == (platform in ("defender", "splunk"))
 
 
 def test_the_number_of_processes_is_a_small_number(capsys: pytest.CaptureFixture[str]) -> None:

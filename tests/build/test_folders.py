@@ -161,7 +161,7 @@ def test_a_length_that_is_not_what_was_written_is_noticed(
 
 REPLACES = """
 import sys
-sys.path[:0] = [{tests!r}, {scripts!r}]
+sys.path[:0] = {paths!r}
 from pathlib import Path
 from detection_pack.build import folders
 import test_folders
@@ -176,7 +176,8 @@ while True:
 
 
 def replacing(out: Path, renamed: bool) -> subprocess.Popen[bytes]:
-    text = REPLACES.format(tests=str(ROOT / "tests"), scripts=str(ROOT / "scripts"), renamed=renamed)
+    paths = [str(path) for path in (Path(__file__).parent, ROOT / "tests", ROOT / "scripts")]
+    text = REPLACES.format(paths=paths, renamed=renamed)
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(text), str(out)], stdout=subprocess.PIPE
     )

@@ -44,7 +44,7 @@ SAID: dict[str, dict[Path, tuple[str, ...]]] = {
     "elastic": {
         CMDLET: ("event.code:ExchangeAdmin", r"*Search\-Mailbox*"),
         CLIENT: ("event.code:(ExchangeItem OR ExchangeItemGroup OR ExchangeItemAggregated)",),
-        PROCESS: ("NOT event.type:end", "process.command_line:("),
+        PROCESS: ("event.type:start", "process.command_line:("),
     },
 }
 

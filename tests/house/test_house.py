@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import subprocess
+import sys
 
 import pytest
 
@@ -21,6 +22,16 @@ PACKAGE = ROOT / "scripts" / "detection_pack"
 def test_sigma_holds_no_python() -> None:
     assert [str(p) for p in (ROOT / "sigma").rglob("*") if p.suffix == ".py"] == []
     assert {p.suffix for p in (ROOT / "sigma").rglob("*") if p.is_file()} <= {".yml"}
+
+
+def test_pytest_collects_every_file_of_tests() -> None:
+    """A folder whose name pytest leaves out by itself ("build", "dist") is a room without a test."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-n", "0", "-p", "no:cacheprovider"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    collected = {line.split("::")[0] for line in done.stdout.splitlines() if "::" in line}
+    assert collected == {path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py")}
 
 
 def test_platforms_have_one_shape() -> None:
