@@ -123,25 +123,24 @@ def judge(
     dist: Path, cases: Mapping[str, Sequence[Case]], executed: Mapping[tuple[str, str], Sequence[Hit]]
 ) -> list[Verdict]:
     """Compare executed hits with the cases. Every artefact that was executed gets a verdict."""
-    entries = {entry.name: entry for entry in rule_entries(dist)}
+    entries, shared = {entry.name: entry for entry in rule_entries(dist)}, shared_artefacts(dist)
     verdicts = []
     for (name, here), hits in executed.items():
         entry = entries[name]
-        for artefact in _judged(dist, entry, platform(here), hits):
+        for artefact in _judged(entry, platform(here), hits, shared):
             own = [hit for hit in hits if hit.artefact == artefact]
             verdicts.append(_verdict(platform(here), entry, artefact, cases[name], own))
     return verdicts
 
 
-def _judged(dist: Path, entry: RuleEntry, here: Platform, hits: Sequence[Hit]) -> list[str]:
+def _judged(entry: RuleEntry, here: Platform, hits: Sequence[Hit], shared: Sequence[str]) -> list[str]:
     """What was executed of a rule on a platform, and what the manifest says must have been.
 
     A hit out of an artefact that holds every rule names the artefact, then its place in it.
     """
     own = here.own(entry)
     executed = dict.fromkeys(hit.artefact for hit in hits)
-    shared = [path for path in shared_artefacts(dist) if path.startswith(f"{here.id}/")]
-    wanted = here.must_run(entry, own, shared)
+    wanted = here.must_run(entry, own, [path for path in shared if path.startswith(f"{here.id}/")])
     silent = [p for p in wanted if p in own or not any(artefact.startswith(p) for artefact in executed)]
     return list(dict.fromkeys([*(p for p in own if p in wanted), *executed, *silent]))
 
