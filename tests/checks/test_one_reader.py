@@ -18,7 +18,7 @@ import yaml
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from checks.test_validate import FAULTS, copy_of_the_pack
+from checks.test_validate import FAULTS
 from conftest import ROOT
 from detection_pack.build import outcomes
 from detection_pack.build.outcomes import Setting, outcome, outcomes_of_files
@@ -33,6 +33,7 @@ from detection_pack.model.sigma_faults import sigma_faults
 from detection_pack.platforms.diagnosis import Diagnosis
 from detection_pack.platforms.platform import platform
 from support import corpus
+from support.checkout import copy_of_the_sources
 from support.hostile_rules import rule_paths
 
 Said = tuple[str, int, str, str]
@@ -214,7 +215,7 @@ def test_mutated_rules(texts: list[str], tmp_path_factory: pytest.TempPathFactor
 # ---- the pack's own --------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copy_of_the_pack(tmp_path_factory.mktemp("pack"))
+    return copy_of_the_sources(tmp_path_factory.mktemp("pack"))
 
 
 def of_the_pack(path: Path) -> list[Finding]:

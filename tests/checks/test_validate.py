@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from hypothesis import strategies as st
 from conftest import ROOT
 from detection_pack.checks.validate import all_checks, validate
 from detection_pack.model.findings import Finding
+from support.checkout import copy_of_the_sources
 
 CMDLET = "sigma/core/exchange_admin_cmdlet.yml"
 BULK = "sigma/core/bulk_cross_mailbox_access.yml"
@@ -52,17 +52,9 @@ FAULTS = {
 }
 
 
-def copy_of_the_pack(target: Path) -> Path:
-    for name in ("sigma", "pipelines", "tests/events"):
-        shutil.copytree(ROOT / name, target / name)
-    for name in ("pyproject.toml", "sigma-check.yml"):
-        shutil.copy(ROOT / name, target / name)
-    return target
-
-
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copy_of_the_pack(tmp_path_factory.mktemp("pack"))
+    return copy_of_the_sources(tmp_path_factory.mktemp("pack"))
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, copy_of_the_pack
+from conftest import ROOT
+from support.checkout import copy_of_the_pack
 
 RULE = """title: Probe
 logsource: {product: m365, service: exchange}

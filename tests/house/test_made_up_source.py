@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, copy_of_the_pack
+from conftest import ROOT
 from detection_pack.build.dist import Built, make, write
 from detection_pack.checks.validate import validate
 from detection_pack.model.case import Case
@@ -22,6 +22,7 @@ from detection_pack.model.pack import Pack, load_pack
 from detection_pack.pages import rule_pages
 from detection_pack.replay.logs import read_logs
 from detection_pack.replay.verdict import all_cases, exact, execute, judge, replay
+from support.checkout import copy_of_the_pack
 
 MADE_UP = ROOT / "tests" / "data" / "made_up_source"
 SOURCE, RULE = "door_access", "forced_vault_door"

@@ -18,9 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, snapshot
+from conftest import ROOT
 from detection_pack.cli import main
 from detection_pack.model.pack import pack_version
+from support.checkout import snapshot, tree
 
 DATA = ("sigma", "pipelines", "tests/events", "dist", "docs")
 RULE = """title: Probe
@@ -89,7 +90,7 @@ def test_the_wheel_holds_the_packs_data_and_nothing_else(installed: Installed) -
     with zipfile.ZipFile(installed.wheel) as opened:
         held = {n.removeprefix(top): opened.read(n) for n in opened.namelist() if n.startswith(top)}
     for name in DATA:
-        files = {path: text for path, text in snapshot(ROOT / name).items() if text is not None}
+        files = snapshot(ROOT / name)
         mine = {
             path.removeprefix(f"{name}/"): text for path, text in held.items() if path.startswith(f"{name}/")
         }
@@ -132,7 +133,7 @@ def test_a_folder_of_rules_is_built_as_in_a_checkout(installed: Installed, tmp_p
     # What a build leaves for the next one goes by the program's own files, and the manifest lists it.
     left = {"manifest.json", ".build-state.json"}
     built = [
-        {path: text for path, text in snapshot(tmp_path / side).items() if path not in left}
+        {path: text for path, text in tree(tmp_path / side).items() if path not in left}
         for side in ("ours", "theirs")
     ]
     assert built[0] == built[1] and len(built[0]) > 10
@@ -160,10 +161,10 @@ def test_a_site_brings_its_own_pipelines(installed: Installed, tmp_path: Path) -
 def test_the_installed_pack_is_not_written_to(
     installed: Installed, tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
-    before = snapshot(installed.site / "detection_pack" / "_pack")
+    before = tree(installed.site / "detection_pack" / "_pack")
     said = installed.run(tmp_path, *arguments)
     assert said.returncode == 2 and len(said.stderr.splitlines()) == 1, said.stdout + said.stderr
-    assert snapshot(installed.site / "detection_pack" / "_pack") == before
+    assert tree(installed.site / "detection_pack" / "_pack") == before
     assert list(tmp_path.iterdir()) == []
 
 
@@ -171,4 +172,4 @@ def test_a_release_is_made_of_the_packaged_documents(installed: Installed, tmp_p
     said = installed.run(tmp_path, "build", "--package", "release")
     assert said.returncode == 0, said.stderr
     assert main(["--root", str(ROOT), "build", "--package", str(tmp_path / "ours")]) == 0
-    assert snapshot(tmp_path / "release") == snapshot(tmp_path / "ours")
+    assert tree(tmp_path / "release") == tree(tmp_path / "ours")

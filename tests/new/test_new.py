@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sigma.types import SigmaString
 
-from conftest import ROOT, copy_of_the_pack, snapshot
+from conftest import ROOT
 from detection_pack.checks.events_file import LEAST_CASES
 from detection_pack.cli import main
 from detection_pack.model.documents import load_documents
@@ -33,6 +33,7 @@ from detection_pack.new.near_misses import cases_of
 from detection_pack.new.templates import DATA, Template, from_log_source, like, log_sources
 from detection_pack.new.values import UNFILLED, forms_of, values_of
 from support import reference_model as model
+from support.checkout import copy_of_the_pack, tree
 from support.sources import M365
 from support.sources import PROCESS as SYSMON
 
@@ -193,7 +194,7 @@ def test_until_then_validate_names_the_placeholders_and_build_refuses(
     source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = copy_of_the_pack(tmp_path / "pack")
-    before = snapshot(root / "dist")
+    before = tree(root / "dist")
     assert new(root, "brand_new", "--logsource" if "=" in source else "--like", source) == 0
     paths = capsys.readouterr().out.splitlines()[:3]
     written = {root / f"{part}/brand_new.{end}" for part, end in _FILES}
@@ -208,7 +209,7 @@ def test_until_then_validate_names_the_placeholders_and_build_refuses(
         assert main(["--root", str(root), command]) == 1
         said = {re.sub(r"^(.*?:\d+): .*$", r"\1", line) for line in capsys.readouterr().err.splitlines()}
         assert least <= said <= marked
-    assert snapshot(root / "dist") == before
+    assert tree(root / "dist") == before
 
 
 _FILES = (("sigma/extended", "yml"), ("tests/events", "yml"), ("docs/rules", "md"))
@@ -306,11 +307,11 @@ REFUSED = {
 def test_refusal_is_one_line_and_writes_nothing(
     arguments: tuple[str, ...], root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = snapshot(root.parent)
+    before = tree(root.parent)
     assert new(root, *arguments) == 2
     said = capsys.readouterr()
     assert said.out == "" and re.fullmatch(r"\S.*:\d+: .+; .+\n", said.err), said.err
-    assert snapshot(root.parent) == before
+    assert tree(root.parent) == before
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -322,9 +323,9 @@ def test_refusal_is_one_line_and_writes_nothing(
     )
 )
 def test_any_name_gives_three_files_inside_the_pack_or_nothing(name: str, root: Path) -> None:
-    before = snapshot(root.parent)
+    before = tree(root.parent)
     code = new(root, *LIKE, "--", name)
-    after = snapshot(root.parent)
+    after = tree(root.parent)
     added = {path for path in after if path not in before}
     assert {path: after[path] for path in before} == before
     if code == 0:
@@ -356,10 +357,10 @@ def test_what_cannot_be_written_whole_is_not_written(
             chmod(path, mode)
 
         monkeypatch.setattr(Path, "chmod", full)
-    before = snapshot(tmp_path)
+    before = tree(tmp_path)
     assert new(root, "new_rule", *LIKE) == 2
     assert re.fullmatch(r"\S.*:\d+: .+; .+\n", capsys.readouterr().err)
-    assert snapshot(tmp_path) == before
+    assert tree(tmp_path) == before
 
 
 def template_of(pack: Pack, source: str) -> Template:

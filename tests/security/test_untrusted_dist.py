@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 import yaml
 
-from conftest import DIST, ROOT, snapshot
+from conftest import DIST, ROOT
 from detection_pack.cli import main
+from support.checkout import tree
 
 RULE, BULK = "exchange_admin_cmdlet", "bulk_cross_mailbox_access"
 SECRET = "Zq7-content-of-a-private-file"
@@ -146,11 +147,11 @@ def test_no_query_reads_a_file(
     dist = poisoned(tmp_path, ATTACKS[name], secret)
     log = tmp_path / "log.jsonl"
     log.write_text(json.dumps(RECORD) + "\n", encoding="utf-8")
-    before = snapshot(tmp_path)
+    before = tree(tmp_path)
     code = replayed(dist, ATTACKS[name], str(log))
     out, err = capsys.readouterr()
     assert SECRET not in out + err and "internal error" not in err
-    assert snapshot(tmp_path) == before
+    assert tree(tmp_path) == before
     if code == 0:  # A text to search for is no way to a file: nothing is found, and nothing may be.
         assert json.loads(out) == {"hits": []}
         assert "lucene" in name or "SPL" in name or ".spl" in name

@@ -10,8 +10,13 @@ from conftest import ROOT
 
 def snapshot(folder: Path) -> dict[str, bytes]:
     """Every file of a folder by its relative path."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+    return {path: content for path, content in tree(folder).items() if content is not None}
+
+
+def tree(folder: Path) -> dict[str, bytes | None]:
+    """Every file with its bytes, every folder with None, by relative path."""
+    paths = sorted(folder.rglob("*"))
+    return {p.relative_to(folder).as_posix(): p.read_bytes() if p.is_file() else None for p in paths}
 
 
 def copy_of_the_sources(target: Path) -> Path:
@@ -20,4 +25,12 @@ def copy_of_the_sources(target: Path) -> Path:
         shutil.copytree(ROOT / name, target / name)
     for name in ("pyproject.toml", "sigma-check.yml"):
         shutil.copy(ROOT / name, target / name)
+    return target
+
+
+def copy_of_the_pack(target: Path) -> Path:
+    """What a contributor changes, in a folder of its own."""
+    copy_of_the_sources(target)
+    for name in ("docs", "dist"):
+        shutil.copytree(ROOT / name, target / name)
     return target

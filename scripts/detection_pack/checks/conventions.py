@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -25,7 +25,7 @@ from sigma.validation import SigmaValidator
 
 from detection_pack.checks.catalogue import CheckInfo
 from detection_pack.model.detections import Keys
-from detection_pack.model.documents import Document
+from detection_pack.model.documents import Document, value_at
 from detection_pack.model.findings import Finding, PackError, Severity
 from detection_pack.model.log_source import LogSource, source_of
 from detection_pack.model.reading import Reading
@@ -299,12 +299,12 @@ def _keys(name: str, issue: Any, place: _Places) -> Keys:
         return _item(place, str(field), getattr(issue, "value", None) or getattr(issue, "user", None))
     if (pattern := getattr(issue, "unsupported_regexp", None)) is not None:
         return next(
-            (k for k in place.by_object.values() if str(pattern) in str(_at(data, k))), ("detection",)
+            (k for k in place.by_object.values() if str(pattern) in str(value_at(data, k))), ("detection",)
         )
     keys = tuple(_key_of().get(name, "").split())
     named = [getattr(issue, a) for a in ("word", "link", "reference") if getattr(issue, a, None)]
     if named and keys:
-        return (*keys, *_last(_at(data, keys), str(named[0]), whole=False))
+        return (*keys, *_last(value_at(data, keys), str(named[0]), whole=False))
     return keys
 
 
@@ -312,15 +312,6 @@ def _keys(name: str, issue: Any, place: _Places) -> Keys:
 def _key_of() -> Mapping[str, str]:
     lines = (_DATA / "conventions.csv").read_text(encoding="utf-8").splitlines()[1:]
     return {name: key for name, _, key in (line.partition(",") for line in lines)}
-
-
-def _at(data: Any, keys: Iterable[Any]) -> Any:
-    for key in keys:
-        try:
-            data = data[key]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return data
 
 
 def _last(values: Any, said: str, whole: bool) -> Keys:
@@ -339,7 +330,7 @@ def _item(place: _Places, field: str, value: Any) -> Keys:
     if value is None:
         return items[0] if items else ("detection",)
     for keys in items:
-        listed = _at(place.document.data, keys)
+        listed = value_at(place.document.data, keys)
         if isinstance(listed, list) and (last := _last(listed, str(value), whole=True)):
             return (*keys, *last)
     return items[0] if items else ("detection",)

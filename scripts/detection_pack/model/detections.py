@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from detection_pack.model.documents import Document, Key
+from detection_pack.model.documents import ABSENT, Document, Key, value_at
 from detection_pack.model.findings import Finding
 from detection_pack.model.rule import Rule
 
@@ -129,16 +129,8 @@ def pruned(document: Document, without: frozenset[Keys], renamed: Mapping[Keys, 
 
     data = walk(document.data, (), ())
     data = {} if data is _EMPTY else data
-    return Document(document.path, data, {keys: line for keys, line in lines.items() if _has(data, keys)})
-
-
-def _has(data: Any, keys: Keys) -> bool:
-    for key in keys:
-        try:
-            data = data[key]
-        except (KeyError, IndexError, TypeError):
-            return False
-    return True
+    kept = {keys: line for keys, line in lines.items() if value_at(data, keys) is not ABSENT}
+    return Document(document.path, data, kept)
 
 
 _EMPTY: Any = object()

@@ -11,7 +11,7 @@ import os
 import re
 import stat
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -85,6 +85,20 @@ _PlainLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in SafeLoader.yaml_implicit_resolvers.items()
 }
+
+
+#: What `value_at` gives where nothing stands.
+ABSENT: Any = object()
+
+
+def value_at(data: Any, keys: Iterable[Key]) -> Any:
+    """What stands under a key path in plain data; `ABSENT` where nothing does."""
+    for key in keys:
+        try:
+            data = data[key]
+        except (KeyError, IndexError, TypeError):
+            return ABSENT
+    return data
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from sigma.processing.pipeline import ProcessingPipeline
 from sigma.rule import SigmaRule
 
 from detection_pack.model import pipeline_document
-from detection_pack.model.documents import Document, load_documents, read_text
+from detection_pack.model.documents import Document, read_text
 from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.log_source import FILE as SOURCE
 from detection_pack.model.log_source import LogSource, tables_of
@@ -260,13 +260,10 @@ def load_pipeline(platform: str, path: Path) -> Pipeline:
 
 @lru_cache(maxsize=32)
 def _pipeline(platform: str, path: Path, text: str) -> Pipeline:
-    documents = load_documents(path, text)
-    if len(documents) != 1:
-        what, todo = "is not one pipeline", "write one YAML mapping with transformations"
-        raise PackError.at(path, 1, what, todo, pipeline_document.PIPELINE)
-    if faults := pipeline_document.faults(documents[0]):
+    document = pipeline_document.only(path, text)
+    if faults := pipeline_document.faults(document):
         raise PackError(faults)
-    pipeline = Pipeline(platform, path, documents[0])
+    pipeline = Pipeline(platform, path, document)
     pipeline.processing()
-    check_shapes(documents[0])
+    check_shapes(document)
     return pipeline

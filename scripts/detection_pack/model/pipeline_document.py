@@ -18,8 +18,8 @@ from typing import Any
 
 from sigma.processing.pipeline import ProcessingItem
 
-from detection_pack.model.documents import Document, Key
-from detection_pack.model.findings import Finding
+from detection_pack.model.documents import Document, Key, load_documents
+from detection_pack.model.findings import Finding, PackError
 
 FEATURE, PIPELINE = "pipeline-feature", "pipeline"
 _KEYS = frozenset({"name", "priority", "allowed_backends", "transformations"})
@@ -35,6 +35,15 @@ def transformations() -> dict[str, frozenset[str]]:
     path = Path(__file__).with_name("transformations.csv")
     with path.open(encoding="utf-8", newline="") as file:
         return {row["type"]: frozenset(row["parameters"].split()) for row in csv.DictReader(file)}
+
+
+def only(path: Path, text: str) -> Document:
+    """The one document of a pipeline's file. Raises `PackError`."""
+    documents = load_documents(path, text)
+    if len(documents) != 1:
+        what, todo = "is not one pipeline", "write one YAML mapping with transformations"
+        raise PackError.at(path, 1, what, todo, PIPELINE)
+    return documents[0]
 
 
 def faults(document: Document) -> list[Finding]:

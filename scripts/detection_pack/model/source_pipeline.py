@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from detection_pack.model import pipeline_document
-from detection_pack.model.documents import Document, Key, load_documents
+from detection_pack.model.documents import ABSENT, Document, Key, value_at
 from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.log_source import LogSource
 from detection_pack.model.pipeline_shapes import check_shapes
@@ -53,12 +53,9 @@ class SourceFile:
 @lru_cache(maxsize=64)
 def source_file(source: LogSource, path: Path, text: str) -> SourceFile:
     """Read a file of a log source. Raises `PackError` with every fault; nothing reaches pySigma before."""
-    documents = load_documents(path, text)
-    if len(documents) != 1:
-        what, todo = "is not one pipeline", "write one YAML mapping with transformations"
-        raise PackError.at(path, 1, what, todo, pipeline_document.PIPELINE)
+    document = pipeline_document.only(path, text)
     findings: list[Finding] = []
-    plain = _plain(documents[0], source, findings)
+    plain = _plain(document, source, findings)
     # What could not be written out is no mapping of pySigma's either: it is said once.
     findings = findings or pipeline_document.faults(plain)
     findings = findings or list(_own_faults(plain, source.logsources))
@@ -79,7 +76,8 @@ def _plain(document: Document, source: LogSource, findings: list[Finding]) -> Do
                 _write_out(item, document, at, source)
             except PackError as error:
                 findings += error.findings
-    return Document(document.path, data, {k: n for k, n in document.lines.items() if _stands(data, k)})
+    lines = {keys: line for keys, line in document.lines.items() if value_at(data, keys) is not ABSENT}
+    return Document(document.path, data, lines)
 
 
 def _write_out(item: dict[Any, Any], document: Document, at: tuple[Key, ...], source: LogSource) -> None:
@@ -177,15 +175,6 @@ def _conditions(item: Mapping[Any, Any], key: str) -> Iterator[tuple[Key, dict[A
     named = stated.items() if isinstance(stated, dict) else enumerate(stated or ())
     if isinstance(stated, dict | list):
         yield from ((place, condition) for place, condition in named if isinstance(condition, dict))
-
-
-def _stands(data: Any, keys: tuple[Key, ...]) -> bool:
-    for key in keys:
-        try:
-            data = data[key]
-        except (KeyError, IndexError, TypeError):
-            return False
-    return True
 
 
 def _fault(document: Document, keys: tuple[Key, ...], what: str, todo: str) -> PackError:

@@ -96,22 +96,23 @@ def _bin(reader: Reader, context: Context) -> Step:
     return lambda rows: [binned(row) for row in rows]
 
 
-def _stats(reader: Reader, context: Context) -> Step:
+def _aggregations(reader: Reader, context: Context) -> tuple[list[aggregates.Aggregate], list[str]]:
+    """The functions of a ``stats`` and the fields that it groups by."""
     found = [aggregates.parse(reader, context.mode)]
     while not (reader.ends() or reader.is_word("BY", "by")):
         reader.accept(",")
         found.append(aggregates.parse(reader, context.mode))
-    by = _names(reader) if reader.accept("BY") or reader.accept("by") else []
+    return found, _names(reader) if reader.accept("BY") or reader.accept("by") else []
+
+
+def _stats(reader: Reader, context: Context) -> Step:
+    found, by = _aggregations(reader, context)
     return lambda rows: aggregates.grouped(rows, by, found)
 
 
 def _streamstats(reader: Reader, context: Context) -> Step:
     """Statistics of each row and those before it in its group; options are refused."""
-    found = [aggregates.parse(reader, context.mode)]
-    while not (reader.ends() or reader.is_word("BY", "by")):
-        reader.accept(",")
-        found.append(aggregates.parse(reader, context.mode))
-    by = _names(reader) if reader.accept("BY") or reader.accept("by") else []
+    found, by = _aggregations(reader, context)
 
     def streamed(rows: Sequence[Row]) -> list[Row]:
         seen: dict[tuple[str, ...], list[Row]] = {}
