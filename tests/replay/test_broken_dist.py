@@ -23,6 +23,10 @@ from detection_pack.cli import main
         "elastic/queries/exchange_admin_cmdlet.lucene",
         "elastic/queries/exchange_admin_cmdlet.view.json",
         "elastic/rules.ndjson",
+        "sentinel/hunting/mail_folder_synchronised_by_app.yaml",
+        "sentinel/hunting/azuredeploy.json",
+        "defender/hunting/mail_folder_synchronised_by_app.yaml",
+        "elastic/hunting/hunts.ndjson",
     ],
 )
 @pytest.mark.parametrize("content", [b"\xff\xfe", None], ids=["no UTF-8", "missing"])
@@ -34,7 +38,8 @@ def test_what_cannot_be_read_is_one_line(
     (dist / name).unlink()
     if content is not None:
         (dist / name).write_bytes(content)
-    arguments = ["--root", str(ROOT), "replay", "--dist", str(dist), "--rule", "exchange_admin_cmdlet"]
+    rule = "mail_folder_synchronised_by_app" if "/hunting/" in name else "exchange_admin_cmdlet"
+    arguments = ["--root", str(ROOT), "replay", "--dist", str(dist), "--rule", rule]
     assert main([*arguments, "--platform", name.split("/", maxsplit=1)[0]]) == 1
     said = capsys.readouterr().err
     assert "internal error" not in said

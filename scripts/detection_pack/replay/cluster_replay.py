@@ -45,7 +45,7 @@ def cluster_runners(session: Session) -> tuple[Runner, Runner]:
     """What runs Elastic's queries and imports, on a cluster."""
     return (
         partial(elastic.run, opened=session.opened, esql=session.has_esql),
-        partial(elastic.run_rules, opened=session.opened, esql=session.has_esql),
+        partial(elastic.run_imports, opened=session.opened, esql=session.has_esql),
     )
 
 

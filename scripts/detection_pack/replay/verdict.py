@@ -15,8 +15,12 @@ from detection_pack.model.log_source import LogSource
 from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.rule import Rule
 from detection_pack.platforms.platform import Platform, Run, Runner, Sources, platform
+from detection_pack.platforms.records import Records
 
 _TODO = "correct the rule or the case"
+_WITHOUT_EVENTS = datetime(2026, 1, 1, tzinfo=UTC)
+#: Further back than any record that is read (`record_time`).
+EVER = "36500d"
 
 
 @dataclass(frozen=True)
@@ -54,32 +58,45 @@ def selected(entries: Sequence[RuleEntry], names: Iterable[str] | None) -> list[
 
 def replay(
     dist: Path,
-    events: Sequence[Event],
+    events: Sequence[Event] | Records,
     platforms: Sequence[str] = PLATFORMS,
     rules: Iterable[str] | None = None,
     sources: Sources | None = None,
 ) -> list[Hit]:
-    """Execute what stands in ``dist`` on the events, as if right after the last of them.
+    """Execute what stands in ``dist`` on the events, or on the records of a log, as if right after the last.
 
-    The look-back is set to cover them all; every other parameter is as shipped. ``sources``: the log sources
+    Of records only the rules' own queries are executed, not their other forms. The look-back is set to cover
+    them all; every other parameter is as shipped. ``sources``: the log sources
     whose tables the queries may read, whether or not there is an event of them.
     """
     entries = selected(rule_entries(dist), rules)
-    clock = clock_for(events)
+    clock, alone = clock_for(events), isinstance(events, Records)
     return [
         hit
         for found in map(platform, platforms)
-        for hit in found.run(Run(dist, [e for e in entries if found.own(e)], events, clock, sources))
+        for hit in found.run(Run(dist, [e for e in entries if found.own(e)], events, clock, sources, alone))
     ]
 
 
-def clock_for(events: Sequence[Event]) -> Clock:
-    """One second after the last event, looking back over all of them, in whole days."""
+#: Days that a window of a correlation may take at most, with its steps.
+_LONGEST_WINDOW = 15
+
+
+def clock_for(events: Sequence[Event] | Records) -> Clock:
+    """One second after the last event, looking back over all of them.
+
+    Of records the look-back is always the same, so that a query reads the same before and after they are
+    loaded (`needs.wanted_keys`).
+    """
+    if isinstance(events, Records):
+        span = events.span()
+        return Clock(_WITHOUT_EVENTS if span is None else span[1] + timedelta(seconds=1), EVER)
     times = [event.time for event in events if event.time is not None]
     if not times:
-        return Clock(datetime(2026, 1, 1, tzinfo=UTC), "1d")
+        return Clock(_WITHOUT_EVENTS, "1d")
     now = max(times) + timedelta(seconds=1)
-    return Clock(now, f"{(now - min(times)).days + 1}d")
+    # An import does not alert on the window that its look-back begins with: there is room for the longest.
+    return Clock(now, f"{(now - min(times)).days + 1 + _LONGEST_WINDOW}d")
 
 
 def all_cases(root: Path, rules: Sequence[Rule], sources: Mapping[str, LogSource]) -> dict[str, list[Case]]:
@@ -188,7 +205,7 @@ def _correlation_fault(
     case: Case, expected: bool, hits: Sequence[Hit], group_field: str, sound_only: bool
 ) -> str | None:
     # Cases of one file do not share the first group field, so its value tells whose alert this is.
-    owned = {str(event.record.get(group_field) or "").lower() for event in case.events}
+    owned = case.values_of(group_field)
     own = [hit for hit in hits if hit.group and hit.group[0][1].lower() in owned]
     if not expected:
         return "fired and must not" if own and not sound_only else None
@@ -197,9 +214,9 @@ def _correlation_fault(
     if sound_only or not case.hits:
         return None
     found = {(hit.group, hit.window, hit.value) for hit in own}
-    stated = {(hit.group, hit.window, hit.value) for hit in case.hits}
+    wanted = {(hit.group, hit.window, hit.value) for hit in case.hits}
     return (
-        None if found == stated else f"fired as {sorted(map(str, found))}, not as {sorted(map(str, stated))}"
+        None if found == wanted else f"fired as {sorted(map(str, found))}, not as {sorted(map(str, wanted))}"
     )
 
 

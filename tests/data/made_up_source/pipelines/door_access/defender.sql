@@ -1,4 +1,4 @@
 INSERT INTO DoorGuardEvents BY NAME
-SELECT id AS _EventId, time AS "Timestamp", id AS ReportId, spelled('DoorEvent', field(record, 'kind')) AS ActionType,
-  coalesce(record ->> '$.actor.email', '') AS AccountUpn, record AS RawRecord
-FROM raw WHERE time IS NOT NULL;
+SELECT _id AS _EventId, _time AS "Timestamp", _id AS ReportId, spelled('DoorEvent', as_text("kind")) AS ActionType,
+  coalesce("actor" ->> '$.email', '') AS AccountUpn, _record AS RawRecord
+FROM raw WHERE _time IS NOT NULL;

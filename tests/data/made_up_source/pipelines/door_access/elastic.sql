@@ -1,7 +1,5 @@
-INSERT INTO elastic_pieces BY NAME
-SELECT id, 'logs-doorguard.access-default' AS index_name, json_object(
-  '@timestamp', iso_time(time), 'event.id', id,
-  'event.action', spelled('DoorEvent', field(record, 'kind')), 'user.email', record ->> '$.actor.email',
-  'source.ip', record ->> '$.reader.ip', 'doorguard.badge', record ->> '$.actor.badge',
-  'doorguard.door', record ->> '$.door') AS document
+INSERT INTO elastic_documents BY NAME
+SELECT _id, 'logs-doorguard.access-default' AS index_name, iso_time(_time) AS "@timestamp", _id AS "event.id",
+  spelled('DoorEvent', as_text("kind")) AS "event.action", "actor" ->> '$.email' AS "user.email",
+  "reader" ->> '$.ip' AS "source.ip", "actor" ->> '$.badge' AS "doorguard.badge", "door" ->> '$' AS "doorguard.door"
 FROM raw;

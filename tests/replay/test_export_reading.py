@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ import pytest
 
 from detection_pack.cli import main
 from detection_pack.model.event import Event
-from detection_pack.model.findings import PackError
-from detection_pack.replay.logs import NAMED, Skipped, read_logs
+from detection_pack.model.findings import Finding, PackError
+from detection_pack.replay.reading import NAMED, read
+from support.exports import read_events
 from support.sources import M365, SOURCES
 
 AUDIT = {
@@ -69,7 +71,7 @@ DEFENDER = {
 def written(folder: Path, name: str, text: str) -> list[Event]:
     path = folder / name
     path.write_text(text, encoding="utf-8")
-    return read_logs([path], SOURCES)
+    return read_events([path])
 
 
 def lines(*records: Any) -> str:
@@ -147,7 +149,7 @@ def test_identity_of_events_without_an_id(tmp_path: Path) -> None:
 UNTIMED = {k: v for k, v in AUDIT.items() if k != "CreationTime"}
 FAULTS = [
     ("a.jsonl", "{broken", "is not JSON"),
-    ("a.jsonl", "[1]", "is not a JSON object"),
+    ("a.jsonl", "[1]", "is not a record"),
     ("a.jsonl", lines({**AUDIT, "CreationTime": "yesterday"}).strip(), "has no time"),
     ("a.jsonl", lines({**AUDIT, "CreationTime": "2024-05-01T09:00:65"}).strip(), "has no time"),
     (
@@ -156,9 +158,9 @@ FAULTS = [
         "has no time",
     ),
     ("a.jsonl", lines({**DEFENDER, "Timestamp": ""}).strip(), "has no time"),
-    ("a.csv", "x", "AuditData is not JSON"),
-    ("a.csv", "", "AuditData is not JSON"),
-    ("a.csv", '"[1]"', "AuditData is not a record"),
+    ("a.csv", "x", "AuditData is not a record in JSON"),
+    ("a.csv", "", "AuditData is not a record in JSON"),
+    ("a.csv", '"[1]"', "AuditData is not a record in JSON"),
     ("a.csv", '"x" y', "CSV: "),
 ]
 GOOD = [{**AUDIT, "Id": f"a{number}"} for number in range(4)]
@@ -177,23 +179,23 @@ def around(name: str, bad: str) -> str:
 def test_a_bad_record_is_skipped_and_named(tmp_path: Path, name: str, bad: str, said: str) -> None:
     path = tmp_path / name
     path.write_text(around(name, bad), encoding="utf-8")
-    skipped = Skipped()
-    assert [event.id for event in read_logs([path], SOURCES, skipped)] == ["a0", "a1", "a2", "a3"]
-    (finding,) = skipped.first
-    assert skipped.count == 1 and said in finding.what
+    with read([path], SOURCES) as reading:
+        assert [event.id for event in reading.events()] == ["a0", "a1", "a2", "a3"]
+        (finding,) = reading.skipped.first
+        assert reading.skipped.count == 1 and said in finding.what
     assert (finding.path, finding.line) == (str(path), 3)
     with pytest.raises(PackError) as refusal:
-        read_logs([path], SOURCES, Skipped(strict=True))
+        read([path], SOURCES, strict=True)
     assert f"{path}:3: {finding.what}" in str(refusal.value) and "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("entry", [1, "x", None, [AUDIT]])
+@pytest.mark.parametrize("entry", [1, "x", None])
 def test_an_entry_of_a_list_that_is_no_record_is_skipped(tmp_path: Path, entry: object) -> None:
     path = tmp_path / "a.json"
     path.write_text(json.dumps([GOOD[0], entry, GOOD[1]]), encoding="utf-8")
-    skipped = Skipped()
-    assert len(read_logs([path], SOURCES, skipped)) == 2
-    assert [finding.what for finding in skipped.first] == ["entry 2 is not a record"]
+    with read([path], SOURCES) as reading:
+        assert len(reading.events()) == 2
+        assert [finding.what for finding in reading.skipped.first] == ["is not a record"]
 
 
 @pytest.mark.parametrize("cut", range(1, 300, 13))
@@ -201,8 +203,8 @@ def test_a_cut_file_is_read_up_to_the_cut(tmp_path: Path, cut: int) -> None:
     for name, text in (("a.jsonl", lines(*GOOD)), ("a.csv", around("a.csv", "").replace("1,\n", ""))):
         path = tmp_path / name
         path.write_text(text[: len(text) - cut], encoding="utf-8")
-        skipped = Skipped()
-        found = read_logs([path], SOURCES, skipped)
+        with read([path], SOURCES) as reading:
+            found, skipped = reading.events(), reading.skipped
         whole = {1: 4}.get(cut, 3 if cut < len(json.dumps(GOOD[3])) else 2)
         assert len(found) == whole or (cut > 100 and len(found) in (2, 3))
         assert skipped.count == (0 if len(found) == 4 else 1)
@@ -212,12 +214,12 @@ def test_a_cut_file_is_read_up_to_the_cut(tmp_path: Path, cut: int) -> None:
     ("name", "text", "said"),
     [
         ("a.csv", "x,y\n1,2\n", "is not an export that the pack reads"),
-        ("a.csv", 'AuditData\n"{broken"\n', "AuditData is not JSON"),
+        ("a.csv", 'AuditData\n"{broken"\n', "AuditData is not a record in JSON"),
         ("a.csv", "RecordId,AuditData\n", "holds no record"),
         ("a.jsonl", "", "holds no record"),
         ("a.jsonl", "\n \n", "holds no record"),
         ("a.json", "[]", "holds no record"),
-        ("a.json", "[1]", "entry 1 is not a record"),
+        ("a.json", "[1]", "is not a record"),
         ("a.jsonl", "[" * 100_000, "a.jsonl:1:"),
         ("a.jsonl", lines({"EventID": 4624}), "holds 1 records, none of a kind"),
     ],
@@ -228,7 +230,7 @@ def test_nothing_read_at_all_is_an_error(
     with pytest.raises(PackError) as refusal:
         written(tmp_path, name, text)
     assert said in str(refusal.value)
-    assert main(["replay", str(tmp_path / name)]) == 2
+    assert main(["replay", "--platform", "sentinel", "--tier", "core", str(tmp_path / name)]) == 2
     assert said in capsys.readouterr().err
 
 
@@ -238,14 +240,21 @@ def test_the_command_goes_on_and_says_what_it_skipped(
     path, empty = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
     path.write_text("{x\n" * 14 + lines(AUDIT), encoding="utf-8")
     empty.write_text("", encoding="utf-8")
-    command = ["replay", "--platform", "splunk", str(path), str(empty)]
+    command = ["replay", "--platform", "sentinel", "--tier", "core", str(path), str(empty)]
     assert main(command) == 0
     said = capsys.readouterr()
-    assert said.out == "splunk    exchange_admin_cmdlet  a1\n"
+    assert said.out.splitlines()[-1].split()[1] == "exchange_admin_cmdlet" and said.out.endswith("  a1\n")
     named = [f"skipped: {path}:{n}: is not JSON; export one JSON object a line" for n in range(1, NAMED + 1)]
-    titles = "; ".join(form.title for source in SOURCES.values() for form in source.exports)
-    of_file = f"skipped: {empty}:1: holds no record; export one of: {titles}"
-    assert said.err.splitlines() == [*named, of_file, "skipped: 14 records in all, the first 10 named above"]
+    titles = "; ".join(sorted(source.title for source in SOURCES.values()))
+    of_file = f"skipped: {Finding(str(empty), 1, 'holds no record', f'export some of: {titles}')}"
+    read = [
+        "read: 1 record of m365 (ExchangeAdmin: 1)",
+        "read: from 2026-03-10T09:15:00Z to 2026-03-10T09:15:00Z",
+    ]
+    skipped = "skipped: 14 records in all, the first 10 named above"
+    assert said.err.splitlines() == [*named, of_file, skipped, *read]
+    assert main([*command, "--verbose"]) == 0
+    assert len([line for line in capsys.readouterr().err.splitlines() if "is not JSON" in line]) == 14
     assert main([*command, "--strict"]) == 2
     said = capsys.readouterr()
     assert said.out == "" and said.err.splitlines() == [named[0].removeprefix("skipped: ")]
@@ -305,6 +314,15 @@ def test_only_a_process_creation_with_a_command_line_is_one(
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    path.write_bytes(b"\xff\xfe{")
-    with pytest.raises(PackError, match="is not UTF-8"):
-        read_logs([path], SOURCES)
+    path.write_bytes(b"\0\xff\0\0{")
+    with pytest.raises(PackError, match="is not text"):
+        read([path], SOURCES)
+
+
+@pytest.mark.parametrize("wrap", [json.dumps, lambda records: json.dumps({"records": records})])
+def test_records_without_an_identity_stand_alone_on_one_line(
+    tmp_path: Path, wrap: Callable[[list[dict[str, Any]]], str]
+) -> None:
+    anonymous = {k: v for k, v in SYSMON.items() if k != "Id"}
+    found = written(tmp_path, "s.json", wrap([anonymous, anonymous, anonymous]))
+    assert [event.id for event in found] == ["s.json:1", "s.json:1:2", "s.json:1:3"]
