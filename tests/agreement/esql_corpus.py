@@ -152,6 +152,8 @@ def own() -> Iterator[Query]:
     for step, detections in enumerate((several[:2], several, [_AUDIT["two_fields"], _AUDIT["letters"]])):
         groups = _AUDIT_GROUPS[step]
         yield _built(f"several_temporal_{step}", AUDIT, detections, "temporal", None, groups, step)
+        if len(detections) == 2:
+            yield _built(f"several_ordered_{step}", AUDIT, detections, "temporal_ordered", None, groups, step)
         yield _built(f"several_counted_{step}", AUDIT, detections, "event_count", {"gte": 3}, groups, step)
 
 
@@ -179,6 +181,9 @@ def _built(
     document: dict[str, Any] = {"title": name, "name": name, "correlation": correlation, "lookback": "30d"}
     # Half of them mean whole terms, whose expressions have boundaries.
     document["whole_terms"] = step % 2 == 0
+    # Of two rules with a length of window one counts by the clock.
+    if step // len(_SPANS) % 2 == 0:
+        document["windows"] = "clock"
     if kind != "value_avg":  # a double as text is another matter: test_doubles_are_written_as_java_does
         document["alert"] = ALERT if logsource is AUDIT else PROCESS_ALERT
     made = queries(rule_of(*bases, document), pipeline())

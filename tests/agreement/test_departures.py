@@ -6,6 +6,7 @@ not listed.
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,8 @@ import pytest
 
 from conftest import DIST, ROOT
 from detection_pack.build.dist import rule_entries
+from detection_pack.languages.lucene.document_table import Document
+from detection_pack.languages.lucene.lucene_index import During, Indices
 from detection_pack.model.event import Clock, Event, Hit
 from support.engines import ENGINES, SOUND_ONLY, run_elastic
 from support.sources import M365
@@ -39,11 +42,12 @@ TESTED = (
     "record-type-digits",
     "aggregated-records",
     "client-ip",
+    "missing-user",
     "elastic-long-values",
+    "elastic-winlogbeat",
     "elastic-letters",
     "elastic-address",
     "elastic-owner",
-    "elastic-missing-user",
     "elastic-threshold",
     "splunk-letters",
     "splunk-latin-pairs",
@@ -134,6 +138,34 @@ def test_elastic_long_values(platform: str) -> None:
     assert matched(platform, EWS, record) == (platform != "elastic")
 
 
+@pytest.mark.parametrize(("kind", "found"), [("wildcard", {"short", "long"}), ("keyword", {"short"})])
+def test_elastic_winlogbeat(kind: str, found: set[str]) -> None:
+    """The limit is the index's: a wildcard field holds any length, a keyword field up to 1,024 characters."""
+    text = (DIST / "elastic/queries/onprem_powershell_collection.lucene").read_text(encoding="utf-8").strip()
+    typed = {"type": kind} | ({"ignore_above": 1024} if kind == "keyword" else {})
+    properties = {
+        "event.type": {"type": "keyword"},
+        "process.name": {"type": "keyword"},
+        "process.command_line": typed,
+    }
+    held = [
+        Document(
+            name,
+            "winlogbeat-9.1.0",
+            json.dumps(
+                {
+                    "event.type": "start",
+                    "process.name": "powershell.exe",
+                    "process.command_line": "powershell Search-Mailbox ".ljust(length, "x"),
+                }
+            ),
+        )
+        for name, length in (("short", 1024), ("long", 1025))
+    ]
+    with Indices(held, {"mappings": {"properties": properties}}) as indices:
+        assert indices.search(text, ["winlogbeat-*"], During("@timestamp", None, None)) == found
+
+
 @every_platform
 def test_elastic_letters(platform: str) -> None:
     """A living script's letters end no word on any platform; a rare one's do on Elastic."""
@@ -165,10 +197,13 @@ def test_elastic_owner() -> None:
 
 
 @every_platform
-def test_elastic_missing_user(platform: str) -> None:
-    [hit] = run(platform, BULK, owners("a", "b", "c", "d", "e", UserId=None))
+@pytest.mark.parametrize("absent", [None, ""])
+def test_missing_user(platform: str, absent: str | None) -> None:
+    [hit] = run(platform, BULK, owners("a", "b", "c", "d", "e", UserId=absent))
     assert hit.group is not None
-    assert dict(hit.group)["UserId"] == ("s-visitor" if platform == "elastic" else "")
+    assert dict(hit.group)["UserId"] == "s-visitor"
+    two = [*owners("a", "b", "c", UserId=absent), *owners("d", "e", UserId=absent, LogonUserSid="S-other")]
+    assert run(platform, BULK, two) == []
 
 
 def test_elastic_threshold() -> None:

@@ -89,8 +89,8 @@ def test_a_broken_translation_is_noticed(
     changed: list[str] = []
 
     class Broken(Translation):
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args)
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
             whole = self.sql
             self.sql = re.sub(sql, instead, whole)
             if self.sql != whole:
@@ -139,6 +139,8 @@ TEXT = [
     (r"DATE_TRUNC\(1 hour", "DATE_TRUNC(30 minutes"),
     (r"DATE_TRUNC\(168 hours", "DATE_TRUNC(7 days"),
     (r"DATE_TRUNC\(1 day", "DATE_TRUNC(2 days"),
+    (r"window_back = \[0, ", "window_back = ["),
+    (r"window_on == 0", "window_on >= 0"),
     (r" BY user\.id, source\.ip, window", " BY user.id, window | EVAL source.ip = NULL"),
     (r"MV_SORT\((seen_\d)\)", r"\1"),
     (r", \", \"\)", ', ",")'),
@@ -157,10 +159,10 @@ def test_a_broken_text_is_noticed(
 ) -> None:
     judge = documents.judge
 
-    def misread(text: str, types: dict[str, str]) -> Result:
+    def misread(text: str, *rest: Any) -> Result:
         changed = re.sub(pattern, instead, text)
         assert changed != text
-        return judge(changed, types)
+        return judge(changed, *rest)
 
     monkeypatch.setattr(documents, "judge", misread)
     assert any(disagreement(documents, query) for query in _asked(corpus, pattern))

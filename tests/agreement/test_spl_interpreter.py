@@ -108,6 +108,16 @@ EXPRESSIONS = {
     'mvjoin(mvrange(1,11,2)," ")': "1 3 5 7 9",
     'mvjoin(split("x-y","-"),"|")': "x|y",
     'mvjoin(mvappend(many,"c"),"")': "abbc",
+    "mvindex(many,1)": "b",
+    "mvindex(many,3)": "null",
+    'mvfind(many,"^b")': "1",
+    'mvfind(many,"z")': "null",
+    'mvindex(many,mvfind(many,"z"))': "null",
+    # JSON functions.
+    r'mvjoin(spath("{\"a\":[{\"b\":1},{\"c\":2},{\"b\":\"x\"}]}","a{}.b"),"+")': "1+x",
+    r'spath("{\"a\":{\"b\":[1,2]}}","a")': '{"b":[1,2]}',
+    r'spath("{\"a\":1}","b")': "null",
+    'spath("no JSON","a")': "null",
     "floor(1.9)+ceiling(1.1)": "3",
     'absent."x"': "null",
 }
@@ -152,6 +162,16 @@ COMMANDS = {
     "v=x | mvexpand g | table g": [{"g": "a"}, {"g": "b"}],
     "v=9 | rename v AS w | table v w": [{"w": "9"}],
     "v=1 OR v=2 | streamstats count AS n BY g | table n": [{"n": "1"}, {"n": "2"}],
+    "v=1 OR v=2 OR v=9 | eval g=1 | streamstats current=f max(v) AS n BY g | table n": [
+        {},
+        {"n": "1"},
+        {"n": "2"},
+    ],
+    "v=1 OR v=2 OR v=9 | eval g=if(v=9,2,1) | eventstats max(v) AS n BY g | table n": [
+        {"n": "2"},
+        {"n": "2"},
+        {"n": "9"},
+    ],
     "v=9 | eval v=null(), w=1 | table v w": [{"w": "1"}],
     "v=9 | where absent=1 | table v": [],
     "| union [ search v=1 | table v ] [ search v=9 | table v ]": [{"v": "1"}, {"v": "9"}],

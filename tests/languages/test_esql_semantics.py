@@ -84,11 +84,36 @@ def test_date_trunc_cuts_at_the_clock_hour() -> None:
     assert [(r["window"], r["n"]) for r in found] == hours
 
 
+def test_a_list_is_expanded_and_a_date_is_a_number_of_milliseconds() -> None:
+    found = rows(
+        "FROM logs-o365.audit-*\n| EVAL back = [0, 3600000]\n| MV_EXPAND back\n"
+        "| EVAL window = TO_DATETIME(TO_LONG(DATE_TRUNC(1 hour, @timestamp)) - back)\n"
+        "| STATS n = COUNT(*) BY window\n| SORT window"
+    )
+    hours = [(datetime(2026, 1, 1, hour, tzinfo=UTC), n) for hour, n in ((11, 1), (12, 3), (13, 3), (14, 1))]
+    assert [(r["window"], r["n"]) for r in found] == hours
+
+
+def test_now_is_the_end_of_what_a_rule_looks_at() -> None:
+    events = [Event(str(n), M365, record) for n, record in enumerate(RECORDS)]
+    with Store(events) as store:
+        during = (datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, 14, 30, tzinfo=UTC))
+        text = "FROM logs-o365.audit-*\n| WHERE @timestamp > NOW() - 1 hour\n| STATS n = COUNT(*)"
+        assert store.esql(text, during)[0]["n"] == sum(
+            record["CreationTime"][10:15] > "T13:3" for record in RECORDS
+        )
+        with pytest.raises(UnsupportedEsql):
+            store.esql(text)
+
+
 def test_other_indices_are_not_read() -> None:
     assert rows("FROM logs-endpoint.events.process-*\n| STATS n = COUNT(*)")[0]["n"] == 0
 
 
 UNSUPPORTED = [
+    ("FROM a-*\n| MV_EXPAND user.id", 2, 3),
+    ("FROM a-*\n| EVAL x = user.id - 1 hour", 2, 22),
+    ("FROM a-*\n| EVAL x = TO_LONG(user.id)", 2, 12),
     ("FROM a-*\n| DISSECT x", 2, 3),
     ("FROM a-*\n| WHERE LENGTH(user.id) > 3", 2, 9),
     ('FROM a-*\n| WHERE user.id LIKE "a*"', 2, 17),

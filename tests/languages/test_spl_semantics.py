@@ -6,7 +6,7 @@ Each case is a search, the events it is run on and the ids that Splunk returns, 
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from detection_pack.languages.spl.spl_characters import (
 )
 from detection_pack.languages.spl.spl_parser import UnsupportedSpl
 from detection_pack.model.event import Clock, Event
+from detection_pack.platforms.splunk.run import Workspace
 from support.engines import execute
 from support.sources import M365, PROCESS
 
@@ -113,6 +114,50 @@ def test_one_value_of_several_is_enough() -> None:
         assert bool(execute(spl, [several], NOW)) is found, spl
 
 
+def test_a_part_of_a_json_text() -> None:
+    """spath finds by a path, mvfind the place of a name, mvindex what stands there."""
+    named = event(
+        "n",
+        Parameters=[
+            {"Name": "A", "Values": ["one", "two"]},
+            {"Name": "AB", "Value": "three"},
+            {"Name": "B", "Value": 'f "o\\u"\nr'},
+            {"Name": "C", "Value": False},
+        ],
+    )
+    objects, names = 'spath(_raw,"Parameters{}")', 'spath(_raw,"Parameters{}.Name")'
+    for name, path, found in (
+        ("A", "Values{}", "one+two"),
+        ("AB", "Value", "three"),
+        ("B", "Value", 'f \\"o\\\\u\\"\nr'),
+        ("C", "Value", "false"),
+        ("A", "Value", None),
+        ("D", "Value", None),
+    ):
+        at = f'spath(mvindex({objects},mvfind({names},"^{name}\\z")),"{path}")'
+        wanted = f"isnull({at})" if found is None else f'mvjoin({at},"+")="{found}"'
+        assert execute(f"* | where {wanted}", [named], NOW), (name, path)
+    # The lists of names and of values do not go together.
+    assert execute('* | where mvindex(spath(_raw,"Parameters{}.Value"),0)="three"', [named], NOW)
+    # An object as its text, what is not there, and what is no JSON.
+    assert execute('* | where match(mvindex(spath(_raw,"Parameters{}"),1),"^\x7b")', [named], NOW)
+    assert execute('* | where isnull(spath(_raw,"Parameters{}.Value.More"))', [named], NOW)
+    assert execute('* | where isnull(spath(Id,"a"))', [event("x", Id="no JSON")], NOW)
+    assert execute('* | where isnull(mvindex(spath(_raw,"Parameters{}"),4))', [named], NOW)
+
+
+@pytest.mark.parametrize("expression", ['spath(_raw,"a{0}")', 'spath(_raw,"a..b")', "mvindex(_raw,-1)"])
+def test_what_is_not_modelled_of_json_is_refused(expression: str) -> None:
+    with pytest.raises(UnsupportedSpl):
+        execute(f"* | where isnull({expression})", [event("x")], NOW)
+
+
+def test_an_event_stays_as_it_was_written() -> None:
+    """What spath finds in _raw is looked up by the keys of the record, so nothing may change _raw before."""
+    with pytest.raises(UnsupportedSpl, match="eval of _raw"):
+        execute('* | eval _raw="x" | where isnull(spath(_raw,"a"))', [event("x")], NOW)
+
+
 def test_several_values_where_one_is_needed_are_refused() -> None:
     several = event("s", Folders=[{"Path": "a"}, {"Path": "b"}])
     with pytest.raises(UnsupportedSpl, match="several values"):
@@ -198,6 +243,93 @@ def test_values_are_distinct_and_sorted_and_a_group_knows_its_window() -> None:
     assert [row.window for row in rows] == [datetime(2024, 2, 1, h, tzinfo=UTC) for h in (12, 13)]
     assert rows[0].values["_time"] == datetime(2024, 2, 1, 12, 0, tzinfo=UTC)
     assert all(row.event is None for row in rows)
+
+
+def test_a_list_of_numbers_is_expanded() -> None:
+    """Search Reference, "mvrange" (the end is not in it), "mvexpand", "fields", and "eval" (Operators)."""
+    spl = (
+        "* | eval seen=_time | fields UserId, seen | fields - _raw | eval back=mvrange(0, 3) | mvexpand back"
+        " | eval _time=(floor(_time/3600)-back)*3600 | stats count AS c BY _time"
+    )
+    rows = sorted(execute(spl, STATS, NOW), key=lambda r: str(r.window))
+    at = [datetime(2024, 2, 1, h, tzinfo=UTC) for h in (10, 11, 12, 13)]
+    assert [row.window for row in rows] == at
+    assert sum(row.value or 0 for row in rows) == 3 * len(STATS)
+
+
+def test_arithmetic_binds_as_usual_and_a_time_is_relative_to_now() -> None:
+    spl = (
+        'RecordType=2 | eval a=2+3*4-6/2, b=1/0, since=relative_time(now(), "-2h@h")'
+        " | where _time<since | table a, b"
+    )
+    (row,) = execute(spl, EVENTS, NOW)
+    assert row.values == {"a": 11.0, "b": None}
+    assert execute(spl.replace("<since", ">=since"), EVENTS, NOW) == []
+
+
+RUNNING = "* | stats count AS c BY UserId, RecordType | eval n=tonumber(RecordType) | sort 0 n"
+
+
+def test_rows_before_a_row_are_those_of_its_group_in_the_order_of_the_sort() -> None:
+    listed = [event(f"{n}", RecordType=n, UserId="ab"[n % 2]) for n in range(1, 7)]
+    spl = (
+        f"{RUNNING} | streamstats current=f max(n) AS before BY UserId"
+        " | streamstats sum(n) AS total BY UserId | eventstats max(n) AS most BY UserId"
+        " | table UserId, n, before, total, most"
+    )
+    names = ("UserId", "n", "before", "total", "most")
+    rows = [tuple(row.values[name] for name in names) for row in execute(spl, listed, NOW)]
+    after = [("a", 4, 2, 6, 6), ("a", 6, 4, 12, 6), ("b", 3, 1, 4, 5), ("b", 5, 3, 9, 5)]
+    assert sorted(row for row in rows if row[2] is not None) == after
+    assert {(row[0], row[3]) for row in rows if row[2] is None} == {("a", 2), ("b", 1)}
+
+
+def test_streamstats_without_groups_runs_over_all_rows() -> None:
+    listed = [event(f"{n}", RecordType=n, UserId="a") for n in (1, 2, 3)]
+    rows = execute(f"{RUNNING} | streamstats sum(n) AS total | table total", listed, NOW)
+    assert sorted(row.values["total"] for row in rows) == [1, 3, 6]
+
+
+def test_a_search_knows_until_when_it_looks_and_when_an_event_was_indexed() -> None:
+    listed = [event("old"), event("new")]
+    indexed = {"old": NOW.now - timedelta(hours=2), "new": NOW.now - timedelta(minutes=6)}
+    spl = '* earliest=-1d latest=now | addinfo | where _indextime<relative_time(info_max_time,"{}")'
+
+    def found(workspace: Workspace, text: str, *more: Any) -> set[str | None]:
+        return {row.event for row in workspace.search(text, {}, NOW.now, *more)}
+
+    known = Workspace(listed, indexed=indexed)
+    assert found(known, spl.format("-65m@m")) == {"old"}
+    assert found(known, spl.format("-5m@m")) == {"old", "new"}
+    arrived = (NOW.now - timedelta(minutes=65), NOW.now - timedelta(minutes=5))
+    assert found(known, "* earliest=-1d latest=now", None, None, arrived) == {"new"}
+    # Of what nobody says when it was indexed, it is as if it had just come.
+    unknown = Workspace(listed)
+    assert found(unknown, spl.format("-65m@m")) == set()
+    assert found(unknown, spl.format("-5m@m")) == {"old", "new"}
+
+
+def test_split_undoes_a_join() -> None:
+    (row,) = execute('* | eval u=split(UserId, ", ") | table u', [event("e", UserId="a, b")], NOW)
+    assert row.values["u"] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "spl",
+    [
+        "* | mvexpand UserId",
+        "* | fields - UserId",
+        "* | eval a=mvrange(0, RecordType)",
+        '* | eval a=relative_time(UserId, "-1h")',
+        "* | eval a=UserId | stats count AS c BY a | streamstats sum(c) AS s",
+        "* | stats count AS c BY UserId | sort 0 c | sort 0 -c",
+        "* | addinfo",
+        "* | eval a=UserId+1",
+    ],
+)
+def test_lists_and_times_that_are_not_modelled_are_refused(spl: str) -> None:
+    with pytest.raises(UnsupportedSpl):
+        execute(spl, EVENTS, NOW)
 
 
 def test_eval_assigns_from_left_to_right_and_joins_numbers_as_integers() -> None:

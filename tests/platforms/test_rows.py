@@ -13,9 +13,10 @@ import pytest
 from detection_pack.model.event import Event
 from detection_pack.model.findings import PackError
 from detection_pack.model.log_source import LogSource
-from detection_pack.platforms.elastic.store import ingested
+from detection_pack.platforms.elastic.documents import ingested
 from detection_pack.platforms.kusto.run import Workspace as Kusto
-from detection_pack.platforms.rows import connected, ingest, known_sources
+from detection_pack.platforms.records import connected, known_sources, records_of
+from detection_pack.platforms.rows import ingest
 from detection_pack.platforms.splunk.run import Workspace as Splunk
 from support.sources import M365, PROCESS, SOURCES
 
@@ -33,6 +34,8 @@ ATTEMPTS = {
     "another zone": "SET TimeZone = 'Asia/Tokyo'",
     "external access": "SET enable_external_access = true",
     "the lock": "SET lock_configuration = false",
+    # It would be seen before what other sources' models have of the same name.
+    "another's macro": "CREATE OR REPLACE TEMP MACRO as_text(json) AS 'nothing'",
 }
 
 
@@ -52,7 +55,7 @@ def test_a_model_reaches_nothing_outside(tmp_path: Path, case: str, platform: st
     before = sorted(tmp_path.iterdir())
     run = {"sentinel": Kusto, "splunk": Splunk, "elastic": ingested}[platform]
     with pytest.raises(PackError) as raised:
-        run([], sources=[source])  # type: ignore[operator]
+        run([Event("e", source, {"EventID": 1})], sources=[source])  # type: ignore[operator]
     [finding] = raised.value.findings
     assert finding.path == str(tmp_path / "stranger" / f"{platform}.sql")
     assert SECRET not in str(finding)
@@ -62,7 +65,7 @@ def test_a_model_reaches_nothing_outside(tmp_path: Path, case: str, platform: st
 def test_a_fault_has_its_line(tmp_path: Path) -> None:
     source = source_with(tmp_path / "stranger", "splunk", "SELECT nope FROM raw")
     with pytest.raises(PackError, match=r"splunk\.sql:3: .*nope"):
-        Splunk([], sources=[source])
+        Splunk([Event("e", source, {"EventID": 1})], sources=[source])
 
 
 def test_a_query_cannot_read_files_either(tmp_path: Path) -> None:
@@ -77,23 +80,50 @@ def test_a_query_cannot_read_files_either(tmp_path: Path) -> None:
 
 def test_each_source_sees_its_own_records_and_enumerations_alone(tmp_path: Path) -> None:
     sql = (
-        "CREATE TABLE seen AS SELECT (SELECT list(id) FROM raw) AS ids, (SELECT count(*) FROM enums) AS named"
+        "INSERT INTO seen BY NAME SELECT (SELECT list(_id) FROM raw) AS ids,"
+        " (SELECT count(*) FROM enums) AS named"
     )
-    source = source_with(tmp_path / "stranger", "splunk", sql)
+    source = source_with(tmp_path / "stranger", "none", sql)
     audit = Event("a", M365, {"Id": "a", "CreationTime": "2026-03-10T09:15:00", "RecordType": 2})
     own = Event("p", source, {"UtcTime": "2026-03-10 09:15:00", "Image": "x.exe"})
-    connection = connected()
-    ingest(connection, "none", [audit, own], [M365])
-    assert connection.execute("SELECT count(*) FROM raw").fetchall() == [(1,)]
-    workspace = Splunk([audit, own], sources=SOURCES.values())
-    assert workspace.connection.execute("SELECT ids, named FROM seen").fetchall() == [(["p"], 0)]
+    records = records_of([audit, own])
+    cursor = records.cursor()
+    [view] = ingest(cursor, "none", records)["seen"]
+    assert cursor.execute(f"SELECT ids, named FROM {view}").fetchall() == [(["p"], 0)]
+
+
+def test_each_source_has_its_own_macros_and_views(tmp_path: Path) -> None:
+    sql = (
+        "CREATE OR REPLACE MACRO as_text(json) AS '{0}';"
+        " CREATE VIEW mine AS SELECT _id, as_text(1) AS said FROM raw;"
+        " INSERT INTO seen BY NAME SELECT * FROM mine"
+    )
+    sources = [
+        dataclasses.replace(source_with(tmp_path / name, "none", sql.format(name)), name=name)
+        for name in ("one", "other")
+    ]
+    events = [Event(source.name, source, {"UtcTime": "2026-03-10 09:15:00"}) for source in sources]
+    records = records_of(events)
+    cursor = records.cursor()
+    views = ingest(cursor, "none", records)["seen"]
+    assert [cursor.execute(f"FROM {view}").fetchall() for view in views] == [
+        [("one", "one")],
+        [("other", "other")],
+    ]
+
+
+def test_a_table_of_two_sources_has_the_rows_of_both() -> None:
+    audit = Event("a", M365, {"CreationTime": "2026-03-10T09:15:00", "UserId": "a@b.c"})
+    start = Event("p", PROCESS, {"UtcTime": "2026-03-10 09:15:00", "Image": "x.exe"})
+    workspace = Kusto([audit, start], schema="defender")
+    for table in ("CloudAppEvents", "DeviceProcessEvents"):
+        assert workspace.connection.execute(f"SELECT count(*) FROM {table}").fetchall() == [(1,)]
 
 
 def test_a_record_without_a_time_is_there_without_one() -> None:
     event = Event("p", PROCESS, {"UtcTime": "yesterday", "Image": "x.exe"})
-    connection = connected()
-    ingest(connection, "none", [event], known_sources([event]))
-    assert connection.execute("SELECT id, time FROM raw").fetchall() == [("p", None)]
+    cursor = records_of([event]).cursor()
+    assert cursor.execute("SELECT _id, _time FROM raw_process_creation").fetchall() == [("p", None)]
     for schema in ("sentinel", "defender"):
         count = Kusto([event], schema=schema).connection.execute("SELECT count(*) FROM DeviceProcessEvents")
         assert count.fetchall() == [(0,)]

@@ -13,7 +13,7 @@ from detection_pack.model.event import Event, plain_record
 from detection_pack.model.findings import REFUSED, Finding, PackError
 from detection_pack.model.log_source import LogSource, source_of
 from detection_pack.model.platform_names import PLATFORMS
-from detection_pack.model.record_time import parse_time
+from detection_pack.model.record_time import parse_time, value_at
 from detection_pack.model.rule import Rule
 
 #: The id of the findings that this module makes.
@@ -54,6 +54,24 @@ class Case:
     def expected_of(self, platform: str) -> bool:
         """Whether the rule fires on ``platform`` (or as "threshold")."""
         return self.exceptions[platform][0] if platform in self.exceptions else self.matches
+
+    def values_of(self, field: str) -> frozenset[str]:
+        """What its records hold in a field, in lower case; of a record that lacks it the empty text and every
+        text of it: the field may be a named value of a list, or another one may stand in for it."""
+        found: set[str] = set()
+        for event in self.events:
+            held = str(value_at(event.record, field) or "").lower()
+            found |= {held} if held else {"", *(text.lower() for text in _texts(event.record))}
+        return frozenset(found)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text and number in a record, whatever it stands below."""
+    if isinstance(value, Mapping | list):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(inner)
+    elif value is not None:
+        yield str(value)
 
 
 def log_source_of(rule: Rule, sources: Mapping[str, LogSource]) -> LogSource:
@@ -169,8 +187,8 @@ def _case(document: Document, list_name: str, index: int, source: LogSource) -> 
 def _event(source: LogSource, label: str, record: dict[str, Any]) -> Event:
     """A case's record, which has its label for an identity where it states none."""
     name = source.identity[0]
-    if len(source.identity) == 1 and "." not in name and name not in record:
-        record = {**record, name: label}
+    if len(source.identity) == 1 and _can_have(record, name):
+        record = _with(record, name, label)
     return Event(source.identity_of(record) or label, source, record)
 
 
@@ -179,7 +197,7 @@ def _records(document: Document, list_name: str, index: int) -> Iterator[tuple[s
     at = document.line(list_name, index)
     base = {**(document.data.get("defaults") or {})}
     for name in stated.get("absent") or ():
-        base.pop(name, None)
+        base = _without(base, name)
     own = stated.get("record") or {}
     overrides = stated.get("each") or [{}]
     if not isinstance(own, dict) or not isinstance(overrides, list):
@@ -187,9 +205,39 @@ def _records(document: Document, list_name: str, index: int) -> Iterator[tuple[s
     for number, override in enumerate(overrides, start=1):
         if not isinstance(override, dict):
             raise PackError.at(document.path, at, '"each" holds no mappings', "write a list of field: value")
-        record = plain_record({**base, **own, **override})
+        record = base
+        for name, value in {**own, **override}.items():
+            record = _with(record, name, value)
+        record = plain_record(record)
         suffix = f"-{number}" if len(overrides) > 1 else ""
         yield suffix, record
+
+
+# A name with dots is that of a part where the record has an object for it to be a part of: a case can change
+# one part of a nested record and leave the others as the defaults have them.
+
+
+def _with(record: Mapping[Any, Any], name: Any, value: Any) -> dict[Any, Any]:
+    head, rest = _parts(record, name)
+    return {**record, head: value if rest is None else _with(record[head], rest, value)}
+
+
+def _without(record: Mapping[Any, Any], name: Any) -> dict[Any, Any]:
+    head, rest = _parts(record, name)
+    left = {key: value for key, value in record.items() if key != head}
+    return left if rest is None else {**left, head: _without(record[head], rest)}
+
+
+def _can_have(record: Mapping[str, Any], name: str) -> bool:
+    """Whether the record lacks a value that can be put where its name says."""
+    head, rest = _parts(record, name)
+    return _can_have(record[head], rest) if rest is not None else head not in record and "." not in head
+
+
+def _parts(record: Mapping[Any, Any], name: Any) -> tuple[Any, str | None]:
+    """A key of the record and the name below it; None where the name is itself a key, there or to be."""
+    head, dot, rest = name.partition(".") if isinstance(name, str) and name not in record else (name, "", "")
+    return (head, rest) if dot and isinstance(record.get(head), Mapping) else (name, None)
 
 
 def _hits(document: Document, list_name: str, index: int) -> Iterator[ExpectedHit]:

@@ -130,7 +130,7 @@ def pruned(document: Document, without: frozenset[Keys], renamed: Mapping[Keys, 
     data = walk(document.data, (), ())
     data = {} if data is _EMPTY else data
     kept = {keys: line for keys, line in lines.items() if value_at(data, keys) is not ABSENT}
-    return Document(document.path, data, kept)
+    return replace(document, data=data, lines=kept)
 
 
 _EMPTY: Any = object()

@@ -11,8 +11,8 @@ import os
 import re
 import stat
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -103,11 +103,30 @@ def value_at(data: Any, keys: Iterable[Key]) -> Any:
 
 @dataclass(frozen=True)
 class Document:
-    """One YAML document: ``data`` as plain Python values, ``lines`` from key path to line (from 1)."""
+    """One YAML document: ``data`` as plain Python values, ``lines`` from key path to line (from 1).
+
+    ``origins``: the files of the parts that were added out of other files, by the key path of each;
+    ``condition``: what the file itself says, where they are part of the condition.
+    """
 
     path: Path
     data: Any
     lines: dict[tuple[Key, ...], int] = field(repr=False, hash=False, compare=False)
+    origins: Mapping[tuple[Key, ...], Path] = field(
+        default_factory=dict, repr=False, hash=False, compare=False
+    )
+    condition: Any = field(default=None, repr=False, hash=False, compare=False)
+
+    @property
+    def as_written(self) -> Document:
+        """The document as its file has it, without what was added to its detection."""
+        if not self.origins:
+            return self
+        detection = self.data.get("detection") or {}
+        kept = {key: value for key, value in detection.items() if ("detection", key) not in self.origins}
+        if self.condition is not None and "condition" in kept:
+            kept["condition"] = self.condition
+        return replace(self, data={**self.data, "detection": kept}, origins={}, condition=None)
 
     def line(self, *keys: Key) -> int:
         """The line of the value under ``keys``, or of its nearest ancestor that the file has."""
@@ -115,6 +134,11 @@ class Document:
             if (found := self.lines.get(keys[:end])) is not None:
                 return found
         return 1
+
+    def path_of(self, *keys: Key) -> Path:
+        """The file in which the value under ``keys`` stands."""
+        ends = range(len(keys), 0, -1) if self.origins else ()
+        return next((self.origins[keys[:end]] for end in ends if keys[:end] in self.origins), self.path)
 
     def line_after(self, *keys: Key) -> int | None:
         """The line of the first value below that of ``keys`` that is not inside it; None where none is."""
@@ -124,23 +148,24 @@ class Document:
 
     @cached_property
     def _in_order(self) -> list[tuple[int, tuple[Key, ...]]]:
-        return sorted(((line, path) for path, line in self.lines.items()), key=lambda item: item[0])
+        own = ((line, path) for path, line in self.lines.items() if self.path_of(*path) == self.path)
+        return sorted(own, key=lambda item: item[0])
 
-    def line_of(self, text: str) -> int:
-        """The line of the first key or scalar value that is ``text``; the document's own if none is.
+    def keys_of(self, text: str) -> tuple[Key, ...]:
+        """The key path of the first key or scalar value that is ``text``; the empty one if none is.
 
         What a detection says comes first: a field may have the name of one of Sigma's own keys.
         """
-        return self._said.get(text, self.line())
+        return self._said.get(text, ())
 
     @cached_property
-    def _said(self) -> dict[str, int]:
-        found: dict[str, int] = {}
-        for path, line in sorted(self.lines.items(), key=lambda item: item[0][:1] != ("detection",)):
+    def _said(self) -> dict[str, tuple[Key, ...]]:
+        found: dict[str, tuple[Key, ...]] = {}
+        for path in sorted(self.lines, key=lambda keys: keys[:1] != ("detection",)):
             if path:
-                found.setdefault(str(path[-1]).split("|")[0], line)
+                found.setdefault(str(path[-1]).split("|")[0], path)
                 if (scalar := self._scalar(path)) is not None:
-                    found.setdefault(scalar, line)
+                    found.setdefault(scalar, path)
         return found
 
     def scalars(self) -> Iterator[tuple[tuple[Key, ...], object]]:

@@ -42,7 +42,8 @@ class Hit:
 
     A plain rule gives one hit that lists the ids of the events. A correlation gives one hit for each group
     and window: ``group`` from canonical field to value, ``window`` the start of the window, ``value`` what
-    was counted. ``rows`` are the result rows as the platform returned them, by column name.
+    was counted. ``rows`` are the result rows as the platform returned them, by column name; ``row_events``
+    the ids of their events, as many, of a plain rule's own query.
     """
 
     platform: str
@@ -53,6 +54,7 @@ class Hit:
     window: datetime | None = None
     value: float | None = None
     rows: tuple[Mapping[str, Any], ...] = ()
+    row_events: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The object that ``replay --format json`` prints for this hit."""
@@ -101,10 +103,12 @@ class RuleEntry:
     """What an engine must know of a rule besides its artefacts; read from dist/manifest.json.
 
     ``group_by`` holds a correlation's canonical group fields and ``window`` its length in seconds; a plain
-    rule has neither. ``artefacts`` are the rule's own files, relative to dist/.
+    rule has neither. ``artefacts`` are the rule's own files, relative to dist/. ``tier`` is empty where
+    nobody says it.
     """
 
     name: str
     group_by: tuple[str, ...] = ()
     window: int | None = None
     artefacts: tuple[str, ...] = ()
+    tier: str = ""

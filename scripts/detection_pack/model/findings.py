@@ -49,6 +49,8 @@ class PackError(Exception):
 
 def printable(text: str) -> str:
     """The text with every character that does not print as an escape, such as ``\\u202e``."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -83,7 +83,7 @@ def limit_faults(documents: Iterable[Document]) -> Iterator[Finding]:
 
 
 def _beyond(document: Document, place: tuple[Key, ...], what: str, todo: str) -> Finding:
-    return Finding(str(document.path), document.line(*place), what, todo)
+    return Finding(str(document.path_of(*place)), document.line(*place), what, todo)
 
 
 def _leaves(value: Any, *keys: Key) -> Iterator[tuple[tuple[Key, ...], Any]]:

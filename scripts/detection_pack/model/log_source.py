@@ -70,8 +70,10 @@ class LogSource:
     """One folder below pipelines/. Two are the same only if they are one object.
 
     ``logsources``: Sigma log sources; a rule belongs here whose own has all pairs of one of them.
-    ``identity``: the fields that identify a raw record together. ``enumerations``: number to name.
-    ``new``: what `detection-pack new` starts from, as it stands there.
+    ``identity``: the fields that identify a raw record together. ``kind``: the field that tells kinds of
+    records apart, if one does; ``others``: keys that say what an export's entry of another kind is.
+    ``enumerations``: number to name. ``new``: what `detection-pack new` starts from, as it stands there.
+    ``absent``: the platforms that have no such records, each with the reason.
     """
 
     name: str
@@ -80,6 +82,8 @@ class LogSource:
     logsources: tuple[Mapping[str, str], ...]
     identity: tuple[str, ...]
     time: RecordTime
+    kind: str | None = None
+    others: tuple[str, ...] = ()
     fields: Mapping[str, SourceField] = field(default_factory=dict, repr=False)
     enumerations: Mapping[str, Mapping[int, str]] = field(default_factory=dict, repr=False)
     exports: tuple[ExportForm, ...] = field(default=(), repr=False)
@@ -87,11 +91,18 @@ class LogSource:
     known_values: KnownValues | None = field(default=None, repr=False)
     never_held: NeverHeld | None = field(default=None, repr=False)
     new: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    absent: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def identity_of(self, record: Mapping[str, Any]) -> str | None:
         """The record's identity as text, its parts divided by slashes; None where it has no part of it."""
         parts = [str(v) for path in self.identity if (v := value_at(record, path)) not in (None, "")]
         return "/".join(parts) or None
+
+    def kind_name(self, value: str) -> str:
+        """The name of a kind of record, where the source has one for the value of its field ``kind``."""
+        about = self.fields.get(self.kind or "")
+        named = self.enumerations.get(about.enumeration or "", {}) if about is not None else {}
+        return named.get(int(value), value) if value.isascii() and value.isdigit() else value
 
     def as_written(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """The record as the source writes it: a name or ``1.0`` in an enumerated field as its number, a

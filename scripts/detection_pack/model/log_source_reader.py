@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from detection_pack.model.documents import Document, Key, load_documents, read_text
-from detection_pack.model.export_form import COMBINED, ExportForm
+from detection_pack.model.export_form import COMBINED, ExportForm, is_origin
 from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.log_source import (
     FILE,
@@ -26,6 +26,7 @@ from detection_pack.model.log_source import (
     NeverHeld,
     SourceField,
 )
+from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.record_time import RecordTime, format_fault
 from detection_pack.model.rule import AlertView
 
@@ -33,9 +34,15 @@ from detection_pack.model.rule import AlertView
 CHECK = "log-source"
 _NAME = re.compile(r"[a-z][a-z0-9_]{1,63}")
 _PLAIN_FILE = re.compile(r"[A-Za-z0-9_]+\.csv")
-_KEYS = ("title", "logsources", "records", "fields", "enumerations", "exports", "alert", "checks", "new")
+_KEYS = (
+    *("title", "logsources", "absent", "records", "fields", "enumerations", "exports", "alert", "checks"),
+    "new",
+)
 _TYPES = ("string", "integer", "number", "boolean", "datetime", "ip", "list", "object")
-_EXPORT_KEYS = ("title", "csv", "inside", "flatten", "recognise", "identity", "fields", "keep")
+_EXPORT_KEYS = (
+    *("title", "inside", "outside", "each", "flatten", "recognise", "identity", "fields", "keep", "times"),
+    "partial",
+)
 _FIELD_KEYS = ("type", "enumeration", "meaning")
 
 
@@ -123,6 +130,8 @@ class _Reader:
         title = self.text(("title",), data.get("title"))
         logsources = tuple(self.logsources(data.get("logsources")))
         identity, time = self.records(data.get("records"))
+        stated = self.mapping(("records",), data.get("records"))
+        kind = stated.get("kind")
         enumerations = dict(self.enumerations(self.mapping(("enumerations",), data.get("enumerations"))))
         fields = dict(self.fields(self.mapping(("fields",), data.get("fields")), enumerations))
         exports = tuple(self.exports(data.get("exports")))
@@ -134,6 +143,7 @@ class _Reader:
         )
         alert = self.alert(self.mapping(("alert",), data.get("alert")))
         new = self.new(self.mapping(("new",), data.get("new")))
+        absent = dict(self.absent(self.mapping(("absent",), data.get("absent"))))
         if self.faults or time is None:
             return None
         return LogSource(
@@ -143,6 +153,8 @@ class _Reader:
             logsources=logsources,
             identity=identity,
             time=time,
+            kind=self.text(("records", "kind"), kind) if kind is not None else None,
+            others=self.texts(("records", "others"), stated.get("others")),
             fields=fields,
             enumerations=enumerations,
             exports=exports,
@@ -150,6 +162,7 @@ class _Reader:
             known_values=known,
             never_held=never,
             new=new,
+            absent=absent,
         )
 
     # ---- parts --------------------------------------------------------------------------------------
@@ -166,9 +179,20 @@ class _Reader:
             else:
                 self.fault(at, "is not a Sigma log source", "write product, category or service with a text")
 
+    def absent(self, stated: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        for name, why in stated.items():
+            at = ("absent", name)
+            if name not in PLATFORMS:
+                self.fault(at, f'"{name}" is not a platform', f"use {', '.join(PLATFORMS)}")
+            elif (self.path.parent / f"{name}.yml").exists():
+                what = f"says that {name} has no such records, and {name}.yml stands beside it"
+                self.fault(at, what, "remove one of them")
+            else:
+                yield name, self.text(at, why)
+
     def records(self, stated: Any) -> tuple[tuple[str, ...], RecordTime | None]:
         records = self.mapping(("records",), stated)
-        self.only(("records",), records, ("identity", "time"))
+        self.only(("records",), records, ("identity", "time", "kind", "others"))
         identity = self.texts(("records", "identity"), records.get("identity"))
         if not identity:
             self.fault(("records", "identity"), "names no field", "name what identifies a record")
@@ -231,21 +255,34 @@ class _Reader:
             self.only((*at, "flatten"), flatten, ("below", "names"))
             fields = self.mapping((*at, "fields"), entry.get("fields"))
             for name, origin in fields.items():
-                if not _is_origin(origin):
+                if not is_origin(origin):
                     todo = f"write a name, a list of names, or one of {', '.join(COMBINED)}"
                     self.fault((*at, "fields", name), "does not say where the field comes from", todo)
-            inside = entry.get("inside")
             yield ExportForm(
                 title=self.text((*at, "title"), entry.get("title")),
                 recognise=tuple(self.conditions((*at, "recognise"), entry.get("recognise"))),
-                csv=self.texts((*at, "csv"), entry.get("csv")),
-                inside=self.text((*at, "inside"), inside) if inside is not None else None,
+                inside=self.texts((*at, "inside"), entry.get("inside")),
+                outside=dict(self.outside((*at, "outside"), entry.get("outside"))),
                 below=self.texts((*at, "flatten", "below"), flatten.get("below")),
                 names={str(k): str(v) for k, v in self.mapping(at, flatten.get("names")).items()},
                 fields=fields,
                 keep=entry.get("keep") is True,
                 identity=self.texts((*at, "identity"), entry.get("identity")),
+                times=tuple(self.times((*at, "times"), entry.get("times"))),
+                partial=self.texts((*at, "partial"), entry.get("partial")),
+                each=self.text((*at, "each"), entry["each"]) if "each" in entry else None,
             )
+
+    def outside(self, at: tuple[Key, ...], stated: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
+        for name, keys in self.mapping(at, stated).items():
+            yield str(name), self.texts((*at, name), keys)
+
+    def times(self, at: tuple[Key, ...], stated: Any) -> Iterator[str]:
+        for index, pattern in enumerate(self.texts(at, stated)):
+            if "%" not in pattern or (fault := format_fault(pattern)) is not None:
+                what = fault if "%" in pattern else "is not a pattern"
+                self.fault((*at, index), str(what), 'write a pattern such as "%m/%d/%Y %I:%M:%S %p"')
+            yield pattern
 
     def conditions(self, at: tuple[Key, ...], stated: Any) -> Iterator[Mapping[str, tuple[str, ...]]]:
         if not self.listed(at, stated):
@@ -357,13 +394,3 @@ class _Reader:
         except PackError as error:
             self.fault(at, f"{name} {error.findings[0].what}", error.findings[0].todo)
             return None
-
-
-def _is_origin(origin: Any) -> bool:
-    if isinstance(origin, dict):
-        [how, *more] = list(origin) or [None]
-        parts = origin.get(how)
-        pair = isinstance(parts, list) and len(parts) == 2 and all(isinstance(p, str) for p in parts)
-        return not more and (how == "constant" or (how in ("path", "account") and pair))
-    names = origin if isinstance(origin, list) else [origin]
-    return bool(names) and all(isinstance(name, str) and name for name in names)

@@ -150,7 +150,8 @@ def _guard(platform: str, source: LogSource, items: Sequence[Item]) -> tuple[int
     before that. A value without a field is not its business.
     """
     ends = [at for at, item in enumerate(items) if item["type"] == "hashes_fields"] or [len(items)]
-    mappings = [at for at in range(ends[0]) if items[at]["type"] == "field_name_mapping"]
+    kinds = ("field_name_mapping", "field_name_prefix_mapping")
+    mappings = [at for at in range(ends[0]) if items[at]["type"] in kinds]
     where = f"pipelines/{source.name}/{platform}.yml"
     guard: Item = {
         "id": f"{source.name}_unknown_field",

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from detection_pack.model.detections import Fault, Keys
-from detection_pack.model.findings import PackError
+from detection_pack.model.detections import Fault, Keys, leaves
+from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.limits import MAX_COUNT
+from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.reading import Reading
 from detection_pack.model.rule import AlertView, Rule
 from detection_pack.model.timespan import Timespan
+from detection_pack.model.windows import CLOCK
 
 ALERT, PARAMETER = "alert-view", "parameter"
 #: A timespan as Sigma writes it, in ASCII: pySigma takes whatever Python's ``int`` takes.
@@ -32,6 +34,8 @@ def own_key_faults(reading: Reading, rule: Rule) -> Iterator[Fault]:
     """Every fault of these keys of ``rule``, the reading's."""
     yield from _alert(reading, rule)
     yield from _lists(reading, rule)
+    yield from _absent(reading, rule)
+    yield from _seen_today(reading, rule)
     yield from _parameters(reading, rule)
 
 
@@ -72,6 +76,74 @@ def _lists(reading: Reading, rule: Rule) -> Iterator[Fault]:
             yield reading.fault(PARAMETER, rule.main, keys, what, "write one text a line")
 
 
+def _absent(reading: Reading, rule: Rule) -> Iterator[Fault]:
+    """The platforms that a rule is not for."""
+    stated = rule.main.data.get("absent")
+    if stated is not None and not isinstance(stated, dict):
+        what, todo = (
+            '"absent:" is not a mapping',
+            "write the platform and the reason, such as defender: no table",
+        )
+        yield reading.fault(PARAMETER, rule.main, ("absent",), what, todo)
+        return
+    for name, why in (stated or {}).items():
+        if name not in PLATFORMS:
+            what = f'"{name}" is not a platform'
+            yield reading.fault(PARAMETER, rule.main, ("absent", name), what, f"use {', '.join(PLATFORMS)}")
+        elif not isinstance(why, str) or not why.strip():
+            what, todo = f'"absent:" gives no reason for {name}', "say in one line why it has no such rule"
+            yield reading.fault(PARAMETER, rule.main, ("absent", name), what, todo)
+    if set(PLATFORMS) <= set(stated or {}):
+        what, todo = "is for no platform", "leave one out of absent"
+        yield reading.fault(PARAMETER, rule.main, ("absent",), what, todo)
+
+
+def _seen_today(reading: Reading, rule: Rule) -> Iterator[Fault]:
+    """What a rule's values are worth today: where, when that was read, and a text a value."""
+    stated = rule.main.data.get("seen_today")
+    if stated is None:
+        return
+    fine = (
+        isinstance(stated, dict)
+        and set(stated) == {"in", "read", "values"}
+        and isinstance(stated["in"], str)
+        and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", str(stated["read"])) is not None
+        and isinstance(stated["values"], dict)
+        and all(isinstance(said, str) and said.strip() for said in stated["values"].values())
+    )
+    if not fine:
+        what, todo = '"seen_today:" lacks a part', "write in: a text, read: a date, values: a text for each"
+        yield reading.fault(PARAMETER, rule.main, ("seen_today",), what, todo)
+        return
+
+
+def stale_notes(reading: Reading, findings: Iterable[Finding]) -> list[Finding]:
+    """Notes of ``seen_today`` whose value has left the rule. None where a value without a note is at fault
+    itself, by ``findings``: a misspelt value, or one that is still to be filled in, is the one fault."""
+    rule = reading.rule
+    stated = None if rule is None else rule.main.data.get("seen_today")
+    if rule is None or not isinstance(stated, dict) or not isinstance(stated.get("values"), dict):
+        return []
+    held = [(d, leaf, keys, str(v)) for d in rule.documents for leaf in leaves(d) for keys, v in leaf.values]
+    noted, known = set(map(str, stated["values"])), {value for *_, value in held}
+    faulty = {(f.path, f.line) for f in findings if f.severity == "error"}
+    unnoted = {(str(d.path_of(*keys)), d.line(*keys)) for d, _, keys, value in held if value not in noted}
+    if unnoted & faulty:
+        return []
+    todo = "write a value as its detection has it"
+    return [
+        reading.at(
+            PARAMETER,
+            rule.main,
+            ("seen_today", "values", value),
+            f'"{value}" is not a value of the rule',
+            todo,
+        )
+        for value in stated["values"]
+        if str(value) not in known
+    ]
+
+
 def _parameters(reading: Reading, rule: Rule) -> Iterator[Fault]:
     """A look-back and a threshold are written into queries as they stand: nothing else may be there."""
     main = rule.main
@@ -85,6 +157,10 @@ def _parameters(reading: Reading, rule: Rule) -> Iterator[Fault]:
         yield fault(
             ("whole_terms",), f'says "whole_terms: {main.data["whole_terms"]}"', "write true or false"
         )
+    if (stated := main.data.get("windows", CLOCK)) != CLOCK:
+        yield fault(("windows",), f'says "windows: {stated}"', f"write {CLOCK}, or leave it out")
+    elif "windows" in main.data and "correlation" not in main.data:
+        yield fault(("windows",), "has windows and counts nothing", "leave it out")
     usable = re.fullmatch(r"[1-9][0-9]{0,3}[dhm]", rule.lookback)
     if not usable:
         what, todo = f'"{rule.lookback}" is not a look-back', 'write a number and d, h or m, such as "24h"'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from detection_pack.model.findings import Finding, PackError
@@ -12,7 +13,11 @@ from detection_pack.model.log_source import LogSource
 from detection_pack.model.log_source_reader import load_log_sources
 from detection_pack.model.pipeline import Pipeline, load_pipelines
 from detection_pack.model.rule import Rule
-from detection_pack.model.rule_reader import load_rule, rule_files
+from detection_pack.model.rule_files import rule_files
+from detection_pack.model.rule_reader import load_rule, read_rules
+
+#: What others detect, of which docs/coverage.md is made.
+COVERAGE = Path("reference") / "coverage.yml"
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,12 @@ class Pack:
     pipelines: Mapping[str, Pipeline] = field(repr=False)
     sources: Mapping[str, LogSource] = field(default_factory=dict, repr=False)
 
+    @cached_property
+    def by_name(self) -> Mapping[str, Rule]:
+        return {rule.name: rule for rule in self.rules}
+
     def rule(self, name: str) -> Rule:
-        return next(rule for rule in self.rules if rule.name == name)
+        return self.by_name[name]
 
 
 def load_pack(
@@ -60,10 +69,16 @@ def load_pack(
 
 def load_rules(root: Path, findings: list[Finding], rules_dir: Path | None = None) -> tuple[Rule, ...]:
     """The rules alone, by name, whatever the pipelines are; a faulty one is reported and left out."""
+    files = rule_files(root, rules_dir)
+    if rules_dir is not None:
+        readings = read_rules(files, rules_dir)
+        findings += dict.fromkeys(finding for reading in readings for finding in reading.findings)
+        fine = (reading.rule for reading in readings if not reading.findings)
+        return tuple(sorted((rule for rule in fine if rule is not None), key=lambda rule: rule.name))
     rules: dict[str, Rule] = {}
-    for path, tier in rule_files(root, rules_dir):
+    for path, tier in files:
         try:
-            rule = load_rule(path, tier, named_by_stem=rules_dir is not None)
+            rule = load_rule(path, tier)
             if rule.name in rules:
                 raise name_taken(path, rule.main.line("name"), rule.name, rules[rule.name].path)
             rules[rule.name] = rule

@@ -54,7 +54,8 @@ class Pipeline:
     """A plain pySigma processing pipeline of one platform.
 
     ``path`` is its file, or the first of those that it is merged from; then ``scopes`` has the log sources.
-    ``tables``: the platform's tables, from column to type.
+    ``tables``: the platform's tables, from column to type. ``absent``: the log sources whose records the
+    platform does not have, each with the reason.
     """
 
     platform: str
@@ -62,6 +63,14 @@ class Pipeline:
     document: Document
     scopes: Mapping[str, Scope] = field(default_factory=dict, repr=False)
     tables: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    absent: tuple[tuple[Scope, str], ...] = field(default=(), repr=False)
+
+    def absence(self, rule: Rule) -> str | None:
+        """Why the platform is not given this rule, as the rule or its log source states; None where it is."""
+        if (stated := rule.absent.get(self.platform)) is not None:
+            return stated
+        pairs = {"category": None, "product": None, "service": None, **rule.logsource}
+        return next((why for scope, why in self.absent if scope.serves(pairs)), None)
 
     def processing(self) -> ProcessingPipeline:
         """The pySigma pipeline. It empties its state before each rule, so one serves all rules in turn.
@@ -116,7 +125,7 @@ class Pipeline:
         """What the pipeline knows of a canonical field, in the context of the rule that has the detection."""
         plain = next(r for r in rule.sigma().rules if isinstance(r, SigmaRule))
         return FieldTraits(
-            known=field in self.known_fields(plain),
+            known=self.mapping_of(plain).knows(field),
             enumerated=field in self.enumerations(plain),
         )
 
@@ -232,7 +241,8 @@ def _merged(platform: str, sources: Mapping[str, LogSource]) -> Pipeline:
     data = merged(platform, sources, files)
     served = {name: every[name] for name in paths}
     path = next(iter(paths.values()))
-    return _of_data(Pipeline(platform, path, Document(path, data, {}), served, tables))
+    absent = tuple((every[n], one.absent[platform]) for n, one in sources.items() if platform in one.absent)
+    return _of_data(Pipeline(platform, path, Document(path, data, {}), served, tables, absent))
 
 
 _made: dict[str, Pipeline] = {}
@@ -240,7 +250,7 @@ _made: dict[str, Pipeline] = {}
 
 def _of_data(new: Pipeline) -> Pipeline:
     """One object for one content: pySigma takes a tenth of a second to read a pipeline."""
-    key = repr((new.platform, str(new.path), new.document.data, new.scopes, new.tables))
+    key = repr((new.platform, str(new.path), new.document.data, new.scopes, new.tables, new.absent))
     made = _made.get(key)
     if made is None:
         new.processing()

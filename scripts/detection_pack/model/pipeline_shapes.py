@@ -32,8 +32,12 @@ def _mapping_to(shape: Shape) -> Shape:
     return matches
 
 
-def _integration(value: Any) -> bool:
-    return _mapping_to(_text)(value) and {"title", "setup"} <= set(value)
+def _prerequisite(value: Any) -> bool:
+    needed = {"from", "setting", "licence", "silent"}
+    more = {"connector", "data_type", "package", "integration", "version"}
+    if not _mapping_to(_text)(value) or not needed <= set(value) <= needed | more:
+        return False
+    return ("connector" in value) == ("data_type" in value)
 
 
 def _record(shapes: Mapping[str, Shape]) -> Shape:
@@ -78,30 +82,40 @@ STATES: Mapping[str, tuple[Shape, str]] = {
     "derived_fields": _NAMES,
     "field_types": _NAMES,
     "file_name_fields": _NAMES,
-    "connectors": (
-        _mapping_to(_record({"connector": _text, "data_type": _text})),
-        "a mapping of tables to connector and data_type",
-    ),
     "data_set": (_record({"name": _data_set, "options": _text}), "name, MODEL.DATASET, and options, a macro"),
     "domain_users": _NAMES,
     "entities": (
         _mapping_to(_record({"type": _text, "identifiers": _mapping_to(_text)})),
         "a mapping of columns to type and identifiers",
     ),
-    "host_fields": _TEXTS,
+    "host_fields": _NAMES,
     "macros": (
         _mapping_to(_record({"definition": _text, "description": _text})),
         "a mapping of macros to definition and description",
     ),
+    "named_values": (
+        _mapping_to(_record({"list": _text, "name": _text, "value": _text})),
+        "a mapping of beginnings of names to list, name and value",
+    ),
+    "unpaired_values": (
+        _mapping_to(_record({"name": _text, "value": _text})),
+        "a mapping of beginnings of names to name and value, two fields",
+    ),
     "raw_events": (
-        _record({"macro": _text, "fields": _mapping_to(_texts), "last_parts": _texts}),
-        "macro, fields (a mapping of texts to lists of texts) and last_parts, a list of texts",
+        _record(
+            {"macro": _text, "fields": _mapping_to(_texts), "first_values": _texts, "last_parts": _texts}
+        ),
+        "macro, fields (a mapping of texts to lists of texts), first_values and last_parts, lists of texts",
     ),
     "security_domain": _TEXT,
     "undecided_fields": _NAMES,
     "shown_fields": _LISTS,
     "schedule": (_mapping_to(_span), "a mapping of texts to time spans such as 15m"),
-    "integrations": (_mapping_to(_integration), "a mapping of indices to title, setup and package"),
+    "prerequisites": (
+        _mapping_to(_prerequisite),
+        "a mapping of tables, indices or macros to from, setting, licence and silent; and connector and "
+        "data_type, or package, integration and version",
+    ),
 }
 
 

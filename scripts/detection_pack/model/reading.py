@@ -20,7 +20,7 @@ class Reading:
     ``rule`` may hold any fault but a document that is no rule; None where nothing can be looked at.
     ``findings`` are all that keep the rule from being loaded. ``faults`` are those of them that are about a
     place of the rule: the rest can be looked at without these. ``silent``: the lines of placeholders, about
-    which nothing else is said.
+    which nothing else is said. ``warnings`` refuse nothing.
     """
 
     path: Path
@@ -29,6 +29,7 @@ class Reading:
     findings: tuple[Finding, ...] = ()
     faults: tuple[Fault, ...] = ()
     silent: frozenset[int] = frozenset()
+    warnings: tuple[Finding, ...] = ()
 
     @classmethod
     def of(cls, rule: Rule) -> Reading:
@@ -48,7 +49,7 @@ class Reading:
         self, check: str, document: Document, keys: Keys, what: str, todo: str, severity: Severity = "error"
     ) -> Finding:
         """A finding at the line of ``keys`` in ``document``."""
-        return Finding(str(self.path), document.line(*keys), what, todo, check, severity)
+        return Finding(str(document.path_of(*keys)), document.line(*keys), what, todo, check, severity)
 
     def fault(self, check: str, document: Document, keys: Keys, what: str, todo: str) -> Fault:
         """The same with its place, which has to go."""
@@ -57,6 +58,8 @@ class Reading:
     def line_within(self, document: Document, keys: Keys, said: str) -> int:
         """The line that says ``said`` inside a value of several lines; the value's own line if none does."""
         first = document.line(*keys)
+        if document.path_of(*keys) != self.path:
+            return first
         return next(self._lines_saying(said, first, document.line_after(*keys)), first)
 
     @cached_property

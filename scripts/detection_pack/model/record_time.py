@@ -12,6 +12,7 @@ from typing import Any
 ISO8601, EPOCH_SECONDS, EPOCH_MILLISECONDS = "iso8601", "epoch_s", "epoch_ms"
 _UNITS = {EPOCH_SECONDS: timedelta(seconds=1), EPOCH_MILLISECONDS: timedelta(milliseconds=1)}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_OF_POWERSHELL = re.compile(r"/Date\((-?[0-9]{1,14})\)/")
 _NUMBER = re.compile(r"[0-9]{1,16}(\.[0-9]{1,9})?")
 #: A time whose parts all differ, by which a pattern shows whether it says them all.
 _PROBE = datetime(2026, 3, 10, 21, 45, 58, tzinfo=UTC)
@@ -82,9 +83,12 @@ def value_at(record: Mapping[str, Any], path: str) -> Any:
 
 
 def parse_time(text: object) -> datetime | None:
-    """ISO 8601 with ``T`` or a blank, with or without an offset (UTC then), to microseconds."""
+    """ISO 8601 with ``T`` or a blank, with or without an offset (UTC then), to microseconds; or milliseconds
+    since 1970 as Windows PowerShell's ConvertTo-Json writes them, ``/Date(…)/``."""
     if not isinstance(text, str):
         return None
+    if found := _OF_POWERSHELL.fullmatch(text):
+        return _plausible(_EPOCH + timedelta(milliseconds=int(found[1])))
     body, dot, rest = text.strip().replace(" ", "T", 1).partition(".")
     if dot:
         digits = len(rest) - len(rest.lstrip("0123456789"))

@@ -24,11 +24,15 @@ from sigma.exceptions import SigmaError
 from detection_pack.model.documents import Document
 from detection_pack.model.findings import PackError
 from detection_pack.model.sigma_messages import said_of
+from detection_pack.model.windows import CLOCK, EVERY, OVERLAPPING, Overlapping, overlapping
 
-TIERS = ("core", "extended", "hunting")
+HUNTING = "hunting"
+TIERS = ("core", "extended", HUNTING)
 DEFAULT_LOOKBACK = "24h"
 #: What to do where nothing better is known.
 CHANGE = "change the rule; see CONTRIBUTING.md"
+#: What more events can only make more of, so that a condition on "at least" holds on once it holds.
+_GROWING = ("event_count", "value_count", "value_sum", "temporal", "temporal_ordered", "temporal_extended")
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,8 @@ class AlertView:
 
 @dataclass(frozen=True)
 class Correlation:
-    """The facts of a Sigma correlation that other parts need. ``window`` is in seconds."""
+    """The facts of a Sigma correlation that other parts need. ``window`` is in seconds, ``windows`` is how it
+    counts (see `model.windows`)."""
 
     type: str
     group_by: tuple[str, ...]
@@ -109,13 +114,25 @@ class Correlation:
     threshold: int | float
     value_field: str | None
     base_rules: tuple[str, ...]
+    windows: str = CLOCK
+
+    @property
+    def overlapping(self) -> Overlapping | None:
+        """The windows that overlap; None where it counts in windows of the clock."""
+        return None if self.windows == CLOCK else overlapping(self.window)
+
+    @property
+    def firsts_only(self) -> bool:
+        """Whether of windows one after the other, in all of which the condition holds, the first alerts."""
+        return self.windows == OVERLAPPING
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One Sigma file: a rule, or a correlation with the rules that it correlates.
+    """A Sigma rule, or a correlation with the rules that it correlates, which may stand in other files.
 
-    ``main`` is the document that speaks for the file (the correlation if there is one), ``text`` the file's.
+    ``main`` is the document that speaks for it (the correlation if there is one), ``path`` and ``text`` are
+    those of its file.
     """
 
     name: str
@@ -158,6 +175,12 @@ class Rule:
         return str(self.main.data.get("lookback", DEFAULT_LOOKBACK))
 
     @property
+    def absent(self) -> Mapping[str, str]:
+        """The platforms that the rule is not for, each with the reason: the custom key ``absent``."""
+        stated = self.main.data.get("absent")
+        return {str(name): str(why) for name, why in stated.items()} if isinstance(stated, dict) else {}
+
+    @property
     def whole_terms(self) -> bool:
         """Whether ``|contains`` finds whole terms, as KQL's ``has`` does: the custom key ``whole_terms``."""
         return self.main.data.get("whole_terms") is True
@@ -185,8 +208,8 @@ class Rule:
         found = next((r for r in self.parsed.rules if isinstance(r, SigmaCorrelationRule)), None)
         if found is None:
             return None
-        condition = self.main.data["correlation"].get("condition")
-        condition = condition if isinstance(condition, dict) else {}
+        stated = self.main.data["correlation"].get("condition")
+        condition = stated if isinstance(stated, dict) else {}
         operator = next((op for op in ("gte", "gt", "lte", "lt", "eq", "neq") if op in condition), "gte")
         return Correlation(
             type=found.type.name.lower(),
@@ -197,7 +220,17 @@ class Rule:
             threshold=condition.get(operator, len(found.rules or ())),
             value_field=condition.get("field") if isinstance(condition.get("field"), str) else None,
             base_rules=tuple(ref.reference for ref in found.rules or ()),
+            windows=self._windows(found.type.name.lower(), operator, stated),
         )
+
+    def _windows(self, kind: str, operator: str, condition: object) -> str:
+        """The custom key ``windows``. A condition that more events can undo (``lt``, an average, ``not``)
+        would hold at the edge of every burst, so it is asked of windows of the clock, each event once."""
+        stated = self.main.data.get("windows")
+        if stated in (CLOCK, EVERY):
+            return str(stated)
+        undone = isinstance(condition, str) and re.search(r"\bnot\b", condition, re.IGNORECASE)
+        return OVERLAPPING if kind in _GROWING and operator in ("gte", "gt") and not undone else CLOCK
 
     @cached_property
     def parsed(self) -> SigmaCollection:
@@ -225,21 +258,23 @@ class Rule:
         copied: SigmaCollection = pickle.loads(self._pickled)
         return copied
 
-    def line_of(self, text: str) -> int:
-        """The line of the first place in the file that says ``text`` as a key or a value."""
+    @property
+    def filter_selections(self) -> frozenset[str]:
+        """The names of the selections that Sigma filters have added to its rules."""
+        return frozenset(str(keys[-1]) for document in self.documents for keys in document.origins)
+
+    def place_of(self, text: str) -> tuple[Path, int] | None:
+        """File and line of the first place that says ``text`` as a key or a value; None where none does."""
         for document in self.documents:
-            if (line := document.line_of(text)) != document.line():
-                return line
-        return self.main.line()
+            keys = document.keys_of(text)
+            if (line := document.line(*keys)) != document.line():
+                return document.path_of(*keys), line
+        return None
 
     def refused(self, error: Exception, subject: str | None = None) -> PackError:
         """A `PackError` for this rule from pySigma's or a backend's complaint about ``subject``."""
         what, todo = said_of(error)
-        line = self.line_of(subject) if subject else self._line_named_in(f"{what}; {todo}")
-        return PackError.at(self.path, line, what, todo or CHANGE)
-
-    def _line_named_in(self, message: str) -> int:
-        for quoted in re.findall(r"['\"]([^'\"]{2,})['\"]", message):
-            if (line := self.line_of(quoted)) != self.main.line():
-                return line
-        return self.main.line()
+        named = [subject] if subject else re.findall(r"['\"]([^'\"]{2,})['\"]", f"{what}; {todo}")
+        places = filter(None, map(self.place_of, named))
+        path, line = next(places, (self.path, self.main.line()))
+        return PackError.at(path, line, what, todo or CHANGE)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -41,10 +41,11 @@ _LOG_SOURCE = ("category", "product", "service", "definition")
 _Complaint = tuple[str, str]
 
 
-def sigma_faults(reading: Reading, rule: Rule) -> list[Fault]:
+def sigma_faults(reading: Reading, rule: Rule, unresolved: Collection[Fault] = ()) -> list[Fault]:
     """Every fault of ``rule``, the reading's, with the place that must go before the rest can be looked at.
 
-    Raises `PackError` for a rule that pySigma refuses although no part of it is to blame.
+    ``unresolved``: what is known of the rules to which it refers. Raises `PackError` for a rule that pySigma
+    refuses although no part of it is to blame.
     """
     try:
         refused = None
@@ -55,7 +56,7 @@ def sigma_faults(reading: Reading, rule: Rule) -> list[Fault]:
     if not odd and not any(map(_is_odd, rule.documents)):
         return []
     found = list(_faults(reading, rule))
-    if refused is not None and not found:
+    if refused is not None and not found and not unresolved:
         raise refused
     return found
 
@@ -64,10 +65,16 @@ def _faults(reading: Reading, rule: Rule) -> Iterator[Fault]:
     for document in rule.documents:
         yield from _metadata(reading, document)
         if "correlation" in document.data:
-            yield from _correlation(reading, rule, document)
+            yield from _correlation(reading, document)
         else:
             yield from _detections(reading, document)
             yield from _conditions(reading, document)
+
+
+def document_faults(reading: Reading, document: Document) -> list[Fault]:
+    """The same of one document with a detection."""
+    found = [*_metadata(reading, document), *_detections(reading, document)]
+    return [*found, *_conditions(reading, document)]
 
 
 def _is_odd(document: Document) -> bool:
@@ -237,7 +244,7 @@ def _condition_complaint(condition: str, names: tuple[str, ...]) -> _Complaint |
     return _complaint(lambda: SigmaCondition(condition, detections).parsed)
 
 
-def _correlation(reading: Reading, rule: Rule, document: Document) -> Iterator[Fault]:
+def _correlation(reading: Reading, document: Document) -> Iterator[Fault]:
     stated = document.data["correlation"]
     if not isinstance(stated, dict):
         return
@@ -259,16 +266,6 @@ def _correlation(reading: Reading, rule: Rule, document: Document) -> Iterator[F
     if "condition" not in stated and not str(kind).startswith("temporal"):
         what = "the correlation has no condition"
         yield reading.fault(SIGMA, document, ("correlation",), what, 'add "condition:"')
-    known = [str(d.data[key]) for d in rule.documents for key in ("name", "id") if d.data.get(key)]
-    rules = stated.get("rules")
-    listed = isinstance(rules, list)
-    for index, name in enumerate(rules if isinstance(rules, list) else [rules] if rules else []):
-        if str(name) not in known:
-            at = ("correlation", "rules", index) if listed else ("correlation", "rules")
-            near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
-            todo = f'did you mean "{near[0]}"?' if near else "put that rule into the same file"
-            what = f'correlates "{name}", which this file does not hold'
-            yield reading.fault(SIGMA, document, at, what, todo)
 
 
 def _correlation_complaint(correlation: dict[str, Any]) -> _Complaint | None:

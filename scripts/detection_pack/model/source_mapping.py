@@ -19,6 +19,7 @@ class SourceMapping:
     looked for in several of the platform's at once. ``absent``: why the platform has no such field (the
     pipeline's state ``absent_fields``). ``enumerations``: the values of each field whose values are mapped
     one by one. ``digests``: the fields whose text is taken apart into digests. ``domain_users``: see `users`.
+    ``prefixes``: the beginnings of the fields that stand for a named value, each with what takes its place.
     """
 
     names: Mapping[str, tuple[str, ...]]
@@ -27,10 +28,20 @@ class SourceMapping:
     enumerations: Mapping[str, frozenset[str]]
     digests: frozenset[str] = frozenset()
     domain_users: Mapping[str, str] = field(default_factory=dict)
+    prefixes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def fields(self) -> frozenset[str]:
         return frozenset(self.names)
+
+    def knows(self, field: str) -> bool:
+        """Whether the platform has a name for the field."""
+        return field in self.names or self.named(field) is not None
+
+    def named(self, field: str) -> str | None:
+        """The platform's name for a named value of a list; None for any other field."""
+        found = (to + field[len(start) :] for start, to in self.prefixes.items() if field.startswith(start))
+        return next(found, None) if field not in self.names and field not in self.prefixes else None
 
 
 def source_mapping(items: Sequence[Any]) -> SourceMapping:
@@ -41,6 +52,7 @@ def source_mapping(items: Sequence[Any]) -> SourceMapping:
     forms: dict[str, _Forms] = {}
     digests: set[str] = set()
     users: dict[str, str] = {}
+    prefixes: dict[str, str] = {}
     for item in items:
         step = item.transformation
         match type(step).__name__:
@@ -49,6 +61,8 @@ def source_mapping(items: Sequence[Any]) -> SourceMapping:
                     listed = (mapped,) if isinstance(mapped, str) else tuple(mapped)
                     names[str(name)] = names.get(str(name), ()) + listed
                     split |= {str(name)} if len(listed) > 1 else set()
+            case "FieldPrefixMappingTransformation":
+                prefixes |= {str(start): str(to) for start, to in step.mapping.items()}
             case "HashesFieldsDetectionItemTransformation":
                 digests |= set(step.field_to_parse)
             case "SetStateTransformation" if step.key == "absent_fields":
@@ -64,7 +78,8 @@ def source_mapping(items: Sequence[Any]) -> SourceMapping:
     enumerations = {name: frozenset(values) for name, values in forms.items()}
     # A platform that keeps both parts in one field maps no field of the parts.
     users = {name: parts for name, parts in users.items() if parts in names}
-    return SourceMapping(names, frozenset(split | digests), absent, enumerations, frozenset(digests), users)
+    split |= digests
+    return SourceMapping(names, frozenset(split), absent, enumerations, frozenset(digests), users, prefixes)
 
 
 #: What each value of an enumeration has become.

@@ -28,6 +28,7 @@ from detection_pack.model.rule import Rule
 from detection_pack.model.source_mapping import SourceMapping
 from detection_pack.model.users import open_users
 from detection_pack.platforms.faults import platform_faults
+from detection_pack.platforms.named_values import hidden_names
 from detection_pack.platforms.split_fields import refusals
 from detection_pack.platforms.terms import WHOLE_TERMS
 
@@ -90,8 +91,9 @@ def convert(rule: Rule, pipeline: Pipeline, backend_class: type[Any], **options:
     wanted = list(dict.fromkeys(wanted))
     for sigma_rule in plain:
         sigma_rule.fields = list(wanted)
-        for detection in sigma_rule.detection.detections.values():
-            if rule.whole_terms:
+        for name, detection in sigma_rule.detection.detections.items() if rule.whole_terms else ():
+            # A filter says what Sigma says, whatever the rules say that it is for.
+            if name not in rule.filter_selections:
                 mark_whole_terms(detection)
     backend = backend_class(**options)
     # No backend of the pack has a pipeline of its own, so there is nothing to add this one to.
@@ -119,6 +121,7 @@ def convert(rule: Rule, pipeline: Pipeline, backend_class: type[Any], **options:
     except Exception as error:  # pySigma raises Python's own errors for values of unexpected types
         raise rule.refused(error) from error
     names = {name for r in plain for listed in pipeline.mapping_of(r).names.values() for name in listed}
+    names |= {lifted for r in plain for f in wanted if (lifted := pipeline.mapping_of(r).named(f))}
     return Converted(tuple(queries), mapped, state, pipeline.tables, frozenset(names))
 
 
@@ -127,7 +130,7 @@ def _refused(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule], error: Refu
     named = {n: name for r in plain for name, names in pipeline.mapping_of(r).names.items() for n in names}
     subject = error.subject
     canonical = named.get(subject)
-    if canonical in (None, subject) or rule.line_of(subject) != rule.main.line():
+    if canonical in (None, subject) or rule.place_of(subject) is not None:
         return rule.refused(error, subject)
     what = str(error).replace(f'"{subject}"', f'"{canonical}" (here {subject})', 1)
     return rule.refused(SigmaError(what), canonical)
@@ -143,18 +146,21 @@ def check_fields(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule]) -> None
     for sigma_rule in plain:
         mapping = pipeline.mapping_of(sigma_rule)
         used = [f for d in sigma_rule.detection.detections.values() for f in fields_of(d)]
-        unknown = [f for f in (*used, *stated) if f not in mapping.fields]
+        unknown = [f for f in (*used, *stated) if not mapping.knows(f)]
         if unknown or any(_unlisted(mapping, sigma_rule)):
             faults = platform_faults(Reading.of(rule), {pipeline.platform: pipeline})
             found = list(dict.fromkeys(fault.finding for fault in faults))
             what = f'field "{next(iter(unknown), "")}" is unknown to {pipeline.shown(sigma_rule)}'
             raise PackError(found or rule.refused(SigmaError(what), next(iter(unknown), None)).findings)
-        findings += [
-            Finding(str(rule.path), rule.line_of(f), *_halves(f'field "{f}": {what}'))
-            for f, what in refusals(sigma_rule, mapping)
-        ]
+        said = [*refusals(sigma_rule, mapping), *hidden_names([*used, *stated], mapping)]
+        findings += [_about_field(rule, f, what) for f, what in said]
     if findings:
         raise PackError(findings)
+
+
+def _about_field(rule: Rule, field: str, what: str) -> Finding:
+    path, line = rule.place_of(field) or (rule.path, rule.main.line())
+    return Finding(str(path), line, *_halves(f'field "{field}": {what}'))
 
 
 def _correlations(rule: Rule) -> list[SigmaCorrelationRule]:

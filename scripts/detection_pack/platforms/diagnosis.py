@@ -7,7 +7,7 @@ takes many conversions: only rules that are refused are worth it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from detection_pack.model.documents import Document
 from detection_pack.model.findings import Finding
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.reading import Reading
-from detection_pack.model.rule import Rule
+from detection_pack.model.rule import TIERS, Rule
 from detection_pack.model.sigma_faults import INEXPRESSIBLE
 from detection_pack.platforms.conversion import Part
 from detection_pack.platforms.faults import LOG_SOURCE, platform_faults
@@ -49,10 +49,10 @@ def diagnose(
     reading: Reading, pipelines: Mapping[str, Pipeline], platforms: Sequence[Platform], version: str = "0.0.0"
 ) -> Diagnosis:
     """What ``platforms`` have against the reading's rule, which there must be, besides what the reading
-    found already. One without a pipeline is left out."""
+    found already. One without a pipeline is left out, and one that the rule is not for."""
     rule = reading.rule
     assert rule is not None
-    asked = [platform for platform in platforms if platform.id in pipelines]
+    asked = [one for one in platforms if one.id in pipelines and pipelines[one.id].absence(rule) is None]
     named = list(platform_faults(reading, {one.id: pipelines[one.id] for one in asked}))
     mapped = not any(fault.keys[0] == "logsource" for fault in reading.faults)
     # What one platform has no name for another may refuse: each is asked about what it can name.
@@ -68,7 +68,26 @@ def diagnose(
         for fault in examination.refusals(*_rest(reading, rule, [named[n] for n in own]), group)
     ]
     misspelt = [fault for fault in named if fault.finding.check != LOG_SOURCE]
-    return Diagnosis((*named, *refused), *_rest(reading, rule, misspelt))
+    return Diagnosis(
+        (*_without_data(rule, pipelines, platforms), *named, *refused), *_rest(reading, rule, misspelt)
+    )
+
+
+def _without_data(
+    rule: Rule, pipelines: Mapping[str, Pipeline], platforms: Sequence[Platform]
+) -> Iterator[Fault]:
+    """The platforms that have no data for somebody's rule. A rule of the pack states them."""
+    for one in platforms if rule.tier not in TIERS else ():
+        why = pipelines[one.id].absence(rule) if one.id in pipelines else None
+        if why is not None:
+            yield Fault(no_data(rule, one, why), rule.main, (), platforms=frozenset({one.id}))
+
+
+def no_data(rule: Rule, platform: Platform, why: str) -> Finding:
+    """What is said of somebody's rule that a platform has no data for."""
+    document = next((d for d in rule.documents if "logsource" in d.data), rule.main)
+    what = f"{platform.title} is not given this rule: {why}"
+    return Finding(str(document.path), document.line("logsource"), what, "leave it out there")
 
 
 def _rest(reading: Reading, rule: Rule, named: Sequence[Fault]) -> tuple[Rule, bool]:

@@ -111,7 +111,7 @@ def _unknown(
     stead the name that may have been meant."""
     by_reason: dict[str | None, list[_Known]] = {}
     for one in known:
-        if field not in one.mapping.fields:
+        if not one.mapping.knows(field):
             by_reason.setdefault(one.mapping.absent.get(field), []).append(one)
     for reason, lacking in by_reason.items():
         near = None

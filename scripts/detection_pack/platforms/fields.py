@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sigma.exceptions import SigmaError
 from sigma.rule import SigmaRule
 
 from detection_pack.model.pipeline import Pipeline
@@ -54,6 +55,35 @@ def platform_fields(
         files: Mapping[str, str] = processing.state.get("file_name_fields") or {}
         named[field] = tuple(PlatformField(name, files.get(name)) for name in plain.fields)
     return named
+
+
+@dataclass(frozen=True)
+class ComparedField:
+    """A field that a platform's query reads for a condition. ``expression``: what it computes it with before
+    it compares, in the platform's language; None where it compares the field as it is stored."""
+
+    name: str
+    expression: str | None = None
+
+
+def compared_fields(rule: Rule, pipeline: Pipeline, detection: str) -> tuple[ComparedField, ...]:
+    """What the platform's query reads for one detection of a rule, in the context of the whole rule.
+
+    Raises `PackError` where the pipeline refuses the rule.
+    """
+    [plain] = _plain(rule)
+    open_users(plain, pipeline.mapping_of(plain).domain_users)
+    processing = pipeline.processing()
+    try:
+        processing.apply(plain)
+    except SigmaError as error:
+        raise rule.refused(error) from error
+    files: Mapping[str, str] = processing.state.get("file_name_fields") or {}
+    derived: Mapping[str, str] = processing.state.get("derived_fields") or {}
+    found = []
+    for name in dict.fromkeys(fields_of(plain.detection.detections[detection])):
+        found += [name] if name not in files else [name, files[name]]
+    return tuple(ComparedField(name, derived.get(name)) for name in dict.fromkeys(found))
 
 
 def _plain(rule: Rule) -> list[SigmaRule]:

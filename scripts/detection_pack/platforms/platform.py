@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.findings import PackError
@@ -21,6 +22,7 @@ from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.rule import Rule
 from detection_pack.platforms.conversion import Artefact, Part
+from detection_pack.platforms.records import Records
 
 #: The log sources whose tables the queries may read, whether or not there is an event of them.
 Sources = Iterable[LogSource]
@@ -28,13 +30,30 @@ Sources = Iterable[LogSource]
 
 @dataclass(frozen=True)
 class Run:
-    """What is executed: rules out of a folder of built artefacts, on events, as at the clock's time."""
+    """What is executed: rules out of a folder of built artefacts, on events or on records of a log, as at the
+    clock's time. ``exact_only``: no form of a rule that may alert more often than the rule, or repeats it."""
 
     dist: Path
     rules: Sequence[RuleEntry]
-    events: Sequence[Event]
+    events: Sequence[Event] | Records
     clock: Clock
     sources: Sources | None = None
+    exact_only: bool = False
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One event as a platform holds it.
+
+    ``event`` is its id, ``place`` the table, index, sourcetype or data set. ``fields``: what it holds there,
+    by the platform's names and without what is empty; a list where a field has several values. ``refused``
+    says why the platform would not take it, and nothing finds it then.
+    """
+
+    event: str
+    place: str
+    fields: Mapping[str, Any]
+    refused: str | None = None
 
 
 Runner = Callable[[Run], list[Hit]]
@@ -95,6 +114,8 @@ class Platform(ABC):
     title: str
     #: The forms of a rule's query as files, the rule's own first.
     forms: tuple[QueryForm, ...]
+    #: The language of a Markdown fence around a query of its prerequisites (`prerequisites`).
+    fence: str
 
     @abstractmethod
     def convert(self, rule: Rule, pipeline: Pipeline) -> object:
@@ -111,6 +132,11 @@ class Platform(ABC):
     @abstractmethod
     def run(self, given: Run) -> list[Hit]:
         """Execute the rules' queries as they stand in dist/, all forms of them. Raises `PackError`."""
+
+    @abstractmethod
+    def stored(self, events: Sequence[Event], sources: Sources | None = None) -> list[Stored]:
+        """The events as the platform holds them; none of an event that its ingest leaves out, several of one
+        that it holds in several places, the one that queries read by default first."""
 
     @abstractmethod
     def run_imports(self, given: Run) -> list[Hit]:

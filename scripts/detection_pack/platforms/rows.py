@@ -1,127 +1,185 @@
-"""Raw records into DuckDB, and each log source's own model of what a platform's connector makes of them.
+"""Each log source's own model of what a platform's connector makes of its records, as SQL over them.
 
-The SQL of a log source is data that anybody may bring: it runs where no file, network or extension can be
-reached, and where no setting can be changed.
+A model says ``INSERT INTO <table> BY NAME SELECT …``; nothing is inserted: it becomes a view, so that a query
+computes of a record what it reads and no more. Below it the table's name stands for these rows. Every source
+has a schema of its own, in which its views and macros find each other and no other source's. The SQL of a
+log source is data that anybody may bring: it runs where no file, network or extension can be reached, and
+where no setting can be changed.
 """
 
 from __future__ import annotations
 
 import re
-import secrets
-import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, lru_cache
+from itertools import count
 from pathlib import Path
 
 import duckdb
 
-from detection_pack.languages.databases import MEMORY, SPILLED
-from detection_pack.model.event import Event
+from detection_pack.languages.databases import literal
 from detection_pack.model.findings import PackError
 from detection_pack.model.log_source import LogSource
+from detection_pack.platforms.records import Records, insert_rows, quoted
 
-#: Settings of every connection that runs SQL of a log source or a query of dist/.
-SAFE = {"enable_external_access": "false", "python_enable_replacements": "false"}
 #: The SQL file of a log source that every platform's model may build on.
 COMMON = "common"
 _MACROS = Path(__file__).with_name("ingest_macros.sql")
-
-
-def connected() -> duckdb.DuckDBPyConnection:
-    """A database in memory, its zone UTC, that reaches nothing outside and keeps its settings.
-
-    It holds `MEMORY` at most and spills the rest to a folder that DuckDB makes when it must and removes.
-    """
-    config: dict[str, str | bool | int | float | list[str]] = {
-        **SAFE,
-        "memory_limit": MEMORY,
-        "temp_directory": str(Path(tempfile.gettempdir()) / f"detection-pack-{secrets.token_hex(16)}"),
-        "max_temp_directory_size": SPILLED,
-    }
-    connection = duckdb.connect(config=config)
-    connection.execute("SET TimeZone = 'UTC'")
-    connection.execute("SET lock_configuration = true")
-    return connection
-
-
-def known_sources(
-    events: Sequence[Event], sources: Iterable[LogSource] | None = None
-) -> tuple[LogSource, ...]:
-    """The log sources whose models run: the given ones (None: no others), then those of the events."""
-    return tuple(dict.fromkeys([*(sources or ()), *(event.source for event in events)]))
+_COMMENTS = r"(?:\s|--[^\n]*\n)*"
+_FILLING = re.compile(
+    rf'{_COMMENTS}INSERT\s+INTO\s+(?:"((?:[^"]|"")+)"|([\w.]+))\s+BY\s+NAME\b', re.IGNORECASE
+)
+_TEMPORARY = re.compile(rf"{_COMMENTS}CREATE\s+(?:OR\s+REPLACE\s+)?TEMP(?:ORARY)?\b", re.IGNORECASE)
+_TODO = "correct the ingest model of the log source"
+_WORD, _COMMENT = re.compile(r"\w+"), re.compile(r"--[^\n]*")
+_numbers = count()
 
 
 def ingest(
-    connection: duckdb.DuckDBPyConnection,
+    cursor: duckdb.DuckDBPyConnection,
     platform: str,
-    events: Sequence[Event],
-    sources: Sequence[LogSource],
+    records: Records,
     macros: Path | None = None,
     variables: Mapping[str, bool] | None = None,
-) -> None:
-    """Run the models of the sources, each on its own events: ``common.sql``, then the platform's.
+    raw: Callable[[LogSource], str] | None = None,
+    needed: Callable[[str], bool] | None = None,
+) -> dict[str, list[str]]:
+    """Run the models of the sources, each on its own records: ``common.sql``, then the platform's.
 
-    Each finds ``raw(id, time TIMESTAMP, record JSON)`` and ``enums(enum, value, name)`` of its source, the
-    macros of every platform and those in ``macros``, and fills the tables that the platform's engine has
-    made. ``variables`` are what a model may ask for with ``getvariable``. Raises `PackError`.
+    Each finds ``raw`` (`Records.raw`) and ``enums(enum, value, name)`` of its source, the macros of every
+    platform and those in ``macros``. ``variables`` are what a model may ask for with ``getvariable``, ``raw``
+    gives SQL for another ``raw`` than `Records.raw`, whose columns it has. A source without a record is left
+    out, unless one of the tables that it fills is ``needed`` even when it is empty. The result has, for each
+    table that models fill, the SQL names of the views that do. Raises `PackError`.
     """
-    _load(connection, events, sources)
     for name, value in (variables or {}).items():
         assert name.isidentifier()
-        connection.execute(f"SET VARIABLE {name} = {value}")
-    _prepare(connection, "", macros)  # the engine's tables are there without any source, too
-    for source in sources:
-        _prepare(connection, source.name, macros)
-        for name in (COMMON, platform):
-            if (text := source.sql(name)) is not None:
-                _run(connection, text, source.folder / f"{name}.sql")
+        cursor.execute(f"SET VARIABLE {name} = {value}")
+    found: dict[str, list[str]] = {}
+    for source in records.sources:
+        if source.name in records.silent and not (needed and any(map(needed, _fills(source, platform)))):
+            continue
+        schema = f"model_{next(_numbers)}"
+        cursor.execute(f"CREATE SCHEMA {schema}; USE {schema}")
+        try:
+            models = {name: text for name in (COMMON, platform) if (text := source.sql(name)) is not None}
+            _prepare(cursor, source, (raw or records.raw)(source), macros, models.values())
+            for name, text in models.items():
+                _run(cursor, text, source.folder / f"{name}.sql", schema, found)
+        finally:
+            cursor.execute("USE main")
+    return found
 
 
-def _prepare(connection: duckdb.DuckDBPyConnection, source: str, macros: Path | None) -> None:
-    """What a source's model finds. ``source`` is a folder's name: small letters, digits, underscores."""
-    for table, columns in (("raw", "id, time, record"), ("enums", "enum, value, name")):
-        view = f"SELECT {columns} FROM all_{table} WHERE source = '{source}'"
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW {table} AS {view}")
-    for path in (_MACROS, *([macros] if macros else [])):
-        connection.execute(path.read_text(encoding="utf-8"))
+def _fills(source: LogSource, platform: str) -> list[str]:
+    """The tables that a source's model of a platform fills."""
+    return [_filled(found) for found in _FILLING.finditer(source.sql(platform) or "")]
 
 
-def _load(
-    connection: duckdb.DuckDBPyConnection, events: Sequence[Event], sources: Sequence[LogSource]
+def _filled(filling: re.Match[str]) -> str:
+    return filling[1].replace('""', '"') if filling[1] else filling[2]
+
+
+def _prepare(
+    cursor: duckdb.DuckDBPyConnection,
+    source: LogSource,
+    raw: str,
+    macros: Path | None,
+    models: Iterable[str],
 ) -> None:
-    connection.execute("CREATE TABLE all_enums(source VARCHAR, enum VARCHAR, value VARCHAR, name VARCHAR)")
+    """What a source's models find. What reads the enumerations takes longest to make, and most models name
+    none of it."""
+    shared = [_macros(path) for path in (_MACROS, *([macros] if macros else []))]
+    # A comment of a model, or text in it, that names one makes it for nothing.
+    words = frozenset().union(*map(_words, models), *(_words(_COMMENT.sub("", text)) for text in shared))
     named = [
-        (source.name, enumeration, str(value), name)
-        for source in sources
+        (enumeration, str(value), name)
         for enumeration, values in source.enumerations.items()
         for value, name in values.items()
     ]
-    insert_rows(connection, "all_enums", named)
-    connection.execute("CREATE TABLE all_raw(source VARCHAR, id VARCHAR, time TIMESTAMP, record JSON)")
-    insert_rows(connection, "all_raw", [_raw_row(event) for event in events])
+    if "enums" in words:
+        cursor.execute("CREATE TABLE enums(enum VARCHAR, value VARCHAR, name VARCHAR)")
+        insert_rows(cursor, "enums", named)
+    if words & {"name_of", "spelled"}:
+        cursor.execute(f"CREATE MACRO name_of(kind, said) AS {_looked_up(named)}")
+        cursor.execute("CREATE MACRO spelled(kind, said) AS coalesce(name_of(kind, said), said)")
+    if "number_of" in words:
+        turned = [(enumeration, name, value) for enumeration, value, name in named]
+        cursor.execute(f"CREATE MACRO number_of(kind, said) AS {_looked_up(turned)}")
+    for text in shared:
+        cursor.execute(text)
+    cursor.execute(f"CREATE VIEW raw AS {raw}")
 
 
-def _raw_row(event: Event) -> tuple[str, str, str | None, str]:
-    moment = event.time
-    stamp = None if moment is None else moment.astimezone(UTC).replace(tzinfo=None).isoformat()
-    return event.source.name, event.id, stamp, event.json()
+@cache
+def _macros(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
-def _run(connection: duckdb.DuckDBPyConnection, text: str, path: Path) -> None:
-    try:
-        connection.execute(text)
-    except duckdb.Error as error:
-        what = str(error).split("\n")[0]
-        line = re.search(r"^LINE (\d+):", str(error), re.MULTILINE)
-        todo = "correct the ingest model of the log source"
-        raise PackError.at(path, int(line[1]) if line else 1, what, todo) from error
+@lru_cache(maxsize=256)
+def _words(text: str) -> frozenset[str]:
+    return frozenset(word.lower() for word in _WORD.findall(text))
 
 
-def insert_rows(
-    connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Sequence[str | None]]
+def _looked_up(named: Iterable[tuple[str, str, str]]) -> str:
+    """(enumeration, key, value) as one expression, the first value of a key: a plan leaves out what nobody
+    reads of it, which it does not with a join."""
+    maps: dict[str, dict[str, str]] = {}
+    for enumeration, key, value in named:
+        maps.setdefault(enumeration, {}).setdefault(key, value)
+    cases = []
+    for enumeration, found in maps.items():
+        pairs = ", ".join(f"{literal(key)}: {literal(value)}" for key, value in found.items())
+        cases.append(f"WHEN {literal(enumeration)} THEN MAP {{{pairs}}}[said]")
+    return f"CASE kind {' '.join(cases)} END" if cases else "CAST(NULL AS VARCHAR)"
+
+
+def _run(
+    cursor: duckdb.DuckDBPyConnection, text: str, path: Path, schema: str, found: dict[str, list[str]]
 ) -> None:
-    """Insert text rows in one statement: row by row, 20,000 records take a minute."""
-    if rows:
-        turned = [list(column) for column in zip(*rows, strict=True)]
-        unnested = ", ".join("unnest(CAST(? AS VARCHAR[]))" for _ in turned)
-        connection.execute(f"INSERT INTO {table} SELECT {unnested}", turned)
+    """Run a model, a statement at a time. A statement's line is that of its first word."""
+    before = 0
+    try:
+        for statement in cursor.extract_statements(text):
+            start = text.index(statement.query, before)
+            before = start + len(statement.query)
+            first = text.count("\n", 0, start) + 1
+            _run_one(cursor, statement.query, path, first, schema, found)
+    except duckdb.Error as error:
+        raise _fault(path, 1, error) from error
+
+
+def _run_one(
+    cursor: duckdb.DuckDBPyConnection,
+    query: str,
+    path: Path,
+    first: int,
+    schema: str,
+    found: dict[str, list[str]],
+) -> None:
+    if _TEMPORARY.match(query):
+        # It would be seen before what other sources' models have of the same name.
+        raise PackError.at(path, first, "makes something temporary", "leave out TEMP")
+    filling = _FILLING.match(query)
+    if filling is None:
+        sql, name = query, ""
+    else:
+        table = _filled(filling)
+        name = f"{schema}.{quoted(f'{table}/{len(found.setdefault(table, []))}')}"
+        # The lines stay where they are.
+        sql = f"CREATE VIEW {name} AS " + "\n" * query.count("\n", 0, filling.end()) + query[filling.end() :]
+    try:
+        cursor.execute(sql)
+    except duckdb.Error as error:
+        raise _fault(path, first, error) from error
+    if name:
+        found[table].append(name)
+        own = [view for view in found[table] if view.startswith(f"{schema}.")]
+        rows = " UNION ALL BY NAME ".join(f"FROM {view}" for view in own)
+        cursor.execute(f"CREATE OR REPLACE VIEW {schema}.{quoted(table)} AS {rows}")
+
+
+def _fault(path: Path, first: int, error: duckdb.Error) -> PackError:
+    line = re.search(r"^LINE (\d+):", str(error), re.MULTILINE)
+    number = first + int(line[1]) - 1 if line else first
+    return PackError.at(path, number, str(error).split("\n")[0], _TODO)

@@ -13,7 +13,7 @@ import pytest
 
 from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.pack import Pack
-from detection_pack.platforms.elastic.store import ingested
+from detection_pack.platforms.elastic.documents import ingested
 from support.engines import of_platform, run_elastic
 from support.sources import BY_KIND, M365
 

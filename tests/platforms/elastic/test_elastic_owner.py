@@ -16,7 +16,8 @@ from conftest import DIST, ROOT
 from detection_pack.build.dist import rule_entries
 from detection_pack.model.case import Case, load_cases
 from detection_pack.model.event import Event, Hit
-from detection_pack.platforms.elastic.store import Store, ingested
+from detection_pack.platforms.elastic.documents import ingested
+from detection_pack.platforms.elastic.store import Store
 from detection_pack.replay.verdict import clock_for, judge
 from support.engines import SOUND_ONLY, run_elastic, run_rules
 from support.sources import M365

@@ -6,6 +6,7 @@ ends its literal. Every conversion here is executed, on a row that must match an
 
 from __future__ import annotations
 
+import shutil
 import textwrap
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ import yaml
 from conftest import ROOT
 from detection_pack.model.event import Clock, Event, RuleEntry
 from detection_pack.model.findings import PackError
+from detection_pack.model.log_source_reader import load_log_source
 from detection_pack.model.pipeline import Pipeline, load_pipelines
 from detection_pack.model.rule import Rule
 from detection_pack.model.rule_reader import load_rule
@@ -246,3 +248,22 @@ def test_keywords_are_refused(tmp_path: Path) -> None:
     rule = rule_from(tmp_path, "selection: [mimikatz]\ncondition: selection\n")
     with pytest.raises(PackError, match="name the field"):
         query_of(rule, PIPELINE)
+
+
+def test_a_derived_field_needs_no_column(tmp_path: Path) -> None:
+    """What a pipeline takes out of a dynamic column is text, under a name that no column of the table has."""
+    shutil.copytree(ROOT / "tests" / "data" / "made_up_source" / "pipelines", tmp_path / "pipelines")
+    file = tmp_path / "pipelines" / "door_access" / "sentinel.yml"
+    text = file.read_text(encoding="utf-8").replace("site: Site", "site: Wing")
+    wing = "{Wing: 'tostring(split(Site, \"-\")[1])'}"
+    derived = f"\n  - {{id: wing, type: set_state, key: derived_fields, val: {wing}}}\n"
+    file.write_text(text + derived, encoding="utf-8")
+    source = load_log_source(file.with_name("source.yml"))
+    rule = rule_from(tmp_path, "selection: {site: WEST}\ncondition: selection", "product: doorguard")
+    text = query_of(rule, load_pipelines(tmp_path)["sentinel"]).text()
+    records = [
+        {"site": site, "serial": 1, "seen.at": "10.03.2026 12:00:00"} for site in ("a-west", "west-a", "west")
+    ]
+    events = [Event(str(record["site"]), source, record) for record in records]
+    [hit] = verdicts(Workspace(events), text, RuleEntry(rule.name), NOW, "probe.kql")
+    assert hit.events == {"a-west"}

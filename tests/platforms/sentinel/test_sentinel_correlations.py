@@ -19,7 +19,7 @@ from detection_pack.platforms.kusto.run import Workspace
 from platforms.sentinel.test_sentinel_backend import PIPELINE
 from support.sources import M365
 
-NOW = Clock(datetime(2026, 3, 10, 16, 0, tzinfo=UTC))
+NOW = Clock(datetime(2026, 3, 10, 17, 0, tzinfo=UTC))
 
 CORRELATIONS = {
     "event_count": "condition: {gte: 10}",
@@ -84,9 +84,13 @@ def logons(user: str, values: list[int]) -> list[dict[str, Any]]:
 EXECUTED: list[tuple[str, list[dict[str, Any]], set[str]]] = [
     ("event_count", [*[{"UserId": "ten"}] * 10, *[{"UserId": "nine"}] * 9], {"ten"}),
     (
-        "event_count",  # nine at 13:59, one at 14:00: two windows
-        [*[at("13:59", UserId="split")] * 9, at("14:00", UserId="split")],
-        set(),
+        "event_count",  # nine at 13:59: one at 14:00 is within two hours, one at 16:10 is not
+        [
+            *[at("13:59", UserId=user) for user in ("near", "far") for _ in range(9)],
+            at("14:00", UserId="near"),
+            at("16:10", UserId="far"),
+        ],
+        {"near"},
     ),
     (
         "value_count",
@@ -114,7 +118,7 @@ EXECUTED: list[tuple[str, list[dict[str, Any]], set[str]]] = [
             at("12:20", UserId="both", Operation="Move"),
             at("12:10", UserId="both"),
             at("12:10", UserId="one"),
-            at("13:50", UserId="far"),
+            at("11:50", UserId="far"),
             at("14:10", UserId="far", Operation="Move"),
         ],
         {"both"},
@@ -126,8 +130,10 @@ EXECUTED: list[tuple[str, list[dict[str, Any]], set[str]]] = [
             at("12:20", UserId="ordered", Operation="Move"),
             at("12:20", UserId="reversed"),
             at("12:10", UserId="reversed", Operation="Move"),
+            at("12:10", UserId="at once", Operation="Move"),
+            at("12:10", UserId="at once"),
         ],
-        {"ordered"},
+        {"ordered", "at once"},
     ),
     (
         "temporal with a condition",
@@ -146,3 +152,41 @@ def test_fires_for_these_users_only(
 
 def test_every_type_is_executed() -> None:
     assert {kind for kind, _, _ in EXECUTED} == set(CORRELATIONS)
+
+
+def test_columns_outside_the_grouping_survive_the_aggregation(tmp_path: Path) -> None:
+    """An alert shows the values of its events, sorted, an empty one not at all."""
+    text = correlation_file(tmp_path, "event_count").read_text(encoding="utf-8").replace("gte: 10", "gte: 3")
+    path = tmp_path / "shown.yml"
+    path.write_text(
+        f'{text}alert:\n  type: Sent\n  detail: "{{count}} by {{ClientInfoString}}"\n  user: UserId\n'
+        "  source: ClientIP\n  agent: ClientInfoString\n  extra: Operation\n",
+        encoding="utf-8",
+    )
+    query = query_of(load_rule(path, "other", named_by_stem=True), PIPELINE)
+    records = [
+        at("12:10", UserId="u@contoso.example", ClientIP=address, ClientInfoString="Client=OWA")
+        for address in ("198.51.100.7", "", "192.0.2.9:4431", "198.51.100.7")
+    ]
+    [row] = Workspace(sent(records)).query(query.text(), NOW)
+    assert row["UserId"] == "u@contoso.example"
+    assert row["ClientIP"] == "192.0.2.9, 198.51.100.7"
+    assert row["ClientAgent"] == "Client=OWA"
+    assert row["DetectionDetail"] == "4 by Client=OWA"
+
+
+def test_an_alert_shows_what_it_does_not_group_by(tmp_path: Path) -> None:
+    """`summarize` drops every column that it is not told of: the view gathers what it shows."""
+    path = correlation_file(tmp_path, "value_count")
+    view = "alert: {type: T, detail: 'by {ClientInfoString}', user: UserId, source: ClientIP}\n"
+    text = path.read_text(encoding="utf-8").replace("group-by: [UserId]", "group-by: [LogonUserSid]")
+    path.write_text(text + view, encoding="utf-8")
+    rule = load_rule(path, "other", named_by_stem=True)
+    owners = [f"box{n}@x.example" for n in range(5)]
+    shared = {"LogonUserSid": "S-1", "UserId": "ann@x.example", "ClientInfoString": "Client=REST"}
+    events = sent([{**shared, "MailboxOwnerUPN": o, "ClientIP": f"192.0.2.{len(o) % 2 + 1}"} for o in owners])
+    rows = Workspace(events).query(query_of(rule, PIPELINE).text(), NOW)
+    assert rows
+    for row in rows:
+        assert (row["UserId"], row["DetectionDetail"]) == ("ann@x.example", "by Client=REST")
+        assert row["ClientIP"].startswith("192.0.2.")

@@ -2,7 +2,8 @@
 
 ES|QL's semantics, from its reference: null in a comparison gives null, WHERE keeps what is true, ``==`` and
 RLIKE see letter case, RLIKE is an anchored Lucene expression, STATS keeps the group of null, aggregates
-leave null out, ``DATE_TRUNC`` counts from the epoch in UTC. A field with several values is null where it is
+leave null out, ``DATE_TRUNC`` counts from the epoch in UTC, a date is a number of milliseconds from there,
+MV_EXPAND gives a row for each number of a list. A field with several values is null where it is
 compared; elsewhere it is not modelled, and so refused, as are the approximations of PERCENTILE and MEDIAN.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -40,8 +41,10 @@ class Translation:
     """A query as SQL over the table ``esql_source(index_name, document)`` and the types of its columns. It
     wants the macros of `esql_literals.LOWER_MACRO`.
 
-    ``types`` are the mapping's types by field, ``addresses`` every address that a document holds, ``several``
-    the fields that hold more than one value in a document: compared, such a value is null.
+    ``now`` is the time of the query, SQL for a timestamp. ``types`` are the mapping's types by field,
+    ``addresses`` every address that a document holds, ``several``
+    the fields that hold more than one value in a document: compared, such a value is null. With ``columns``,
+    the table has instead of ``document`` a column of each field: SQL for it by name, text, null for several.
     """
 
     def __init__(
@@ -50,9 +53,13 @@ class Translation:
         types: Mapping[str, str],
         addresses: Iterable[str],
         several: Iterable[str] = (),
+        columns: Callable[[str], str] | None = None,
+        now: str | None = None,
     ) -> None:
+        self._now = now
         self._addresses = sorted(set(addresses))
         self._several = set(several)
+        self._held = columns
         self._compared = 0
         self.columns: dict[str, str] = {}
         tree = _parse(text)
@@ -66,8 +73,8 @@ class Translation:
 
     def _source(self, name: str) -> str:
         path = "'$.\"" + name.replace("'", "''") + "\"'"
-        value = f"json_extract_string(document, {path})"
-        if name in self._several:
+        value = f"json_extract_string(document, {path})" if self._held is None else self._held(name)
+        if name in self._several and self._held is None:
             value = f"CASE WHEN json_type(document, {path}) <> 'ARRAY' THEN {value} END"
         cast = {"long": "BIGINT", "double": "DOUBLE", "boolean": "BOOLEAN"}.get(self.columns[name])
         if self.columns[name] == "date":
@@ -125,6 +132,14 @@ class Translation:
         descending = command.children[1] is not None and str(command.children[1]).upper() == "DESC"
         order = "DESC NULLS FIRST" if descending else "ASC NULLS LAST"
         self.sql = f"SELECT * FROM ({self.sql}) ORDER BY {_quoted(name)} {order}"
+
+    def _mv_expand(self, command: Any) -> None:
+        name = _field_name(command.children[0])
+        self._known([name], command)
+        _expect(self.columns[name], ("longs",), command)
+        column = _quoted(name)
+        self.sql = f"SELECT * REPLACE (unnest({column}) AS {column}) FROM ({self.sql})"
+        self.columns[name] = "long"
 
     def _known(self, names: Iterable[str], node: Any) -> None:
         for name in names:
@@ -193,6 +208,20 @@ class Translation:
         kind = "double" if any(kind == "double" for _, kind in parts) else "long"
         return f"({' + '.join(sql for sql, _ in parts)})", kind
 
+    def _x_difference(self, node: Any) -> tuple[str, str]:
+        """Of two whole numbers, or of a date and a span."""
+        first, second = node.children
+        value, kind = self._expression(first)
+        if kind == "date" and second.data == "span":
+            return f"({value} - to_microseconds({_micros(second)}))", "date"
+        other, of = self._expression(second)
+        for one in (kind, of):
+            _expect(one, ("long",), node)
+        return f"({value} - {other})", "long"
+
+    def _x_numbers(self, node: Any) -> tuple[str, str]:
+        return f"[{', '.join(f'CAST({child} AS BIGINT)' for child in node.children)}]", "longs"
+
     def _x_field(self, node: Any) -> tuple[str, str]:
         name = _field_name(node)
         self._known([name], node)
@@ -231,6 +260,12 @@ class Translation:
         match name, kinds:
             case "TO_LOWER", ["text"]:
                 return f"java_lower({texts[0]})", "text"
+            case "TO_LONG", ["date"]:
+                return f"epoch_ms({texts[0]})", "long"
+            case "TO_DATETIME", ["long"]:
+                return f"make_timestamp({texts[0]} * 1000)", "date"
+            case "NOW", [] if self._now is not None:
+                return self._now, "date"
             case "TO_STRING", [kind]:
                 return self._to_string(texts[0], kind, node)
             case "COALESCE", [first, *rest]:
@@ -267,7 +302,7 @@ class Translation:
         count, unit = arguments[0].children
         if (int(count), str(unit).lower().rstrip("s")) == (7, "day"):
             _refuse("7 days, which Elasticsearch takes for a week of the calendar,", node)
-        micros = int(count) * _SECONDS[str(unit).lower().rstrip("s")] * 1_000_000
+        micros = _micros(arguments[0])
         value, kind = self._expression(arguments[1])
         _expect(kind, ("date",), node)
         if micros <= 0:
@@ -300,6 +335,8 @@ class Translation:
                 return f"CAST(SUM({value}) AS {'BIGINT' if kind == 'long' else 'DOUBLE'})", kind
             case "AVG" if kind in _NUMERIC:
                 return f"AVG({value})", "double"
+            case "VALUES" if kind == "texts":
+                return f"nullif(list_distinct(flatten(list({value}))), [])", "texts"
             case "VALUES" if kind == "text":
                 return f"nullif(list(DISTINCT {value}) FILTER ({value} IS NOT NULL), [])", "texts"
         _refuse(f"{name}({kind})", node)
@@ -316,7 +353,9 @@ def _parser() -> Lark:
     return Lark(grammar, parser="lalr", propagate_positions=True, maybe_placeholders=True)
 
 
+@lru_cache(maxsize=256)
 def _parse(text: str) -> Tree[Token]:
+    """The tree of a query, which nobody changes: a rule's runs follow one another with the same text."""
     try:
         return _parser().parse(text)
     except UnexpectedInput as error:
@@ -338,6 +377,13 @@ def _kind(mapped: str) -> str:
     return {"keyword": "text", "wildcard": "text", "text": "text", "float": "double"}.get(mapped, mapped)
 
 
+def fields_read(text: str, types: Iterable[str]) -> list[str]:
+    """The fields of documents that a query reads. Raises `UnsupportedEsql`."""
+    tree = _parse(text)
+    made = _assigned(tree) - set(types)
+    return [name for name in _fields(tree) if name not in made]
+
+
 def _fields(tree: Any) -> list[str]:
     return list(dict.fromkeys(_field_name(node) for node in tree.find_data("field")))
 
@@ -352,6 +398,11 @@ def _field_name(node: Any) -> str:
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+def _micros(span: Any) -> int:
+    count, unit = span.children
+    return int(count) * _SECONDS[str(unit).lower().rstrip("s")] * 1_000_000
 
 
 def _expect(kind: str, allowed: Iterable[str], node: Any) -> None:

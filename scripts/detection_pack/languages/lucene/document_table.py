@@ -188,7 +188,7 @@ class DocumentTable:
         run = self._connection.execute
         run(
             "CREATE TEMP TABLE types(index_name VARCHAR, path VARCHAR, field VARCHAR, type VARCHAR,"
-            " ignore_above INTEGER, lowercase BOOLEAN, ignore_malformed BOOLEAN)"
+            " ignore_above INTEGER, lowercase BOOLEAN, ignore_malformed BOOLEAN, word VARCHAR)"
         )
         rows = [
             (
@@ -199,14 +199,17 @@ class DocumentTable:
                 t.ignore_above,
                 t.lowercase,
                 t.ignore_malformed,
+                t.word,
             )
             for (index, field), t in self.types.items()
-            if t.name not in (*ANALYSED, "flattened")
+            if t.name != "flattened" and (t.name not in ANALYSED or t.word is not None)
         ]
-        insert_rows(self._connection, "types", ("VARCHAR",) * 4 + ("INTEGER", "BOOLEAN", "BOOLEAN"), rows)
+        kinds = ("VARCHAR",) * 4 + ("INTEGER", "BOOLEAN", "BOOLEAN", "VARCHAR")
+        insert_rows(self._connection, "types", kinds, rows)
         run(
             "CREATE TEMP TABLE typed AS SELECT number, field, type, kind, text, ignore_above, lowercase,"
-            " ignore_malformed FROM walk JOIN documents USING (number) JOIN types USING (index_name, path)"
+            " ignore_malformed, word FROM walk JOIN documents USING (number)"
+            " JOIN types USING (index_name, path)"
             " WHERE kind <> 'OBJECT'"
         )
         self._converted()
@@ -220,6 +223,8 @@ class DocumentTable:
             f" WHERE type IN {TEXTUAL} AND (ignore_above IS NULL OR strlen(text) <= ignore_above"
             "  OR length(text) + length(regexp_replace(text, '[^\\x{10000}-\\x{10FFFF}]', '', 'g'))"
             "  <= ignore_above)"
+            " UNION ALL SELECT field, number, lower(unnest(regexp_extract_all(text, word))), NULL, NULL"
+            " FROM typed WHERE word IS NOT NULL"
             " UNION ALL SELECT field, number, kept, whole, real FROM typed"
             " JOIN converted USING (type, kind, text) WHERE kept IS NOT NULL OR whole IS NOT NULL"
             " OR real IS NOT NULL"
@@ -231,7 +236,9 @@ class DocumentTable:
     def _converted(self) -> None:
         """Each different value of the types that are not text, once, by `field_values.indexed`."""
         run = self._connection.execute
-        rows = run(f"SELECT DISTINCT type, kind, text FROM typed WHERE type NOT IN {TEXTUAL}").fetchall()
+        rows = run(
+            f"SELECT DISTINCT type, kind, text FROM typed WHERE type NOT IN {TEXTUAL} AND word IS NULL"
+        ).fetchall()
         run(
             "CREATE TEMP TABLE converted(type VARCHAR, kind VARCHAR, text VARCHAR, fine BOOLEAN,"
             " kept VARCHAR, whole BIGINT, real DOUBLE)"
@@ -250,6 +257,8 @@ class DocumentTable:
             "SELECT number, min(field) FROM typed LEFT JOIN converted USING (type, kind, text)"
             " WHERE (NOT fine AND NOT ignore_malformed)"
             f" OR (type = 'keyword' AND ignore_above IS NULL AND strlen(text) > {_LONGEST_TERM})"
+            f" OR (word IS NOT NULL AND strlen(text) > {_LONGEST_TERM} AND len(list_filter("
+            f"  regexp_extract_all(text, word), lambda one: strlen(one) > {_LONGEST_TERM})) > 0)"
             " GROUP BY number"
         ).fetchall()
         self._drop((number, f'"{field}" holds a value that its type does not take') for number, field in rows)
@@ -261,7 +270,7 @@ class DocumentTable:
         for index, field in [key for key, kind in self.types.items() if kind.name == "flattened"]:
             kind = self.types[index, field]
             self._connection.execute(
-                "INSERT INTO typed SELECT number, path, 'keyword', kind, text, ?, false, true FROM walk"
+                "INSERT INTO typed SELECT number, path, 'keyword', kind, text, ?, false, true, NULL FROM walk"
                 " JOIN documents USING (number) WHERE index_name = ? AND kind <> 'OBJECT'"
                 " AND starts_with(path, ? || '.')",
                 [kind.ignore_above, index, field],

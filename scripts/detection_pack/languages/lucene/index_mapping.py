@@ -6,6 +6,7 @@ modelled is refused when the mapping is read, so that no field is searched with 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +18,12 @@ REALS = ("double", "float")
 ANALYSED = ("text", "match_only_text")
 TYPES = (*TEXTUAL, *INTEGERS, *REALS, *ANALYSED, "ip", "date", "boolean", "flattened")
 
+#: The patterns of a ``pattern`` analyzer that are modelled: a word is a run of ASCII letters, digits, ``_``
+#: and the characters that the pattern leaves out of what separates words.
+_SEPARATORS = re.compile(r"\\W\+|\[\\W&&\[\^([-.:$@#/]*)\]\]\+")
+
 _PARAMETERS = {
+    "analyzer",
     "type",
     "ignore_above",
     "normalizer",
@@ -40,13 +46,15 @@ class FieldType:
     """How a field is indexed. ``ignore_above`` counts UTF-16 code units; None is without limit.
 
     ``lowercase``: whether the normalizer folds letter case. ``ignore_malformed``: whether a value that is not
-    of the type is left out, instead of the whole document.
+    of the type is left out, instead of the whole document. ``word``: of analysed text, the expression (RE2)
+    of the words that are kept, in lower case; None where the analyzer is not modelled.
     """
 
     name: str
     ignore_above: int | None = None
     lowercase: bool = False
     ignore_malformed: bool = False
+    word: str | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +118,11 @@ class _Reader:
             name, _, parameter = key.removeprefix("analysis.normalizer.").partition(".")
             if key.startswith("analysis.normalizer.") and parameter == "filter":
                 self._normalizers[name] = [value] if isinstance(value, str) else list(value)
+        self._analyzers: dict[str, dict[str, Any]] = {}
+        for key, value in settings.items():
+            name, _, parameter = key.removeprefix("analysis.analyzer.").partition(".")
+            if key.startswith("analysis.analyzer.") and parameter:
+                self._analyzers.setdefault(name, {})[parameter] = value
 
     def properties(self, parent: str, given: Mapping[str, Any]) -> None:
         for name, stated in given.items():
@@ -144,7 +157,19 @@ class _Reader:
             if filters != ["lowercase"] or kind != "keyword":
                 raise UnsupportedMapping(f'{path}: normalizer "{stated["normalizer"]}" is not modelled')
             found = replace(found, lowercase=True)
+        if "analyzer" in stated:
+            found = replace(found, word=self._word(path, kind, str(stated["analyzer"])))
         return found
+
+    def _word(self, path: str, kind: str, name: str) -> str:
+        """The words of an analyzer (Elasticsearch, "Pattern analyzer"), in lower case, of any length."""
+        about = self._analyzers.get(name, {})
+        separators = _SEPARATORS.fullmatch(str(about.get("pattern", r"\W+")))
+        if about.get("type") != "pattern" or set(about) - {"type", "pattern"} or separators is None:
+            raise UnsupportedMapping(f'{path}: analyzer "{name}" is not modelled')
+        if kind != "text":
+            raise UnsupportedMapping(f'{path}: an analyzer of a field of type "{kind}" is not modelled')
+        return f"[A-Za-z0-9_{re.escape(separators[1] or '')}]+"
 
     def template(self, templates: list[Mapping[str, Any]]) -> FieldType | None:
         """The dynamic template for strings; the only kind that is modelled."""

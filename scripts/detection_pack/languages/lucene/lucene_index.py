@@ -199,7 +199,7 @@ class Indices:
             return "true"
         bounds = [(">", during.after), ("<=", during.upto)]
         said = "".join(
-            f" AND whole {sign} {_milliseconds(moment)}" for sign, moment in bounds if moment is not None
+            f" AND whole {sign} {milliseconds(moment)}" for sign, moment in bounds if moment is not None
         )
         return f"number IN (SELECT number FROM terms WHERE {_named(during.field)}{said})"
 
@@ -241,7 +241,7 @@ def _named(field: str) -> str:
     return f"field = {literal(field)}"
 
 
-def _milliseconds(moment: datetime) -> int:
+def milliseconds(moment: datetime) -> int:
     return int(moment.timestamp() // 0.001) if moment.microsecond % 1000 else round(moment.timestamp() * 1000)
 
 

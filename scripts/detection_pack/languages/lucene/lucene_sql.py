@@ -1,4 +1,4 @@
-"""A Lucene query string as SQL over the tables of `document_table`.
+"""A Lucene query string as SQL over the tables of `document_table`, or over a column for each field.
 
 Each field that a query names is read once: a subquery gives, for every document that has it, whether any of
 its values satisfies each clause. A document without the field satisfies none. Sources: Elasticsearch, "Query
@@ -7,7 +7,9 @@ string query", "Term", "Range", "Wildcard", "Regexp", "Exists query", and the ty
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import NoReturn
 
 from detection_pack.languages.databases import literal
@@ -40,6 +42,24 @@ _NEVER = "false"
 _Value = Term | Wildcards | Regexp | Range
 
 
+@dataclass(frozen=True)
+class ValueNames:
+    """SQL for a value of a field: as text, as a whole number, as a real one (`field_values.Indexed`)."""
+
+    text: str = "text"
+    whole: str = "whole"
+    real: str = "real"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A field as SQL in one row a document: its value, of the kind that the field's type is kept as, null
+    where it has none; a list of them where it has ``several``."""
+
+    sql: str
+    several: bool = False
+
+
 class Translation:
     """``sql`` selects the numbers of the documents that a query string finds.
 
@@ -50,6 +70,7 @@ class Translation:
     def __init__(self, text: str, types: Mapping[str, FieldType]) -> None:
         self._text = text
         self._types = types
+        self._names = ValueNames()
         self._reads: dict[str, list[str]] = {}
         self._aliases: dict[str, str] = {}
         try:
@@ -134,7 +155,7 @@ class Translation:
 
     def _clause(self, query: _Value, kind: FieldType) -> str:
         if kind.name in ANALYSED:
-            self._refuse(f'"{query.field}" is analysed text, which is not modelled', query.at)
+            return self._words(query, kind)
         match query:
             case Term():
                 return self._term(query, kind)
@@ -151,19 +172,34 @@ class Translation:
                     return self._matches(self._expression(query, pattern))
                 return self._matches(re2(_tree(query, kind.lowercase)))
 
+    def _words(self, query: _Value, kind: FieldType) -> str:
+        """A clause on analysed text is on one of its words. A query's text is analysed, too: where it is not
+        one word, it asks for an order of words, which is not kept. An expression is taken as it is
+        (``StringFieldType.regexpQuery``), and words are in lower case."""
+        if kind.word is None:
+            self._refuse(f'"{query.field}" is analysed text, which is not modelled', query.at)
+        match query:
+            case Regexp():
+                return self._matches(self._expression(query, query.pattern))
+            case Term() if re.fullmatch(kind.word, query.text):
+                return f"{self._names.text} = {literal(query.text.lower())}"
+            case Wildcards() if all(op or re.fullmatch(kind.word, c) for c, op in query.parts):
+                return self._matches(re2(_tree(query, True)))
+        self._refuse(f'"{query.field}" is kept as words, and this is not about one of them', query.at)
+
     def _term(self, query: Term, kind: FieldType) -> str:
         if kind.name in (*TEXTUAL, "flattened", "flattened key"):
-            return f"text = {literal(lowered(query.text) if kind.lowercase else query.text)}"
+            return f"{self._names.text} = {literal(lowered(query.text) if kind.lowercase else query.text)}"
         try:
             if kind.name == "ip":
                 if "/" in query.text:
                     first, last = network(query.text)
-                    return f"text BETWEEN '{first}' AND '{last}'"
-                return f"text = '{address(query.text)}'"
+                    return f"{self._names.text} BETWEEN '{first}' AND '{last}'"
+                return f"{self._names.text} = '{address(query.text)}'"
             number = queried(kind.name, query.text)
         except ValueError:
             self._refuse(f'"{query.text}" is not a value of "{query.field}", which is {kind.name}', query.at)
-        return _NEVER if number is None else f"{_column(kind)} = {_number(number)}"
+        return _NEVER if number is None else f"{self._number_in(kind)} = {_number(number)}"
 
     def _range(self, query: Range, kind: FieldType) -> str:
         clauses = []
@@ -174,7 +210,7 @@ class Translation:
             ):
                 if bound is not None:
                     operator, number = said(kind.name, bound, included)
-                    clauses.append(f"{_column(kind)} {operator} {_number(number)}")
+                    clauses.append(f"{self._number_in(kind)} {operator} {_number(number)}")
         except ValueError:
             self._refuse(f'a range of "{query.field}", which is {kind.name}, with these bounds', query.at)
         if not clauses:
@@ -187,12 +223,50 @@ class Translation:
         except Inexact as error:
             self._refuse(str(error), query.at + error.at)
 
-    @staticmethod
-    def _matches(expression: str) -> str:
-        return f"regexp_full_match(text, {literal(expression)}, 's')"
+    def _matches(self, expression: str) -> str:
+        return f"regexp_full_match({self._names.text}, {literal(expression)}, 's')"
+
+    def _number_in(self, kind: FieldType) -> str:
+        return self._names.real if kind.name in REALS else self._names.whole
 
     def _refuse(self, what: str, at: int) -> NoReturn:
         refuse(self._text, at, what)
+
+
+class ColumnTranslation(Translation):
+    """``condition`` says of a row of columns, one for each field that ``column`` gives, whether a query
+    string finds its document; ``fields`` are those that it reads. An object's existence is not in one column,
+    and is refused."""
+
+    def __init__(self, text: str, types: Mapping[str, FieldType], column: Callable[[str], Column]) -> None:
+        self._column = column
+        self.fields: dict[str, None] = {}
+        self._text, self._types = text, types
+        self._names = ValueNames()
+        try:
+            self.condition = self._condition(parsed(text))
+        except RecursionError as error:
+            raise UnsupportedLucene("nested too deeply", 1, 1) from error
+
+    def _exists(self, query: Exists) -> str:
+        kind = self._types.get(query.field)
+        if kind is None or kind.name in (*ANALYSED, "flattened"):
+            self._refuse(f'the existence of "{query.field}", which is not one field', query.at)
+        self.fields[query.field] = None
+        return f"({self._column(query.field).sql} IS NOT NULL)"
+
+    def _fielded(self, query: _Value) -> str:
+        kind = self._types.get(query.field)
+        if kind is None or kind.name == "flattened":
+            self._refuse(f'"{query.field}", which has no column', query.at)
+        self.fields[query.field] = None
+        held = self._column(query.field)
+        value = "one" if held.several else held.sql
+        self._names = ValueNames(value, value, value)
+        clause = self._clause(query, kind)
+        if held.several:
+            clause = f"(len(list_filter({held.sql}, lambda one: {clause})) > 0)"
+        return f"COALESCE({clause}, false)"
 
 
 def _tree(query: Wildcards, lowercase: bool) -> Node:
@@ -210,10 +284,6 @@ def _is(field: str) -> str:
 
 def _below(field: str) -> str:
     return f"starts_with(field, {literal(field + '.')})"
-
-
-def _column(kind: FieldType) -> str:
-    return "real" if kind.name in REALS else "whole"
 
 
 def _number(number: int | float) -> str:

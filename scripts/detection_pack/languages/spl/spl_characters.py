@@ -123,16 +123,18 @@ def _assertion(kind: str, alternatives: Iterable[str]) -> str:
     return f"(?-i:({kind}{'|'.join(alternatives)}))"
 
 
+#: Made anew each time: it stands in what is built, and nothing that is kept may.
+_LETTERS = list(_letters())
 #: The boundary of a whole term: a term is a run of letters and digits.
 TERM_START = _assertion(
-    "?<!", ["[0-9A-Za-z]", rf"(?<![\x80-\xff]){_LOW}", *_letters(), r"(?![\x80-\xbf])[\p{L}\p{N}]"]
+    "?<!", ["[0-9A-Za-z]", rf"(?<![\x80-\xff]){_LOW}", *_LETTERS, r"(?![\x80-\xbf])[\p{L}\p{N}]"]
 )
 TERM_END = _assertion(
     "?!",
     [
         "[0-9A-Za-z]",
         _LOW,
-        *_letters(),
+        *_LETTERS,
         _LATIN,
         r"\xdf(?![\x80-\xbf])",
         r"\xff",

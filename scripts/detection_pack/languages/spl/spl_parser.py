@@ -88,12 +88,18 @@ def _grammar() -> Lark:
     return Lark(text, parser="lalr", lexer="contextual", propagate_positions=True, maybe_placeholders=False)
 
 
+@functools.lru_cache(maxsize=256)
+def _tree(text: str) -> Tree[Token]:
+    """The tree of a search without macros, which nobody changes: a schedule runs the same search again."""
+    return _grammar().parse(text)
+
+
 def parse(text: str, macros: Mapping[str, str]) -> tuple[Tree[Token], Source]:
     """The tree of an SPL search. Raises `UnsupportedSpl` with line and column."""
     source = Source(text)
     source.expand(macros)
     try:
-        return _grammar().parse(source.text), source
+        return _tree(source.text), source
     except UnexpectedEOF as error:
         raise UnsupportedSpl("the search ends too early", *source.line_column(len(source.text))) from error
     except (UnexpectedToken, UnexpectedCharacters) as error:

@@ -13,24 +13,45 @@ from dataclasses import dataclass
 from lark import Token, Tree
 
 from detection_pack.languages.spl.spl_parser import UnsupportedSpl, string_value
-from detection_pack.languages.spl.spl_search import seconds
-from detection_pack.languages.spl.spl_sql import Expressions, Relation, Sql, as_bool, as_text, column, quoted
-from detection_pack.languages.spl.spl_steps import EVENT_COLUMNS, EVENTS, ORIGIN, SQL_TYPES, Steps, tree_of
-
-#: The tables of the data sets that `tstats` reads, by the name that it calls them.
-_DATA_SET = """SELECT id AS __id, fields AS __fields, _time AS "f:_time" FROM """
+from detection_pack.languages.spl.spl_sql import (
+    Expressions,
+    Relation,
+    Sql,
+    as_bool,
+    as_list,
+    as_text,
+    column,
+    quoted,
+    quoted_name,
+)
+from detection_pack.languages.spl.spl_steps import (
+    DATA_SET,
+    EVENT_COLUMNS,
+    EVENTS,
+    JUST_INDEXED,
+    ORIGIN,
+    SQL_TYPES,
+    Steps,
+    tree_of,
+)
+from detection_pack.languages.spl.spl_times import seconds
 
 
 @dataclass(frozen=True)
 class Statement:
-    """The SQL of a search, its fields in order, and their types."""
+    """The SQL of a search, its fields in order, and their types; and the fields of events that it reads, with
+    theirs."""
 
     sql: str
     columns: dict[str, str]
+    reads: dict[str, str]
 
 
 class Pipelines(Steps):
     """Translates one parsed search."""
+
+    #: Whether a sort has put the rows in order.
+    in_order = False
 
     def statement(self, tree: Tree[Token]) -> Statement:
         inner = tree.children[0]
@@ -39,13 +60,16 @@ class Pipelines(Steps):
         fields = ", ".join([*ORIGIN, *map(column, final.columns)])
         ordered = " ORDER BY __order" if "__order" in self.steps[-1] else ""
         return Statement(
-            f"WITH {', '.join(self.steps)} SELECT {fields} FROM {final.name}{ordered}", dict(final.columns)
+            f"WITH {', '.join(self.steps)} SELECT {fields} FROM {final.name}{ordered}",
+            dict(final.columns),
+            self.events.read,
         )
 
     def pipeline(self, tree: Tree[Token]) -> Relation:
         first, *commands = (c for c in tree.children if isinstance(c, Tree))
         if tree.data == "searching":
-            relation = self.ranged(self.step(EVENTS, dict(EVENT_COLUMNS), True), first)
+            found = EVENTS.format(unstated=repr(self.now - JUST_INDEXED))
+            relation = self.ranged(self.step(found, dict(EVENT_COLUMNS), self.events), first)
         elif first.data == "tstats":
             relation = self.tstats(first)
         else:
@@ -70,19 +94,21 @@ class Pipelines(Steps):
             for inner in sub.children
             if isinstance(inner, Tree)
         ]
-        is_open = any(b.open for b in branches)
-        if tree.data == "multisearch" and not all(b.open for b in branches):
+        opened = self.events if any(b.open is not None for b in branches) else None
+        if tree.data == "multisearch" and not all(b.open is not None for b in branches):
             place = self.source.line_column(tree.meta.start_pos)
             raise UnsupportedSpl("multisearch takes streaming commands only", *place)
+        if opened is not None and not all(b.open is not None for b in branches):
+            place = self.source.line_column(tree.meta.start_pos)
+            raise UnsupportedSpl("a union of events with results", *place)
         names = dict.fromkeys(name for b in branches for name in b.columns)
         types = {name: _common_type([b.reference(name) for b in branches]) for name in names}
         selects = []
         for branch in branches:
             values = [f"{_converted(branch.reference(n), t)} AS {column(n)}" for n, t in types.items()]
-            fields = "__fields" if branch.open else "CAST(NULL AS MAP(VARCHAR, VARCHAR[])) AS __fields"
-            kept = [*ORIGIN, *([fields] if is_open else []), *values]
+            kept = [*ORIGIN, *(["COLUMNS('^e:')"] if opened is not None else []), *values]
             selects.append(f"SELECT {', '.join(kept)} FROM {branch.name}")
-        return self.step(" UNION ALL ".join(selects), types, is_open)
+        return self.step(" UNION ALL ".join(selects), types, opened)
 
     def tstats(self, tree: Tree[Token]) -> Relation:
         """Groups of a data set. A null in a group drops the row unless `fillnull_value` replaces it; the
@@ -96,10 +122,16 @@ class Pipelines(Steps):
         subtrees = [c for c in tree.children if isinstance(c, Tree)]
         options = dict(_option(c) for c in subtrees if c.data == "summary_option")
         terms = next(c for c in subtrees if c.data == "search_expr")
-        found = self.ranged(
-            self.step(f'{_DATA_SET}"{data_set}"', {"_time": "num"}, True),
-            terms,
-        )
+        held = {"_time": "num"} | dict(self.data_sets[data_set])
+        kept = ["_id AS __id", '_time AS "f:_time"']
+        kept += [f"{quoted_name(name)} AS {column(name)}" for name in self.data_sets[data_set]]
+        events = f"FROM {quoted_name(DATA_SET + data_set)}"
+        if self.indexed is not None:
+            first, end = self.indexed
+            moment = f"coalesce(_indextime, {self.now - JUST_INDEXED!r})"
+            events += f" WHERE {moment} >= {first!r} AND {moment} < {end!r}"
+        step = self.step(f"SELECT {', '.join(kept)} {events}", held, None)
+        found = self.ranged(step, terms)
         fill = options.get("fillnull_value")
         by = {n: as_text(found.reference(n)) for n in names}
         if fill is not None:
@@ -118,22 +150,24 @@ class Pipelines(Steps):
         ]
         present = " AND ".join(f"{text} IS NOT NULL" for text in by.values())
         source = f"FROM {found.name} WHERE {present} GROUP BY {', '.join(by.values())}"
-        return self.step(f"SELECT {', '.join(values)} {source}", columns, False)
+        return self.step(f"SELECT {', '.join(values)} {source}", columns, None)
 
     # --- commands ------------------------------------------------------------------------------------
 
     def where(self, relation: Relation, tree: Tree[Token]) -> Relation:
-        condition = Expressions(relation, self.source).compile(tree_of(tree.children[0]))
+        condition = Expressions(relation, self.source, self.now).compile(tree_of(tree.children[0]))
         return self.filtered(relation, as_bool(condition))
 
     def eval(self, relation: Relation, tree: Tree[Token]) -> Relation:
         """Assignments are made from left to right, each seeing those before it (Search Reference, "eval")."""
         for assignment in tree.children:
             name_token, _eq, expression = tree_of(assignment).children
-            value = Expressions(relation, self.source).compile(expression)
+            value = Expressions(relation, self.source, self.now).compile(expression)
             if value.type == "bool":
                 raise UnsupportedSpl("eval cannot assign a truth value")
-            relation = self.assigned(relation, str(name_token).strip("'"), value)
+            if (name := str(name_token).strip("'")) == "_raw":
+                raise UnsupportedSpl("eval of _raw")
+            relation = self.assigned(relation, name, value)
         return relation
 
     def bin(self, relation: Relation, tree: Tree[Token]) -> Relation:
@@ -145,6 +179,32 @@ class Pipelines(Steps):
         size = seconds(span)
         time = relation.reference("_time")
         return self.assigned(relation, "_time", Sql(f"floor({time.text} / {size}) * {size}", "num"))
+
+    def mvexpand(self, relation: Relation, tree: Tree[Token]) -> Relation:
+        """A row for each number of a list (Search Reference, "mvexpand")."""
+        name = str(tree.children[0])
+        found = relation.reference(name)
+        if found.type != "nums":
+            raise UnsupportedSpl(f"mvexpand of {name}, which is no list of numbers")
+        made = f"unnest({found.text}) AS {column(name)}"
+        sql = f"SELECT * EXCLUDE ({column(name)}), {made} FROM {relation.name}"
+        return self.step(sql, {**relation.columns, name: "num"}, relation.open)
+
+    def fields(self, relation: Relation, tree: Tree[Token]) -> Relation:
+        """These fields, and the internal ones, `_time` and `_raw` (Search Reference, "fields")."""
+        names = dict.fromkeys([*map(str, tree.children), *(n for n in relation.columns if n.startswith("_"))])
+        found = {n: relation.reference(n) for n in names}
+        columns = {n: "str" if v.type == "null" else v.type for n, v in found.items()}
+        values = [f"CAST({v.text} AS {SQL_TYPES[v.type]}) AS {column(n)}" for n, v in found.items()]
+        return self.step(f"SELECT {', '.join([*ORIGIN, *values])} FROM {relation.name}", columns, None)
+
+    def without(self, relation: Relation, tree: Tree[Token]) -> Relation:
+        """``fields - name``: the other fields. Those of events are never all known here."""
+        name = str(tree.children[-1])
+        if relation.open is not None or name not in relation.columns:
+            raise UnsupportedSpl(f"fields - {name}, which is no field that a command made")
+        columns = {n: t for n, t in relation.columns.items() if n != name}
+        return self.step(f"SELECT * EXCLUDE ({column(name)}) FROM {relation.name}", columns, None)
 
     def fillnull(self, relation: Relation, tree: Tree[Token]) -> Relation:
         _eq, value, *names = (str(t) for t in tree.children)
@@ -183,35 +243,81 @@ class Pipelines(Steps):
         present = " AND ".join(f"{text} IS NOT NULL" for text in by.values())
         source = f"FROM {relation.name} WHERE {present} GROUP BY {', '.join(by.values())}"
         sql = f"SELECT {', '.join(values)} {source}"
-        return self.step(sql, columns, False)
+        return self.step(sql, columns, None)
 
     def table(self, relation: Relation, tree: Tree[Token]) -> Relation:
         names = list(dict.fromkeys(str(c) for c in tree.children))
         found = {n: relation.reference(n) for n in names}
         columns = {n: "str" if v.type == "null" else v.type for n, v in found.items()}
         values = [f"CAST({v.text} AS {SQL_TYPES[v.type]}) AS {column(n)}" for n, v in found.items()]
-        return self.step(f"SELECT {', '.join([*ORIGIN, *values])} FROM {relation.name}", columns, False)
+        return self.step(f"SELECT {', '.join([*ORIGIN, *values])} FROM {relation.name}", columns, None)
 
     def sort(self, relation: Relation, tree: Tree[Token]) -> Relation:
         """``sort 0 -field``: all rows, greatest first."""
         value = relation.reference(str(tree.children[-1]))
         if value.type != "num":
             raise UnsupportedSpl("sort by a field that is not a number")
-        order = f"row_number() OVER (ORDER BY {value.text} DESC NULLS LAST) AS __order"
-        sql = f"SELECT *, {order} FROM {relation.name}"
+        return self._sorted(relation, f"{value.text} DESC NULLS LAST")
+
+    def sort_up(self, relation: Relation, tree: Tree[Token]) -> Relation:
+        """``sort 0 field``: all rows, smallest first."""
+        value = relation.reference(str(tree.children[-1]))
+        if value.type != "num":
+            raise UnsupportedSpl("sort by a field that is not a number")
+        return self._sorted(relation, f"{value.text} NULLS LAST")
+
+    def _sorted(self, relation: Relation, by: str) -> Relation:
+        if self.in_order:
+            raise UnsupportedSpl("a second sort")
+        self.in_order = True
+        sql = f"SELECT *, row_number() OVER (ORDER BY {by}) AS __order FROM {relation.name}"
         return self.step(sql, dict(relation.columns), relation.open)
+
+    def addinfo(self, relation: Relation, tree: Tree[Token]) -> Relation:
+        """The latest time of the search in each row (Search Reference, "addinfo"); of what else it adds
+        nothing is modelled."""
+        if self.latest is None:
+            raise UnsupportedSpl("addinfo of a search over all time")
+        return self.assigned(relation, "info_max_time", Sql(f"CAST({self.latest!r} AS DOUBLE)", "num"))
+
+    def streamstats(self, relation: Relation, tree: Tree[Token]) -> Relation:
+        """The greatest value, or the sum, of a row and those before it in its group; with ``current=f`` of
+        those before it alone (Search Reference, "streamstats")."""
+        if not self.in_order:
+            raise UnsupportedSpl("streamstats of rows that no sort has put in order")
+        last = (
+            "1 PRECEDING"
+            if any(isinstance(c, Token) and c.type == "EQ" for c in tree.children)
+            else "CURRENT ROW"
+        )
+        return self._over(relation, tree, f" ORDER BY __order ROWS BETWEEN UNBOUNDED PRECEDING AND {last}")
+
+    def eventstats(self, relation: Relation, tree: Tree[Token]) -> Relation:
+        """The greatest value, or the sum, of a group in each of its rows (Search Reference, "eventstats")."""
+        return self._over(relation, tree, "")
+
+    def _over(self, relation: Relation, tree: Tree[Token], frame: str) -> Relation:
+        (aggregate,) = (c for c in tree.children if isinstance(c, Tree))
+        if str(aggregate.children[0]) not in ("max", "sum"):
+            raise UnsupportedSpl(f"{aggregate.children[0]} over rows")
+        names = [str(c) for c in tree.children if isinstance(c, Token) and c.type == "NAME"]
+        keys = [relation.reference(n) for n in names]
+        by = ", ".join(v.text if v.type == "num" else as_text(v) for v in keys)
+        name, value = self.aggregate(relation, aggregate)
+        over = f"({f'PARTITION BY {by}' if by else ''}{frame})"
+        return self.assigned(relation, name, Sql(f"{value.text} OVER {over}", "num"))
 
     def rename(self, relation: Relation, tree: Tree[Token]) -> Relation:
         """``rename prefix* AS *``: the fields of the prefix without it (Search Reference, "rename")."""
         pattern, _as, wanted = (str(c) for c in tree.children)
-        if not pattern.endswith("*") or wanted != "*" or "*" in pattern[:-1] or relation.open:
+        if not pattern.endswith("*") or wanted != "*" or "*" in pattern[:-1] or relation.open is not None:
             raise UnsupportedSpl(f"rename {pattern} AS {wanted}")
         names = {n: n.removeprefix(pattern[:-1]) for n in relation.columns}
         if len(set(names.values())) != len(names):
             raise UnsupportedSpl("rename to a field that is there")
         values = [f"{column(old)} AS {column(new)}" for old, new in names.items()]
         columns = {names[n]: t for n, t in relation.columns.items()}
-        return self.step(f"SELECT {', '.join([*ORIGIN, *values])} FROM {relation.name}", columns, False)
+        return self.step(f"SELECT {', '.join([*ORIGIN, *values])} FROM {relation.name}", columns, None)
 
     def lookup(self, relation: Relation, tree: Tree[Token]) -> Relation:
         """``lookup table f1, f2 OUTPUT f AS g``: the first row whose fields are all equal; null where none is
@@ -246,7 +352,7 @@ def _common_type(values: list[Sql]) -> str:
     types = {v.type for v in values} - {"null"}
     if len(types) <= 1:
         return types.pop() if types else "str"
-    return "mv" if "mv" in types else "str"
+    return "mv" if "mv" in types else "one" if types <= {"one", "str"} else "str"
 
 
 def _converted(value: Sql, wanted: str) -> str:
@@ -255,6 +361,5 @@ def _converted(value: Sql, wanted: str) -> str:
     if value.type == "null":
         return f"CAST(NULL AS {SQL_TYPES[wanted]})"
     if wanted == "mv":
-        text = as_text(value)
-        return f"(CASE WHEN {text} IS NOT NULL THEN [{text}] END)"
+        return as_list(Sql(as_text(value), "str"))
     return as_text(value)

@@ -13,29 +13,11 @@ import re
 from lark import Token, Tree
 
 from detection_pack.languages.spl.spl_parser import Source, UnsupportedSpl, search_value
-from detection_pack.languages.spl.spl_sql import Node, Relation, quoted
-from detection_pack.model.timespan import SECONDS, Timespan
+from detection_pack.languages.spl.spl_sql import Node, Relation, as_text, quoted
+from detection_pack.languages.spl.spl_times import moment_before
 
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _TIME_TERMS = ("earliest", "latest")
-
-
-def seconds(span: str) -> int:
-    """A span such as ``24h`` in seconds; ``m`` is minutes."""
-    try:
-        return Timespan.parse(span).seconds
-    except ValueError as error:
-        raise UnsupportedSpl(f"the time span {span!r}") from error
-
-
-def moment_before(text: str, now: float) -> float:
-    """The time of a modifier such as ``-24h`` or ``-24h@h``, in seconds; ``@`` rounds down to the unit, here
-    in UTC (Search Manual, "Specify time modifiers"). Raises `UnsupportedSpl`."""
-    span, at, unit = text.partition("@")
-    if not span.startswith("-") or (at and unit not in tuple("smhd")):
-        raise UnsupportedSpl(f"the time modifier {text!r}")
-    moment = now - seconds(span[1:])
-    return moment - moment % SECONDS[unit] if at else moment
 
 
 class SearchTerms:
@@ -43,6 +25,8 @@ class SearchTerms:
 
     def __init__(self, relation: Relation, source: Source, now: float) -> None:
         self.relation, self.source, self.now = relation, source, now
+        #: The ``latest`` that the terms state, once they are compiled.
+        self.latest: float | None = None
 
     def compile(self, node: Node) -> str:
         """One SQL condition that is never null. Raises `UnsupportedSpl` with the place."""
@@ -85,6 +69,8 @@ class SearchTerms:
             bound = moment_before(text, self.now)
         if bound is None or str(operator) != "=":
             raise UnsupportedSpl(f"the time modifier {text!r}")
+        if _name(name) == "latest":
+            self.latest = bound
         return f'"f:_time" {">=" if _name(name) == "earliest" else "<"} {bound!r}'
 
     def _any(self, node: Tree[Token]) -> str:
@@ -109,24 +95,33 @@ class SearchTerms:
             place = self.source.line_column(name.meta.start_pos)
             raise UnsupportedSpl("a time modifier inside a condition", *place)
         field = self.relation.reference(_name(name))
+        text = _text(value)
+        if field.type in ("one", "str"):
+            return f"coalesce({self._single(field.text, operator, text)}, FALSE)"
         found = field.text if field.type == "mv" else f"[CAST({field.text} AS VARCHAR)]"
         if field.type == "num":
             found = f"[spl_text({field.text})]"
-        text = _text(value)
-        if operator in ("=", "=="):
-            return f"(coalesce(len(list_filter({found}, lambda v: {_equals(text)})), 0) > 0)"
         if operator == "!=":
             # What it means for several values is not documented, so one value is asked for.
-            return f"coalesce(list_transform([spl_one({found})], lambda v: NOT ({_equals(text)}))[1], FALSE)"
+            single = self._single("v", operator, text)
+            return f"coalesce(list_transform([spl_one({found})], lambda v: {single})[1], FALSE)"
+        single = self._single("v", operator, text)
+        return f"(coalesce(len(list_filter({found}, lambda v: {single})), 0) > 0)"
+
+    @staticmethod
+    def _single(value: str, operator: str, text: str) -> str:
+        """The comparison of one value, null where it is absent."""
+        if operator in ("=", "=="):
+            return _equals(text, value)
+        if operator == "!=":
+            return f"(NOT {_equals(text, value)})"
         if "*" in text:
             raise UnsupportedSpl("a wildcard in an order comparison")
-        ordered = f"lower(v) {operator} lower({quoted(text)})"
-        if _NUMBER.fullmatch(text):
-            number = "TRY_CAST(v AS DOUBLE)"
-            ordered = (
-                f"CASE WHEN {number} IS NOT NULL THEN {number} {operator} {float(text)!r} ELSE {ordered} END"
-            )
-        return f"(coalesce(len(list_filter({found}, lambda v: {ordered})), 0) > 0)"
+        ordered = f"lower({value}) {operator} lower({quoted(text)})"
+        if not _NUMBER.fullmatch(text):
+            return ordered
+        number = f"TRY_CAST({value} AS DOUBLE)"
+        return f"CASE WHEN {number} IS NOT NULL THEN {number} {operator} {float(text)!r} ELSE {ordered} END"
 
     def _keyword(self, node: Tree[Token]) -> str:
         """``*run*``: a run of letters and digits is within one indexed term, so it is found anywhere."""
@@ -135,18 +130,17 @@ class SearchTerms:
             return "TRUE"
         if not re.fullmatch(r"\*[A-Za-z0-9]+\*", text):
             raise UnsupportedSpl(f"the keyword {text!r}")
-        return (
-            f"contains(lower(spl_one({self.relation.reference('_raw').text})), {quoted(text[1:-1].lower())})"
-        )
+        raw = as_text(self.relation.reference("_raw"))
+        return f"contains(lower({raw}), {quoted(text[1:-1].lower())})"
 
 
-def _equals(text: str) -> str:
+def _equals(text: str, value: str) -> str:
     if "*" in text:
         pattern = "".join("%" if c == "*" else f"\\{c}" if c in "%_\\" else c for c in text)
-        return f"lower(v) LIKE lower({quoted(pattern)}) ESCAPE '\\'"
-    equal = f"lower(v) = lower({quoted(text)})"
+        return f"(lower({value}) LIKE lower({quoted(pattern)}) ESCAPE '\\')"
+    equal = f"(lower({value}) = lower({quoted(text)}))"
     if _NUMBER.fullmatch(text):
-        return f"({equal} OR coalesce(TRY_CAST(v AS DOUBLE) = {float(text)!r}, FALSE))"
+        return f"({equal} OR coalesce(TRY_CAST({value} AS DOUBLE) = {float(text)!r}, FALSE))"
     return equal
 
 

@@ -1,7 +1,8 @@
 """Expressions of SPL as DuckDB SQL: what `eval` and `where` compute.
 
 Types are known before the query runs. "mv" is a field of an event, a list of texts that is null when the
-field is absent; a function that takes one value refuses a list of several at run time. A comparison with
+field is absent, and "one" a field of an event that has one value at most; a function that takes one value
+refuses a list of several at run time. A comparison with
 null is null, and `where` keeps only what is true (Search Reference, "where").
 """
 
@@ -17,6 +18,7 @@ from lark import Token, Tree
 
 from detection_pack.languages.spl.spl_parser import Source, UnsupportedSpl, string_value
 from detection_pack.languages.spl.spl_regex import to_re2
+from detection_pack.languages.spl.spl_times import steps_back
 
 #: Helper functions of every connection that runs translated SPL.
 SQL_MACROS = r"""
@@ -46,38 +48,75 @@ CREATE OR REPLACE MACRO spl_ipv6(s) AS
          THEN lower(array_to_string(list_transform(spl_ipv6_groups(s), lambda p: lpad(p, 4, '0')), '')) END;
 """
 
+#: What the name of a part of an event's JSON begins with, as if it were a field: its path follows.
+RAW_PART = "_raw{}."
+#: What the SQL column of every event's field begins with.
+EVENT_COLUMN = "e:"
+
 Node = Tree[Token] | Token
 
 
 @dataclass(frozen=True)
 class Sql:
-    """An SQL expression and its type: str, num, bool, mv or null."""
+    """An SQL expression and its type: str, num, bool, mv, one or null."""
 
     text: str
     type: str
 
 
+class EventFields:
+    """The fields of events that one search reads. ``typed`` says of a name whether it is "mv" or "one".
+
+    ``read`` are the names that the search asks for, in order: what runs it makes a column of each.
+    """
+
+    def __init__(self, typed: Callable[[str], str]) -> None:
+        self._typed = typed
+        self.read: dict[str, str] = {}
+
+    def reference(self, name: str) -> Sql:
+        if name not in self.read:
+            self.read[name] = self._typed(name)
+        return Sql(event_column(name), self.read[name])
+
+
 @dataclass(frozen=True)
 class Relation:
-    """A step of the pipeline: the name of its SQL relation, its columns by field, and whether a field that
-    is no column is still looked up in the event."""
+    """A step of the pipeline: the name of its SQL relation, its columns by field, and the events in which a
+    field that is no column is still looked up."""
 
     name: str
     columns: Mapping[str, str] = field(default_factory=dict)
-    open: bool = True
+    open: EventFields | None = None
 
     def reference(self, name: str) -> Sql:
         """The value of a field; an unknown field is null (field names are case-sensitive)."""
         if name in self.columns:
             return Sql(column(name), self.columns[name])
-        if self.open:
-            return Sql(f"__fields[{quoted(name)}]", "mv")
+        if self.open is not None:
+            return self.open.reference(name)
         return Sql("NULL", "null")
 
 
 def column(name: str) -> str:
-    """The SQL column of a field."""
-    return '"f:' + name.replace('"', '""') + '"'
+    """The SQL column of a field that a search made."""
+    return quoted_name(f"f:{_cased(name)}")
+
+
+def quoted_name(name: str) -> str:
+    """An SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def event_column(name: str) -> str:
+    """The SQL column of an event's field."""
+    return quoted_name(f"{EVENT_COLUMN}{_cased(name)}")
+
+
+def _cased(name: str) -> str:
+    """Another text for every name, whatever the letter case: names are case-sensitive in SPL, not in SQL."""
+    capitals = [str(n) for n, c in enumerate(name) if c.isascii() and c.isupper()]
+    return f"{name}'{','.join(capitals)}" if capitals or "'" in name else name
 
 
 def quoted(text: str) -> str:
@@ -85,6 +124,11 @@ def quoted(text: str) -> str:
     if "\0" in text:
         raise UnsupportedSpl("a NUL character")
     return "'" + text.replace("'", "''") + "'"
+
+
+def as_list(sql: Sql) -> str:
+    """A field of an event as a list; null where it is absent."""
+    return sql.text if sql.type == "mv" else f"(CASE WHEN {sql.text} IS NOT NULL THEN [{sql.text}] END)"
 
 
 def as_text(sql: Sql) -> str:
@@ -116,8 +160,8 @@ def as_bool(sql: Sql) -> str:
 class Expressions:
     """Translates the expressions of one pipeline step."""
 
-    def __init__(self, relation: Relation, source: Source) -> None:
-        self.relation, self.source = relation, source
+    def __init__(self, relation: Relation, source: Source, now: float | None = None) -> None:
+        self.relation, self.source, self.now = relation, source, now
         self.bound: dict[str, Sql] = {}
 
     def compile(self, node: Node) -> Sql:
@@ -157,7 +201,7 @@ class Expressions:
         if "num" in (a.type, b.type):
             raise UnsupportedSpl("a comparison of a number with text; use tonumber")
         x, y = as_text(a), as_text(b)
-        if a.type == b.type == "mv":
+        if {a.type, b.type} <= {"mv", "one"}:
             # Two fields that both look like numbers compare as numbers.
             n, m = f"TRY_CAST({x} AS DOUBLE)", f"TRY_CAST({y} AS DOUBLE)"
             return Sql(
@@ -170,6 +214,11 @@ class Expressions:
         if len(parts) == 1:
             return self.compile(parts[0])
         return Sql("(" + " || ".join(as_text(self.compile(p)) for p in parts) + ")", "str")
+
+    def _arithmetic(self, left: Node, operator: Token, right: Node) -> Sql:
+        """Of numbers; a division by zero is null (Search Reference, "eval")."""
+        a, b = as_number(self.compile(left)), as_number(self.compile(right))
+        return Sql(f"({a} / nullif({b}, 0))" if operator == "/" else f"({a} {operator} {b})", "num")
 
     def _minus(self, _minus: Token, part: Node) -> Sql:
         return Sql(f"(-{as_number(self.compile(part))})", "num")
@@ -200,6 +249,16 @@ class Expressions:
             return self._mvfilter(*arguments)
         if name in ("match", "replace", "cidrmatch", "urldecode"):
             return self._with_literal(str(name), arguments)
+        if name == "spath" and len(arguments) == 2 and self._is_event(arguments[0]):
+            # What an event says is looked up by its keys: the whole of it need not be there.
+            return self.relation.reference(RAW_PART + _path(self._literal(arguments[1])))
+        if name in ("mvfind", "spath") and len(arguments) == 2:
+            subject, text = self.compile(arguments[0]), self._literal(arguments[1])
+            return _mvfind(subject, text) if name == "mvfind" else _spath(subject, text)
+        if name == "relative_time":
+            return self._relative_time(*arguments)
+        if name == "mvrange":
+            return _mvrange([self.compile(a).text for a in arguments], arguments)
         values = [self.compile(a) for a in arguments]
         known: dict[str, tuple[int, Callable[..., Sql]]] = {
             "isnull": (1, lambda v: Sql(f"({v.text} IS NULL)", "bool")),
@@ -209,11 +268,15 @@ class Expressions:
             "len": (1, lambda v: Sql(f"CAST(length({as_text(v)}) AS DOUBLE)", "num")),
             "tostring": (1, lambda v: Sql(as_text(v), "str")),
             "tonumber": (1, _tonumber),
+            "floor": (1, lambda v: Sql(f"floor({as_number(v)})", "num")),
+            "now": (0, self._now),
             "null": (0, lambda: Sql("NULL", "null")),
             "true": (0, lambda: Sql("TRUE", "bool")),
             "false": (0, lambda: Sql("FALSE", "bool")),
             "if": (3, _if),
+            "mvindex": (2, _mvindex),
             "mvjoin": (2, _mvjoin),
+            "split": (2, _split),
         }
         if name == "coalesce":
             return _coalesce(values)
@@ -223,6 +286,26 @@ class Expressions:
         if arity != len(values):
             raise UnsupportedSpl(f"{name}() with {len(values)} arguments")
         return function(*values)
+
+    def _now(self) -> Sql:
+        if self.now is None:
+            raise UnsupportedSpl("now() here")
+        return Sql(f"CAST({self.now!r} AS DOUBLE)", "num")
+
+    def _relative_time(self, *arguments: Node) -> Sql:
+        """A time before another by a modifier (Search Reference, "relative_time")."""
+        if len(arguments) != 2:
+            raise UnsupportedSpl(f"relative_time() with {len(arguments)} arguments")
+        back, unit = steps_back(self._literal(arguments[1]))
+        time = f"({as_number(self.compile(arguments[0]))} - {back})"
+        return Sql(f"(floor({time} / {unit}) * {unit})" if unit else time, "num")
+
+    def _is_event(self, node: Node) -> bool:
+        """Whether an expression is `_raw` of an event, which no step changes."""
+        while isinstance(node, Tree) and len(node.children) == 1 and node.data != "field":
+            node = node.children[0]
+        named = isinstance(node, Tree) and node.data == "field" and node.children[0] == "_raw"
+        return named and self.relation.open is not None
 
     def _mvfilter(self, *arguments: Node) -> Sql:
         """The values of one field for which the argument is true; null when none is left."""
@@ -238,14 +321,14 @@ class Expressions:
             raise UnsupportedSpl("mvfilter takes one condition on one field")
         name = names.pop()
         found = self.relation.reference(name)
-        if found.type != "mv":
+        if found.type not in ("mv", "one"):
             raise UnsupportedSpl("mvfilter of a computed field")
         self.bound = {name: Sql("one_value", "str")}
         try:
             condition = as_bool(self.compile(arguments[0]))
         finally:
             self.bound = {}
-        kept = f"list_filter({found.text}, lambda one_value: {condition})"
+        kept = f"list_filter({as_list(found)}, lambda one_value: {condition})"
         return Sql(f"(CASE WHEN len({kept}) > 0 THEN {kept} END)", "mv")
 
     def _literal(self, node: Node) -> str:
@@ -304,10 +387,64 @@ def _substr(values: list[Sql]) -> Sql:
     return Sql(f"substring({as_text(values[0])}, {bounds})", "str")
 
 
+def _mvrange(values: list[str], nodes: tuple[Node, ...]) -> Sql:
+    """The whole numbers from the first to before the last (Search Reference, "mvrange")."""
+    if len(values) != 2 or any(isinstance(node, Tree) and list(node.find_data("field")) for node in nodes):
+        raise UnsupportedSpl("mvrange of other than two numbers")
+    low, high = (f"CAST({value} AS BIGINT)" for value in values)
+    return Sql(f"list_transform(range({low}, {high}), lambda n: CAST(n AS DOUBLE))", "nums")
+
+
 def _mvjoin(values: Sql, delimiter: Sql) -> Sql:
     if values.type == "mv":
         return Sql(f"array_to_string({values.text}, {as_text(delimiter)})", "str")
     return Sql(as_text(values), "str")
+
+
+def _split(text: Sql, delimiter: Sql) -> Sql:
+    return Sql(f"string_split({as_text(text)}, {as_text(delimiter)})", "mv")
+
+
+def _mvfind(values: Sql, regex: str) -> Sql:
+    """The place of the first value that an expression finds, from 0; null where it finds none."""
+    if values.type not in ("mv", "one"):
+        raise UnsupportedSpl("mvfind in what is not a field or several values")
+    found = to_re2(regex, boolean=True)
+    flags = f"list_transform({as_list(values)}, lambda v: regexp_matches(v, {quoted(found)}))"
+    return Sql(f"CAST(nullif(list_position({flags}, TRUE), 0) - 1 AS DOUBLE)", "num")
+
+
+def _mvindex(values: Sql, place: Sql) -> Sql:
+    """One value by its place, from 0; null where there is none (negative places are not modelled)."""
+    if values.type not in ("mv", "one"):
+        raise UnsupportedSpl("mvindex of what is not a field or several values")
+    at = as_number(place)
+    return Sql(
+        f"(CASE WHEN {at} < 0 THEN error('unsupported SPL: mvindex with a negative place')"
+        f" ELSE {as_list(values)}[CAST({at} AS BIGINT) + 1] END)",
+        "one",
+    )
+
+
+def _spath(text: Sql, path: str) -> Sql:
+    """What stands under a path in a JSON text: the members of an array under ``name{}``, an object as its
+    JSON text, null where there is nothing (Search Reference, "spath", and "JSON functions")."""
+    found = f"[TRY_CAST({as_text(text)} AS JSON)]"
+    for step in _path(path).split("."):
+        key = quoted(f"/{step.removesuffix('{}')}")
+        found = f"list_transform({found}, lambda j: json_extract(j, {key}))"
+        if step.endswith("{}"):
+            members = "CASE WHEN json_type(j) = 'ARRAY' THEN CAST(j AS JSON[]) END"
+            found = f"flatten(list_transform({found}, lambda j: {members}))"
+    kept = f"list_filter(list_transform({found}, lambda j: j ->> '$'), lambda v: v IS NOT NULL)"
+    return Sql(f"nullif({kept}, [])", "mv")
+
+
+def _path(path: str) -> str:
+    """A path of keys without places in arrays. Raises `UnsupportedSpl` for another."""
+    if not re.fullmatch(r"\w+(?:\{\})?(?:\.\w+(?:\{\})?)*", path, re.ASCII):
+        raise UnsupportedSpl(f"the path {path!r}")
+    return path
 
 
 def _cidrmatch(network: str, address: str) -> Sql:

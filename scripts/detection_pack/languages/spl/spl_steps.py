@@ -2,21 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lark import Token, Tree
 
 from detection_pack.languages.spl.spl_parser import Source, UnsupportedSpl
 from detection_pack.languages.spl.spl_search import SearchTerms
-from detection_pack.languages.spl.spl_sql import Expressions, Node, Relation, Sql, as_text, column
+from detection_pack.languages.spl.spl_sql import (
+    EventFields,
+    Expressions,
+    Node,
+    Relation,
+    Sql,
+    as_list,
+    as_text,
+    column,
+)
 
 ORIGIN = ("__ids", "__group", "__window", "__value")
-EVENTS = """SELECT [id] AS __ids, CAST(NULL AS VARCHAR[]) AS __group, CAST(NULL AS DOUBLE) AS __window,
-    CAST(NULL AS DOUBLE) AS __value, fields AS __fields, _time AS "f:_time", ["index"] AS "f:index",
-    [sourcetype] AS "f:sourcetype", tag AS "f:tag", [_raw] AS "f:_raw" FROM splunk_events"""
-EVENT_COLUMNS = {"_time": "num", "index": "mv", "sourcetype": "mv", "tag": "mv", "_raw": "mv"}
-SQL_TYPES = {"str": "VARCHAR", "num": "DOUBLE", "mv": "VARCHAR[]", "null": "VARCHAR"}
+#: The table of events, with a column of each field that the search reads, and what the table of a data set is
+#: called besides its name.
+EVENT_TABLE, DATA_SET = "search:events", "search:"
+EVENTS = """SELECT [_id] AS __ids, CAST(NULL AS VARCHAR[]) AS __group, CAST(NULL AS DOUBLE) AS __window,
+    CAST(NULL AS DOUBLE) AS __value, _time AS "f:_time", coalesce(_indextime, {unstated}) AS "f:_indextime",
+    "index" AS "f:index", sourcetype AS "f:sourcetype", tag AS "f:tag", _raw AS "f:_raw", COLUMNS('^e:')
+    FROM "search:events"
+"""
+#: How long before the search an event was indexed of which nobody says when, in seconds.
+JUST_INDEXED = 600
+EVENT_COLUMNS = {
+    "_time": "num",
+    "_indextime": "num",
+    "index": "one",
+    "sourcetype": "one",
+    "tag": "mv",
+    "_raw": "one",
+}
+SQL_TYPES = {
+    "str": "VARCHAR",
+    "num": "DOUBLE",
+    "mv": "VARCHAR[]",
+    "one": "VARCHAR",
+    "null": "VARCHAR",
+    "nums": "DOUBLE[]",
+}
 
 
 @dataclass(frozen=True)
@@ -30,13 +60,17 @@ class Lookup:
 @dataclass(frozen=True)
 class Surroundings:
     """What a search finds around it. ``now`` is in seconds; ``window`` is the time range that it is
-    dispatched with, first second and end, None for all time. ``data_sets``: the data sets of accelerated data
-    models, each a table of its name with ``id``, ``_time`` and ``fields``."""
+    dispatched with, first second and end, None for all time, ``indexed`` the range of index times. ``typed``
+    says whether a field of an event may have several values ("mv") or not ("one"). ``data_sets``: the data
+    sets of accelerated data models, each a table of its name with ``_id``, ``_time`` and a column of each
+    field, and the types of these."""
 
     now: float
     window: tuple[float, float] | None = None
+    indexed: tuple[float, float] | None = None
     lookups: Mapping[str, Lookup] = field(default_factory=dict)
-    data_sets: frozenset[str] = frozenset()
+    data_sets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    typed: Callable[[str], str] = lambda _name: "mv"
 
 
 class Steps:
@@ -44,14 +78,17 @@ class Steps:
 
     def __init__(self, source: Source, surroundings: Surroundings) -> None:
         self.source, self.now = source, surroundings.now
-        self.window, self.lookups = surroundings.window, surroundings.lookups
+        self.window, self.indexed = surroundings.window, surroundings.indexed
+        self.lookups = surroundings.lookups
+        self.latest: float | None = None
         self.data_sets = surroundings.data_sets
         self.steps: list[str] = []
+        self.events = EventFields(surroundings.typed)
 
-    def step(self, sql: str, columns: dict[str, str], is_open: bool) -> Relation:
+    def step(self, sql: str, columns: dict[str, str], opened: EventFields | None) -> Relation:
         name = f"s{len(self.steps)}"
         self.steps.append(f"{name} AS ({sql})")
-        return Relation(name, columns, is_open)
+        return Relation(name, columns, opened)
 
     def search(self, relation: Relation, tree: Tree[Token]) -> Relation:
         terms = tree if tree.data == "search_expr" else tree_of(tree.children[0])
@@ -61,13 +98,20 @@ class Steps:
     def ranged(self, relation: Relation, terms: Tree[Token]) -> Relation:
         """A search of events. Time modifiers in it override the time range that it is dispatched with
         (Search Manual, "Specify time modifiers in your search")."""
-        named = SearchTerms(relation, self.source, self.now).times(terms)
+        search = SearchTerms(relation, self.source, self.now)
+        named = search.times(terms)
         if self.window is not None and len(named) == 1:
             raise UnsupportedSpl("one time modifier of two", *self.source.line_column(terms.meta.start_pos))
-        relation = self.search(relation, terms)
+        relation = self.filtered(relation, search.compile(terms))
+        self.latest = search.latest
+        if self.indexed is not None and "_indextime" in relation.columns:
+            first, end = self.indexed
+            between = f'"f:_indextime" >= {first!r} AND "f:_indextime" < {end!r}'
+            relation = self.filtered(relation, between)
         if self.window is None or named:
             return relation
         first, end = self.window
+        self.latest = end
         return self.filtered(relation, f'"f:_time" >= {first!r} AND "f:_time" < {end!r}')
 
     def filtered(self, relation: Relation, condition: str) -> Relation:
@@ -87,7 +131,7 @@ class Steps:
         function, *argument, _as, alias = (c for c in tree.children)
         value = Sql("NULL", "null")
         if argument and isinstance(argument[0], Tree):
-            value = Expressions(relation, self.source).compile(argument[0].children[0])
+            value = Expressions(relation, self.source, self.now).compile(argument[0].children[0])
         elif argument:
             value = relation.reference(str(argument[0]))
         match (str(function), len(argument)):
@@ -102,7 +146,7 @@ class Steps:
                 made = Sql(f"{name}({number})", "num")
             case ("values", 1):
                 # Distinct, in lexicographical order (Search Reference, "Multivalue stats functions").
-                each = value.text if value.type == "mv" else f"[{as_text(value)}]"
+                each = as_list(value) if value.type in ("mv", "one") else f"[{as_text(value)}]"
                 listed = f"list_filter(flatten(list({each})), lambda v: v IS NOT NULL)"
                 made = Sql(f"nullif(list_sort(list_distinct({listed})), [])", "mv")
             case (name, _):

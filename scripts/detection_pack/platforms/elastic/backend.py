@@ -37,12 +37,15 @@ from detection_pack.model.rule import Rule
 from detection_pack.platforms.conversion import convert
 from detection_pack.platforms.elastic.conditions import (
     Condition,
+    Unpaired,
     Wanted,
     field_type,
     listable,
     relaxed,
     unfolded,
+    unpaired,
     wanted,
+    word_characters,
 )
 from detection_pack.platforms.elastic.esql import EsqlBackend
 from detection_pack.platforms.elastic.threshold import parameters
@@ -74,6 +77,9 @@ class ElasticBackend(LuceneBackend):
         converted: list[Any] = super().convert_rule(rule, *args, **kwargs)
         state = self.last_processing_pipeline.state
         for name in rule.fields:
+            if unpaired(name, state) is not None:
+                what = "names and values are two lists here, and which value is its own cannot be shown"
+                raise RefusedValue(f'"{name}": {what}; show the whole list', name)
             # Which field it is may hang on the rest of the rule, and this rule leaves it open.
             if name in (undecided := state.get("undecided_fields") or {}):
                 raise RefusedValue(undecided[name], name)
@@ -107,6 +113,11 @@ class ElasticBackend(LuceneBackend):
         if listable(cond):
             name, values = next(iter(unfolded([cond]).items()))
             return _either(self._clauses(name, values, state))
+        if (pair := unpaired(cond.field, state.processing_state)) is not None:
+            return self._unpaired(pair, cond)
+        if word_characters(field_type(cond.field, state.processing_state)) is not None:
+            what = f'"{cond.field}" is kept as words; write |contains with a piece of one'
+            raise RefusedValue(what, cond.field)
         if isinstance(cond.value, SigmaNull) or (isinstance(cond.value, SigmaExists) and not cond.value):
             return f"({_EVERYTHING} AND NOT _exists_:{_name(cond.field)})"
         field_type(cond.field, state.processing_state)
@@ -149,10 +160,24 @@ class ElasticBackend(LuceneBackend):
 
     def _clauses(self, name: str, values: Sequence[SigmaType], state: ConversionState) -> list[str]:
         """The OR-ed clauses of one field."""
+        if (pair := unpaired(name, state.processing_state)) is not None:
+            own = self._clauses(pair.values, values, state)
+            if any(clause.startswith(f"({_EVERYTHING}") for clause in own):
+                raise RefusedValue("a named value that is empty cannot be told from an absent one", name)
+            return [f"({_names(pair)} AND {_either(own)})"]
         out: list[str] = []
         for found in wanted(name, values, state.processing_state):
             out += _said(found)
         return out
+
+    def _unpaired(self, pair: Unpaired, cond: Condition) -> str:
+        """Whether a list has a name, where its names and values are two fields."""
+        if isinstance(cond.value, SigmaNull) or (isinstance(cond.value, SigmaExists) and not cond.value):
+            return f"({_EVERYTHING} AND NOT {_names(pair)})"
+        if isinstance(cond.value, SigmaExists):
+            return _names(pair)
+        what = "names and values are two lists here, which compare with plain values alone"
+        raise RefusedValue(f'"{cond.field}": {what}', cond.field)
 
 
 class ThresholdBackend(ElasticBackend):
@@ -218,6 +243,10 @@ def _said(found: Wanted) -> list[str]:
         what = f'a value of "{found.field}" is too long for an Elasticsearch regular expression'
         raise RefusedValue(what, max(folded, key=len)) from error
     return out + [f"{name}:/{_terminated(render(node))}/" for node in (*nodes, *found.nodes)]
+
+
+def _names(pair: Unpaired) -> str:
+    return f"{_name(pair.names)}:{_term(pair.key)}"
 
 
 def _either(clauses: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from detection_pack.model.findings import PackError, printable
 from detection_pack.model.log_source import LogSource
 from detection_pack.platforms.elastic.cluster import OPTION, Cluster, Refused
 from detection_pack.platforms.elastic.cluster_store import PREFIX, ClusterStore, leftovers, remove
+from detection_pack.platforms.records import Records
 
 #: Earlier ones lack what the rules need (version 8.0 has points in time and composite aggregations alike).
 _LEAST_MAJOR = 8
@@ -35,7 +36,7 @@ class Session:
     @contextmanager
     def opened(
         self,
-        events: Sequence[Event],
+        events: Sequence[Event] | Records,
         sources: Iterable[LogSource] | None = None,
         variables: Mapping[str, bool] | None = None,
     ) -> Iterator[ClusterStore]:

@@ -26,8 +26,9 @@ from detection_pack.model.findings import PackError
 from detection_pack.model.log_source import LogSource
 from detection_pack.model.record_time import parse_time
 from detection_pack.platforms.elastic.cluster import OPTION, Cluster, Refused
-from detection_pack.platforms.elastic.store import TIMESTAMP, Bucket, Range, ingested, iso, mapping_of
-from detection_pack.platforms.rows import known_sources
+from detection_pack.platforms.elastic.documents import ingested
+from detection_pack.platforms.elastic.store import TIMESTAMP, Bucket, Range, iso, mapping_of
+from detection_pack.platforms.records import Records, records_of
 
 PREFIX = "detection-pack-replay-"
 MARK = "detection-pack replay"
@@ -66,16 +67,16 @@ class ClusterStore:
     def __init__(
         self,
         cluster: Cluster,
-        events: Sequence[Event],
+        events: Sequence[Event] | Records,
         sources: Iterable[LogSource] | None = None,
         variables: Mapping[str, bool] | None = None,
     ) -> None:
         self._cluster = cluster
         self._run = secrets.token_hex(6)
         self._created: dict[str, str] = {}
-        known = known_sources(events, sources)
-        self._mapping = mapping_of(known)
-        self._rows = ingested(events, known, variables)
+        records = records_of(events, sources)
+        self._mapping = mapping_of(records.sources)
+        self._rows = ingested(records, variables=variables)
         self._at = {identifier: number for number, (identifier, _, _) in enumerate(self._rows)}
         self.refused: dict[str, str] = {}
 
@@ -83,6 +84,10 @@ class ClusterStore:
         """A document with flat dotted names, as it was sent."""
         document: dict[str, Any] = json.loads(self._rows[self._at[identifier]][2])
         return document
+
+    def shown(self, ids: Iterable[str], fields: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Documents by id, with at least these fields."""
+        return {identifier: self.document(identifier) for identifier in ids}
 
     def __enter__(self) -> ClusterStore:
         try:

@@ -25,6 +25,7 @@ from sigma.types import (
     SigmaRegularExpression,
     SigmaString,
     SigmaType,
+    SpecialChars,
 )
 
 from detection_pack.languages.esql.esql_columns import IGNORE_ABOVE
@@ -33,12 +34,14 @@ from detection_pack.languages.lucene.pcre import expression
 from detection_pack.languages.regex.regex_tree import Node
 from detection_pack.model.refused_value import RefusedValue
 from detection_pack.platforms.elastic.values import expressions, text_of
-from detection_pack.platforms.terms import file_name
+from detection_pack.platforms.named_values import entry_of
+from detection_pack.platforms.terms import file_name, whole_term
 
 #: pySigma's parsed condition tree; its own types admit parts that parsing has replaced.
 Condition = Any
 
 TEXT_TYPES = ("keyword", "wildcard")
+_WORDS = re.compile(r"text\(([-.:$@#/]*)\)")
 _LISTED = (SigmaString, SigmaNumber, SigmaBool, SigmaCIDRExpression, SigmaRegularExpression)
 
 
@@ -58,12 +61,53 @@ class Wanted:
 
 def field_type(name: str, state: Mapping[str, Any]) -> str:
     """The mapping type of a field; a pipeline that states none leaves everything keyword."""
+    if unpaired(name, state) is not None:
+        what = (
+            "names and values are two lists here, and only a query in Lucene, without a correlation, can ask"
+        )
+        raise RefusedValue(f'"{name}": {what}', name)
     types = state.get("field_types")
     if not types:
         return "keyword"
-    if name not in types:
+    if (known := stated_type(types, name)) is None:
         raise RefusedValue(f'field "{name}" has no type in the pipeline ("field_types")', name)
-    return str(types[name])
+    return known
+
+
+def stated_type(types: Mapping[str, str], name: str) -> str | None:
+    """The type that ``field_types`` states for a field, or for all fields below one of its parents, as
+    ``parent.*``; None where it states none."""
+    if name in types:
+        return str(types[name])
+    parts = name.split(".")
+    below = (".".join([*parts[:count], "*"]) for count in range(len(parts) - 1, 0, -1))
+    return next((str(types[parent]) for parent in below if parent in types), None)
+
+
+@dataclass(frozen=True)
+class Unpaired:
+    """A named value of a list whose names and values are two fields: ``key`` is the name that is meant."""
+
+    names: str
+    values: str
+    key: str
+
+
+def unpaired(name: str, state: Mapping[str, Any]) -> Unpaired | None:
+    """What the state ``unpaired_values`` says of a field; None for one that it does not name."""
+    if (found := entry_of(state.get("unpaired_values"), name)) is None:
+        return None
+    stated, key = found
+    return Unpaired(str(stated["name"]), str(stated["value"]), key)
+
+
+def word_characters(kind: str) -> str | None:
+    """What the words of a text field hold besides ASCII letters, digits and ``_``; None for any other type.
+
+    Such a field (``text(-)``) is not kept whole: Elasticsearch cuts it into words in lower case.
+    """
+    found = _WORDS.fullmatch(kind)
+    return found[1] if found else None
 
 
 def listable(condition: Condition) -> bool:
@@ -83,8 +127,11 @@ def unfolded(conditions: Sequence[ConditionFieldEqualsValueExpression]) -> dict[
     return found
 
 
-def wanted(name: str, values: Sequence[SigmaType], state: Mapping[str, Any]) -> list[Wanted]:
-    """The values of one field by the way they are said; a file name moves to the field that holds it."""
+def wanted(
+    name: str, values: Sequence[SigmaType], state: Mapping[str, Any], words: bool = True
+) -> list[Wanted]:
+    """The values of one field by the way they are said; a file name moves to the field that holds it. Without
+    ``words`` a text field is compared as its source has it, whole, which ES|QL does."""
     file_names: Mapping[str, str] = state.get("file_name_fields") or {}
     moved = [(file_name(v), v) for v in values] if name in file_names else [(None, v) for v in values]
     names = [SigmaString.from_str(n) for n, _ in moved if n is not None]
@@ -92,16 +139,19 @@ def wanted(name: str, values: Sequence[SigmaType], state: Mapping[str, Any]) -> 
     out = []
     for target, group in ((file_names.get(name, name), names), (name, rest)):
         if group:
-            out.append(_sorted_values(target, group, state))
+            out.append(_sorted_values(target, group, state, words))
     return out
 
 
-def _sorted_values(name: str, values: Sequence[SigmaType], state: Mapping[str, Any]) -> Wanted:
+def _sorted_values(name: str, values: Sequence[SigmaType], state: Mapping[str, Any], words: bool) -> Wanted:
     kind = field_type(name, state)
+    more = word_characters(kind)
     out = Wanted(name)
     patterns: list[SigmaString] = []
     for value in values:
-        if kind in TEXT_TYPES:
+        if more is not None and words:
+            patterns.append(_piece_of_a_word(name, value, more))
+        elif more is not None or kind in TEXT_TYPES:
             _text_value(out, patterns, value, name in (state.get("exact_fields") or ()))
         elif kind == "ip":
             out.networks.append(_network(name, value))
@@ -117,6 +167,27 @@ def _sorted_values(name: str, values: Sequence[SigmaType], state: Mapping[str, A
         raise RefusedValue(what, max(out.plain, key=len))
     out.nodes += expressions(name, patterns)
     return out
+
+
+def _piece_of_a_word(name: str, value: SigmaType, more: str) -> SigmaString:
+    """The expression of ``|contains`` on a text field.
+
+    A piece of one word is in one word wherever it is in the text. Nothing else is exact: neither where a text
+    begins or ends nor what stands between words is kept.
+    """
+    parts = value.s if isinstance(value, SigmaString) and not isinstance(value, SigmaCasedString) else ()
+    many = SpecialChars.WILDCARD_MULTI
+    text = parts[1] if len(parts) == 3 and parts[0] == many and parts[2] == many else None
+    if not isinstance(text, str) or not re.fullmatch(rf"[A-Za-z0-9_{re.escape(more)}]+", text):
+        spelt = " ".join(["letters, digits, _", *more])
+        what = f'"{name}" is kept as words of {spelt} in lower case, and this is no piece of a word'
+        raise RefusedValue(f"{what}; write |contains with one, or several with |contains|all", str(value))
+    if whole_term(value) is not None:  # type: ignore[arg-type]
+        what = f'"{name}" is kept as words without what stands beside them; leave whole_terms out'
+        raise RefusedValue(what, str(value))
+    found = SigmaCasedString("")
+    found.s = [many, text.lower(), many]  # an expression of the words as they are kept
+    return found
 
 
 def _text_value(out: Wanted, patterns: list[SigmaString], value: SigmaType, exact: bool) -> None:

@@ -138,7 +138,11 @@ class EsqlBackend(TextQueryBackend):
         return f"{name(field)} == {name(other.field)}"
 
     def _clauses(self, field: str, values: Sequence[SigmaType], state: ConversionState) -> list[str]:
-        return [c for found in wanted(field, values, state.processing_state) for c in self._said(found)]
+        return [
+            c
+            for found in wanted(field, values, state.processing_state, words=False)
+            for c in self._said(found)
+        ]
 
     def _said(self, found: Wanted) -> list[str]:
         field = name(found.field)
@@ -173,6 +177,8 @@ class EsqlBackend(TextQueryBackend):
         if condition is not None and not isinstance(condition, SigmaCorrelationCondition):
             raise RefusedValue("extended correlation conditions are not supported on Elastic", "condition")
         rules = [ref.rule for ref in rule.rules or ()]
+        if facts.type == "temporal_ordered" and len(rules) != 2:
+            raise RefusedValue("ES|QL decides the order of two rules, not of more", "rules")
         states = [r.get_conversion_states()[0].processing_state for r in rules]
         if any(s.get("index") != states[0].get("index") for s in states):
             raise RefusedValue("the correlated rules read different indices", "rules")
@@ -191,8 +197,8 @@ class EsqlBackend(TextQueryBackend):
     def _counted(self, kind: str, condition: Any, state: Mapping[str, Any]) -> Counted:
         if kind == "event_count":
             return Counted("event_count", "COUNT(*)")
-        if kind == "temporal":
-            return Counted("rule_count", None)
+        if kind in ("temporal", "temporal_ordered"):
+            return Counted("rule_count", None, kind == "temporal_ordered")
         field = condition.fieldref if condition is not None else None
         if isinstance(field, list):
             raise RefusedValue("ES|QL counts the values of one field", "field")

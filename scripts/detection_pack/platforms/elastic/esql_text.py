@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from detection_pack.model.refused_value import RefusedValue
 from detection_pack.model.rule import AlertView, Correlation, Rule
 from detection_pack.model.timespan import SECONDS, Timespan
+from detection_pack.model.windows import Overlapping
+from detection_pack.platforms.elastic.conditions import stated_type
 
 #: Result columns before the grouping fields: the time and the reference query's six others.
 COLUMNS = ("time", *AlertView.COLUMNS)
 WINDOW = "window"
+#: Milliseconds from an event back to a window that it counts in, and from a window on to the next.
+_BACK, _ON = "window_back", "window_on"
 _RESERVED = frozenset(
     ("and", "asc", "by", "desc", "false", "first", "in", "is", "last", "like", "metadata", "not", "null")
 ) | {"nulls", "on", "or", "rlike", "true", "where", "with"}
+#: Where Kibana has the look-back: in a rule, and in Discover for what a person runs.
+_OF_RULES = 'the rule\'s own "from" in Kibana'
+_WHERE_FROM = {"hunting": "the time range of Discover"}
 _UNITS = {"s": "second", "m": "minute", "h": "hour", "d": "day"}
 
 
 @dataclass(frozen=True)
 class Counted:
-    """What a correlation counts: the column's name and its aggregate; None counts the rules that matched."""
+    """What a correlation counts: the column's name and its aggregate; None counts the rules that matched.
+    ``ordered``: whether the first event of the first of two rules must not be after the last of the other."""
 
     column: str
     aggregate: str | None
+    ordered: bool = False
 
 
 def name(field: str) -> str:
@@ -61,11 +70,21 @@ def compose(
     identities = tuple(state.get("identity_fields") or ())
     groups = [fields[g] for g in facts.group_by]
     folded = [f"{name(g)} = TO_LOWER({name(g)})" for g in groups if g in identities]
-    evals = [f"{WINDOW} = DATE_TRUNC({_span(facts)}, @timestamp)"]
+    length = _span(facts)
+    windows = facts.overlapping
+    evals = [f"{WINDOW} = DATE_TRUNC({length}, @timestamp)"]
+    expanded: list[str] = []
+    if windows is not None:
+        expanded = _listed(_BACK, (place * windows.step for place in windows.places))
+        start = f"DATE_TRUNC({_counted(Timespan(windows.step))}, @timestamp)"
+        evals = [f"{WINDOW} = TO_DATETIME(TO_LONG({start}) - {_BACK})"]
     stats = ["time = MIN(@timestamp)"]
     if counted.aggregate is None:
         evals += [f"in_{i} = CASE({where}, 1, 0)" for i, where in enumerate(wheres)]
         stats = [f"in_{i} = MAX(in_{i})" for i in range(len(wheres))] + stats
+        if counted.ordered:
+            evals += [f"at_{i} = CASE({where}, @timestamp, null)" for i, where in enumerate(wheres)]
+            stats += ["first_0 = MIN(at_0)", "last_1 = MAX(at_1)"]
     else:
         stats = [f"{counted.column} = {counted.aggregate}", *stats]
     evals += folded  # after the conditions, which see letter case
@@ -80,11 +99,12 @@ def compose(
     ]
     lines = [
         f"// {_comment(rule.title)} ({rule.name})",
-        f'// tune: the look-back ({rule.lookback}) is the rule\'s own "from" in Kibana',
+        f"// tune: the look-back ({rule.lookback}) is {_WHERE_FROM.get(rule.tier, _OF_RULES)}",
         f"FROM {', '.join(_index(state))}",
         *corrections,
         f"| WHERE {wheres[0] if len(wheres) == 1 else ' OR '.join(f'({w})' for w in wheres)}",
-        "// tune: the window",
+        "// tune: the window" if windows is None else f"// the window, {length}, in steps",
+        *expanded,
         f"| EVAL {', '.join(evals)}",
         f"| STATS {', '.join(stats)} BY {', '.join([*map(name, groups), WINDOW])}",
     ]
@@ -93,11 +113,34 @@ def compose(
     lines += [
         "// tune: the threshold",
         f"| WHERE {counted.column} {operator} {threshold}",
+        *(["| WHERE first_0 <= last_1"] if counted.ordered else []),
+        *(_firsts(windows, counted, seen, groups) if windows is not None and facts.firsts_only else []),
         f"| EVAL {', '.join(view)}",
         f"| KEEP {', '.join([*COLUMNS, *map(name, groups), WINDOW, counted.column])}",
         "| SORT time DESC",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _listed(column: str, seconds: Iterable[int]) -> list[str]:
+    """A row for each of these lengths, in milliseconds."""
+    values = ", ".join(str(1000 * length) for length in seconds)
+    return [f"| EVAL {column} = [{values}]", f"| MV_EXPAND {column}"]
+
+
+def _firsts(windows: Overlapping, counted: Counted, seen: _Seen, groups: Sequence[str]) -> list[str]:
+    """Of the windows in which the condition holds those that follow none: each marks the one after it. What
+    is left is the only row of its group, so that its greatest value is the value."""
+    shown = [column.split(" = ")[0] for column in seen.aggregates]
+    kept = [f"{column} = MAX({column})" for column in (counted.column, "time", _ON)]
+    kept += [f"{column} = VALUES({column})" for column in shown]
+    return [
+        "// of windows one after the other the first",
+        *_listed(_ON, (0, windows.step)),
+        f"| EVAL {WINDOW} = TO_DATETIME(TO_LONG({WINDOW}) + {_ON})",
+        f"| STATS {', '.join(kept)} BY {', '.join([*map(name, groups), WINDOW])}",
+        f"| WHERE {_ON} == 0",
+    ]
 
 
 class _Seen:
@@ -110,9 +153,9 @@ class _Seen:
         self._columns: dict[str, str] = {}
 
     def text(self, field: str) -> str:
-        if self._types.get(field) == "object":
+        if stated_type(self._types, field) == "object":
             raise RefusedValue(f'"{field}" is an object; an ES|QL alert can show single fields only', field)
-        is_text = self._types.get(field, "keyword") in ("keyword", "wildcard")
+        is_text = (stated_type(self._types, field) or "keyword") in ("keyword", "wildcard")
         shown = name(field) if is_text else f"TO_STRING({name(field)})"
         if field in self._groups:
             return f'COALESCE({shown}, "")'
@@ -146,10 +189,32 @@ def _span(facts: Correlation) -> str:
     unit = facts.timespan[-1:]
     if unit not in _UNITS:
         raise RefusedValue(f'a window of "{facts.timespan}" is not supported; use s, m, h or d', "timespan")
-    amount = Timespan.parse(facts.timespan).seconds // SECONDS[unit]
+    return _counted(Timespan.parse(facts.timespan), unit)
+
+
+def _counted(length: Timespan, unit: str = "") -> str:
+    """A length in ``unit``, or the largest that says it exactly, as ES|QL writes it."""
+    unit = unit or length.counted()[1]
+    amount = length.seconds // SECONDS[unit]
     if unit == "d" and amount != 1:
         return f"{24 * amount} hours"
     return f"{amount} {_UNITS[unit]}{'' if amount == 1 else 's'}"
+
+
+#: The line of a Kibana rule that leaves out the first windows of its look-back.
+_EDGE = re.compile(rf"^\| WHERE {WINDOW} > NOW\(\) - .+\n", re.MULTILINE)
+
+
+def scheduled(query: str, reach: Timespan) -> str:
+    """A query whose windows overlap as a rule runs it: a window alerts that started less than ``reach`` ago,
+    so that the one before it is wholly seen, whatever the look-back cuts off."""
+    head, found, view = query.rpartition(f"| EVAL {AlertView.COLUMNS[0]} = ")
+    return f"{head}| WHERE {WINDOW} > NOW() - {_counted(reach)}\n{found}{view}"
+
+
+def unscheduled(query: str) -> str:
+    """The query without that line, for a look-back that is not the rule's own."""
+    return _EDGE.sub("", query)
 
 
 def _index(state: Mapping[str, Any]) -> list[str]:

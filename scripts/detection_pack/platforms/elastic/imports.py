@@ -18,16 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from detection_pack.languages.markdown import folded
-from detection_pack.model.attack import Tactic, Technique, tactics, tactics_of, techniques, techniques_of
+from detection_pack.model.attack import Tactic, Technique, attack, tactics_of, techniques_of
 from detection_pack.model.findings import PackError
 from detection_pack.model.rule import Rule
+from detection_pack.model.timespan import Timespan
 from detection_pack.platforms.built_file import built_text
 from detection_pack.platforms.elastic.backend import ElasticQuery
-from detection_pack.platforms.elastic.esql_text import WINDOW, name
-from detection_pack.platforms.elastic.schedule import Schedule, schedule
+from detection_pack.platforms.elastic.conditions import stated_type, word_characters
+from detection_pack.platforms.elastic.esql_text import WINDOW, name, scheduled
+from detection_pack.platforms.elastic.timing import Schedule, schedule
 from detection_pack.platforms.elastic.triage import investigation_guide, paragraphs, setup_guide, texts
-from detection_pack.platforms.platform import ImportFiles, Setting
-from detection_pack.platforms.settings import chosen, decoded, readable
+from detection_pack.platforms.prerequisites import of_state
 
 PLATFORM = "elastic"
 PATH = f"{PLATFORM}/rules.ndjson"
@@ -42,27 +43,13 @@ _SEVERITIES = {
     "high": ("high", 73),
     "critical": ("critical", 99),
 }
-#: Kibana's own default; a run that finds more is continued by the next, whose look-back overlaps.
-_MAX_SIGNALS = 100
+#: Alerts of a run. 100 is Kibana's own default; a run that finds more documents is continued by the next,
+#: whose look-back overlaps. A row of ES|QL has no document: a run looks at three times as many rows, those
+#: that have alerted among them, so it gets what Kibana allows (xpack.alerting.rules.run.alerts.max).
+_MAX_SIGNALS = {"query": 100, "threshold": 100, "esql": 1000}
 #: Before 9.2 Kibana suppresses by three fields at most.
 _MAX_SUPPRESSED_BY = 3
 _LICENSE = "Detection Rule License 1.1"
-#: What decides when a rule runs, on what, and what becomes of a result. Prose is left out.
-_SETTINGS = (
-    "type",
-    "enabled",
-    "severity",
-    "risk_score",
-    "language",
-    "index",
-    "interval",
-    "from",
-    "to",
-    "timestamp_override",
-    "threshold",
-    "alert_suppression",
-    "max_signals",
-)
 _LUCENE_QUOTED = re.compile(r'"(?:\\.|[^"\\])*"|/(?:\\.|[^/\\])*/|\\.')
 _ESQL_QUOTED = re.compile(r'"(?:\\.|[^"\\])*"|//.*')
 
@@ -78,12 +65,15 @@ class _Source:
 
 
 def rules_of(rule: Rule, query: ElasticQuery, version: str) -> list[dict[str, Any]]:
-    """The Kibana rules of one Sigma file. Raises `PackError` for an unknown ATT&CK technique."""
+    """The Kibana rules of one Sigma file."""
     source = _Source(rule, query, query.state, _version(version))
     if query.esql is None:
         assert query.lucene is not None
         return [_rule(source, "query", {"query": query.lucene, "language": "lucene", **_searched(query)})]
-    made = [_rule(source, "esql", {"query": query.esql, "language": "esql"})]
+    exact = query.esql
+    if (reach := schedule("esql", rule, query.state).reach) is not None:
+        exact = scheduled(exact, Timespan(int(reach.total_seconds())))
+    made = [_rule(source, "esql", {"query": exact, "language": "esql"})]
     if query.threshold is not None and query.lucene is not None:
         own = {"query": query.lucene, "language": "lucene", **_searched(query)}
         made.append(_rule(source, "threshold", own | {"threshold": dict(query.threshold["threshold"])}))
@@ -123,10 +113,10 @@ def _rule(source: _Source, kind: str, own: Mapping[str, Any]) -> dict[str, Any]:
     severity, score = _SEVERITIES.get(rule.level, _SEVERITIES["medium"])
     timing = schedule(kind, rule, source.state)
     suppression = _suppression(source, kind, timing)
-    integrations: Mapping[str, Mapping[str, Any]] = source.state.get("integrations") or {}
+    needed = of_state(source.state)
     suppressed = suppression.get("alert_suppression", {}).get("group_by", ())
     made = {
-        "rule_id": _rule_id(rule, kind),
+        "rule_id": rule_id(rule, kind),
         "name": f"{title} (threshold)" if kind == "threshold" else title,
         "description": "\n\n".join(paragraphs(data.get("description") or "")) or title,
         "type": kind,
@@ -139,7 +129,7 @@ def _rule(source: _Source, kind: str, own: Mapping[str, Any]) -> dict[str, Any]:
         **own,
         **timing.fields(),
         **suppression,
-        "max_signals": _MAX_SIGNALS,
+        "max_signals": _MAX_SIGNALS[kind],
         "threat": _threat(rule),
         "author": [author for author in map(folded, str(data.get("author") or "").split(",")) if author],
         "license": folded(data.get("license") or ("" if rule.tier == "other" else _LICENSE)),
@@ -147,20 +137,22 @@ def _rule(source: _Source, kind: str, own: Mapping[str, Any]) -> dict[str, Any]:
         "false_positives": texts(data.get("falsepositives")),
         "tags": _tags(rule),
         "note": investigation_guide(rule, query.fields, kind),
-        "setup": setup_guide(kind, timing, query.index, integrations, suppressed),
+        "setup": setup_guide(
+            kind, timing, query.index, needed, suppressed, _arriving(source, kind, str(own["query"]))
+        ),
         "related_integrations": [
-            {key: about[key] for key in ("package", "integration", "version") if key in about}
-            for pattern in query.index
-            if "package" in (about := integrations.get(pattern) or {})
+            {key: one.more[key] for key in ("package", "integration", "version") if key in one.more}
+            for one in needed
+            if "package" in one.more
         ],
         "required_fields": _required(source, kind, str(own["query"])),
     }
-    if shown := _shown(source, kind):
+    if shown := shown_fields(rule, query, kind):
         made["investigation_fields"] = {"field_names": shown}
     return made | {"exceptions_list": [], "actions": [], "immutable": False}
 
 
-def _rule_id(rule: Rule, kind: str) -> str:
+def rule_id(rule: Rule, kind: str) -> str:
     """The Sigma rule's id; made from it for the second rule, and from the name where a rule has no id."""
     try:
         identifier = uuid.UUID(rule.id)
@@ -190,32 +182,42 @@ def _suppression(source: _Source, kind: str, timing: Schedule) -> dict[str, Any]
     if kind == "esql":
         correlation = source.rule.correlation
         groups = [source.query.fields[g] for g in correlation.group_by] if correlation else []
-        by, hours, missing = [*groups, WINDOW], _hours(timing.back), "suppress"
+        by, minutes, missing = [*groups, WINDOW], _minutes(timing.seen), "suppress"
         if len(by) > _MAX_SUPPRESSED_BY:
             return {}
     else:
         alert, fields = source.rule.alert, source.query.fields
         named = [alert.user, alert.source, *(part for is_field, part in alert.detail_parts() if is_field)]
         types: Mapping[str, str] = source.state.get("field_types") or {}
-        known = [fields[n] for n in named if n and n in fields and types.get(fields[n]) != "object"]
-        by, hours, missing = list(dict.fromkeys(known))[:_MAX_SUPPRESSED_BY], 1, "doNotSuppress"
+        known = [fields[n] for n in named if n and n in fields and _groups(stated_type(types, fields[n]))]
+        by, minutes, missing = list(dict.fromkeys(known))[:_MAX_SUPPRESSED_BY], 60, "doNotSuppress"
         if not by:
             return {}
-    grouped = {"group_by": by, "duration": {"value": hours, "unit": "h"}, "missing_fields_strategy": missing}
-    return {"alert_suppression": grouped}
+    hours, rest = divmod(minutes, 60)
+    duration = {"value": minutes, "unit": "m"} if rest else {"value": hours, "unit": "h"}
+    return {"alert_suppression": {"group_by": by, "duration": duration, "missing_fields_strategy": missing}}
 
 
-def _hours(value: timedelta) -> int:
-    return -(-value // timedelta(hours=1))
+def _groups(kind: str | None) -> bool:
+    """Whether alerts can be grouped by a field of a type: not by an object, nor by text kept as words."""
+    return kind != "object" and word_characters(kind or "") is None
+
+
+def _minutes(value: timedelta) -> int:
+    return -(-value // timedelta(minutes=1))
 
 
 def _threat(rule: Rule) -> list[dict[str, Any]]:
-    """Kibana's ATT&CK mapping: each tactic with its techniques, each technique with its sub-techniques."""
+    """Kibana's ATT&CK mapping: each tactic with its techniques, each technique with its sub-techniques.
+
+    A technique stands below those of its tactics that the rule names, or below all of them. One that is not
+    in use has no name to stand there with.
+    """
     named = techniques_of(rule)
     wanted = list(tactics_of(rule))
     for technique in named:
         if not any(tactic.short in technique.tactics for tactic in wanted):
-            wanted += [tactics()[short] for short in technique.tactics[:1]]
+            wanted += [attack().tactics[short] for short in technique.tactics]
     return [_tactic(tactic, named) for tactic in dict.fromkeys(wanted)]
 
 
@@ -224,7 +226,7 @@ def _tactic(tactic: Tactic, named: Sequence[Technique]) -> dict[str, Any]:
     listed = []
     for parent in dict.fromkeys(technique.parent or technique.id for technique in inside):
         below = [_named(technique) for technique in inside if technique.parent == parent]
-        listed.append(_named(techniques()[parent]) | {"subtechnique": below})
+        listed.append(_named(attack().techniques[parent]) | {"subtechnique": below})
     return {"framework": "MITRE ATT&CK", "tactic": _named(tactic), "technique": listed}
 
 
@@ -250,31 +252,41 @@ def _required(source: _Source, kind: str, query: str) -> list[dict[str, Any]]:
     read = set(_fields_read(query, kind, types))
     read |= {*counted, *grouped} if kind == "threshold" else set()
     return [
-        {"name": field, "type": types[field], "ecs": not field.startswith(vendor)}
+        {"name": field, "type": held.partition("(")[0], "ecs": not field.startswith(vendor)}
         for field in sorted(read)
-        if field in types
+        if (held := stated_type(types, field)) is not None
     ]
+
+
+def _arriving(source: _Source, kind: str, query: str) -> list[str]:
+    """The fields of an ES|QL query that no mapping has before a record brings them."""
+    types: Mapping[str, str] = source.state.get("field_types") or {}
+    read = _fields_read(query, kind, types) if kind == "esql" else ()
+    return sorted({field for field in read if field not in types})
 
 
 def _fields_read(query: str, kind: str, types: Mapping[str, str]) -> Iterator[str]:
     """Field names stand bare: what is quoted, an expression or escaped is none."""
     bare = (_ESQL_QUOTED if kind == "esql" else _LUCENE_QUOTED).sub('""', query)
     for field in types:
+        if field.endswith(".*"):
+            yield from re.findall(rf"(?<![\w.@`]){re.escape(field[:-1])}[\w.]+", bare)
+            continue
         said = name(field) if kind == "esql" else field
         if re.search(rf"(?<![\w.@`]){re.escape(said)}(?![\w.`])", bare):
             yield field
 
 
-def _shown(source: _Source, kind: str) -> list[str]:
-    """What Kibana highlights in an alert: the fields of the alert view.
+def shown_fields(rule: Rule, query: ElasticQuery, kind: str) -> list[str]:
+    """What Kibana highlights in an alert, and a hunt has as columns: the fields of the alert view.
 
     An ES|QL alert holds the columns of its query and no others; an object is shown by fields below it.
     """
-    rule, fields = source.rule, source.query.fields
-    below: Mapping[str, Sequence[str]] = source.state.get("shown_fields") or {}
+    fields = query.fields
+    below: Mapping[str, Sequence[str]] = query.state.get("shown_fields") or {}
     viewed = [fields[n] for n in rule.alert.fields if n in fields]
-    if kind == "esql" and source.query.esql is not None:
-        kept = re.findall(r"^\| KEEP (.+)$", source.query.esql, re.MULTILINE)[-1].split(", ")
+    if kind == "esql" and query.esql is not None:
+        kept = re.findall(r"^\| KEEP (.+)$", query.esql, re.MULTILINE)[-1].split(", ")
         return [column.replace("`", "") for column in kept if column != "time"]
     return list(dict.fromkeys(leaf for field in viewed for leaf in (field, *below.get(field, ()))))
 
@@ -293,31 +305,3 @@ def name_of(rule: Mapping[str, Any]) -> str:
     """The Sigma name that a rule's tags carry; empty for a rule of somebody else."""
     named = (tag.removeprefix(NAME_TAG) for tag in rule["tags"] if tag.startswith(NAME_TAG))
     return next(named, "")
-
-
-class ElasticImports(ImportFiles):
-    """The Kibana rules. Their queries have no parameters: Kibana's own form changes them."""
-
-    def __init__(self, files: Mapping[str, bytes]) -> None:
-        self._rules: dict[str, list[dict[str, Any]]] = {}
-        with readable(PATH):
-            for line in filter(None, decoded(files.get(PATH, b"")).split("\n")):
-                made = json.loads(line)
-                if "rule_id" in made and isinstance(made["type"], str):
-                    self._rules.setdefault(name_of(made), []).append(made)
-
-    def schedules(self, rule: str) -> list[Setting]:
-        return [
-            setting
-            for made in self._rules.get(rule, ())
-            for setting in chosen(PLATFORM, made["type"], made, _SETTINGS, f"{made['type']} rule")
-        ]
-
-    def parameters(self, rule: str) -> list[Setting]:
-        return []
-
-    def parts(self, rule: str) -> dict[str, str]:
-        return {
-            f"{PATH}: {made['type']}": json.dumps(made, ensure_ascii=False)
-            for made in self._rules.get(rule, ())
-        }

@@ -6,18 +6,20 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from detection_pack.model.event import Hit, RuleEntry
+from detection_pack.model.event import Event, Hit, RuleEntry
 from detection_pack.model.pipeline import Pipeline
-from detection_pack.model.rule import Rule
+from detection_pack.model.rule import HUNTING, Rule
 from detection_pack.platforms.conversion import Artefact, Part
-from detection_pack.platforms.elastic import imports
+from detection_pack.platforms.elastic import hunts, imports
 from detection_pack.platforms.elastic.backend import ElasticQuery, queries
-from detection_pack.platforms.platform import ImportFiles, Platform, QueryForm, Run
+from detection_pack.platforms.elastic.import_files import ElasticImports
+from detection_pack.platforms.platform import ImportFiles, Platform, QueryForm, Run, Sources, Stored
 
 
 class Elastic(Platform):
     id = "elastic"
     title = "Elastic"
+    fence = "esql"
     forms = (
         QueryForm(".lucene", "Lucene", "lucene"),
         QueryForm(".esql", "ES|QL", "esql"),
@@ -29,8 +31,13 @@ class Elastic(Platform):
 
     def part(self, rule: Rule, pipelines: Mapping[str, Pipeline], version: str) -> Part:
         """``<name>.lucene``; of a correlation ``.esql`` and ``.threshold.json``; ``.view.json``: the indices
-        that the query reads and the fields that its alert shows. Kibana's rules hold all of them."""
+        that the query reads and the fields that its alert shows. Kibana's rules hold all of them; a Discover
+        session holds a rule of the hunting tier."""
         query = queries(rule, pipelines[self.id])
+        if rule.tier == HUNTING:
+            objects = hunts.objects_of(rule, query)
+            claims = tuple(one["id"] for one in objects if one["type"] == "search")
+            return Part(rule.name, rule.tier, tuple(_files(rule, query)), {"objects": objects}, claims)
         imported = imports.rules_of(rule, query, version)
         return Part(
             rule.name,
@@ -41,39 +48,49 @@ class Elastic(Platform):
         )
 
     def assembled(self, parts: Sequence[Part], version: str) -> list[Artefact]:
-        """``rules.ndjson``, for Kibana's import."""
-        lines = [line for one in parts for line in one.shared["rules"]]
-        return [Artefact(imports.PATH, imports.ndjson(lines))] if lines else []
+        """``rules.ndjson`` and ``hunting/hunts.ndjson``, for Kibana's imports."""
+        lines = [line for one in parts for line in one.shared.get("rules", ())]
+        objects = [found for one in parts for found in one.shared.get("objects", ())]
+        made = [Artefact(imports.PATH, imports.ndjson(lines))] if lines else []
+        return [*made, Artefact(hunts.HUNTS, hunts.ndjson(objects))] if objects else made
 
     def run(self, given: Run) -> list[Hit]:
         from detection_pack.platforms.elastic.run import run
 
         return run(given)
 
-    def run_imports(self, given: Run) -> list[Hit]:
-        from detection_pack.platforms.elastic.run import run_rules
+    def stored(self, events: Sequence[Event], sources: Sources | None = None) -> list[Stored]:
+        from detection_pack.platforms.elastic.run import stored
 
-        return run_rules(given)
+        return stored(events, sources)
+
+    def run_imports(self, given: Run) -> list[Hit]:
+        from detection_pack.platforms.elastic.run import run_imports
+
+        return run_imports(given)
 
     def imports(self, files: Mapping[str, bytes]) -> ImportFiles:
-        return imports.ElasticImports(files)
+        return ElasticImports(files)
 
     def must_run(self, rule: RuleEntry, own: Sequence[str], shared: Sequence[str]) -> list[str]:
         """The Lucene of a correlation is the base query of its threshold rule, and runs as a part of that."""
-        listed = [*super().must_run(rule, own, shared), *(path for path in shared if path == imports.PATH)]
+        held = hunts.HUNTS if rule.tier == HUNTING else imports.PATH
+        listed = [*super().must_run(rule, own, shared), *(path for path in shared if path == held)]
         return [path for path in listed if rule.window is None or not path.endswith(".lucene")]
 
 
 def _files(rule: Rule, query: ElasticQuery) -> list[Artefact]:
     out = []
-    if query.lucene is not None:
+    # A hunt is its exact query: its Lucene would be no more than a part of a threshold rule.
+    hunted = rule.tier == HUNTING and query.esql is not None
+    if query.lucene is not None and not hunted:
         # Lucene has no comments: the file is the query and one final newline.
         out.append(
             Artefact(f"{imports.QUERIES}/{rule.name}.lucene", (query.lucene + "\n").encode(), rule.name)
         )
     if query.esql is not None:
         out.append(Artefact(f"{imports.QUERIES}/{rule.name}.esql", query.esql.encode(), rule.name))
-    if query.threshold is not None:
+    if query.threshold is not None and not hunted:
         out.append(
             Artefact(f"{imports.QUERIES}/{rule.name}.threshold.json", _json(query.threshold), rule.name)
         )

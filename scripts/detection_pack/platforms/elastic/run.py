@@ -12,15 +12,19 @@ from typing import Any
 
 from detection_pack.languages.esql.esql_sql import UnsupportedEsql
 from detection_pack.languages.lucene.lucene_nodes import UnsupportedLucene
-from detection_pack.model.event import Hit, RuleEntry
+from detection_pack.model.event import Event, Hit, RuleEntry
 from detection_pack.model.findings import PackError
 from detection_pack.model.record_time import parse_time
+from detection_pack.model.rule import HUNTING
 from detection_pack.platforms.built_file import built_text
-from detection_pack.platforms.elastic import schedule
-from detection_pack.platforms.elastic.esql_text import COLUMNS, WINDOW
+from detection_pack.platforms.elastic import timing
+from detection_pack.platforms.elastic.column_store import ColumnStore
+from detection_pack.platforms.elastic.esql_text import COLUMNS, WINDOW, unscheduled
+from detection_pack.platforms.elastic.hunts import HUNTS, load_hunts
 from detection_pack.platforms.elastic.imports import PATH, PLATFORM, QUERIES, load_rules, name_of
 from detection_pack.platforms.elastic.store import Opener, Searched, Store
-from detection_pack.platforms.platform import Run
+from detection_pack.platforms.platform import Run, Sources, Stored
+from detection_pack.platforms.records import Records
 
 DEFAULT_LOOKBACK = "24h"
 #: `Hit.artefact` is the file, but for a threshold rule, which may alert more often than the Sigma rule: a
@@ -29,7 +33,10 @@ _THRESHOLD = ".threshold.json"
 
 
 def run(
-    given: Run, variables: Mapping[str, bool] | None = None, opened: Opener = Store, esql: bool = True
+    given: Run,
+    variables: Mapping[str, bool] | None = None,
+    opened: Opener | None = None,
+    esql: bool = True,
 ) -> list[Hit]:
     """Execute each rule's files, on the events where ``opened`` puts them. A plain rule gives one hit, with
     no event where nothing matched. A correlation gives one hit a group and window from the ES|QL, which is
@@ -38,7 +45,7 @@ def run(
     clock = given.clock
     span = (clock.now - _span(clock.lookback or DEFAULT_LOOKBACK), clock.now)
     hits: list[Hit] = []
-    with opened(given.events, given.sources, variables) as store:
+    with (opened or default_opener(given))(given.events, given.sources, variables) as store:
         for rule in given.rules:
             base = given.dist / QUERIES / rule.name
             view = _read_json(base.with_name(f"{rule.name}.view.json"))
@@ -49,7 +56,7 @@ def run(
                 if esql:
                     hits += _exact(store, rule, built_text(base.with_suffix(".esql")), view, span)
                 stated = base.with_name(f"{rule.name}.threshold.json")
-                if stated.exists():
+                if stated.exists() and not given.exact_only:
                     query = built_text(base.with_suffix(".lucene"))
                     hits += threshold_hits(store, rule, query, _read_json(stated), view, span)
             except (UnsupportedLucene, UnsupportedEsql) as error:
@@ -57,13 +64,32 @@ def run(
     return hits
 
 
+def default_opener(given: Run) -> Opener:
+    """Whole documents for events; for the records of a log the columns that are read."""
+    return ColumnStore if isinstance(given.events, Records) else Store
+
+
+def stored(events: Sequence[Event], sources: Sources | None = None) -> list[Stored]:
+    """The events as documents of their indices."""
+    with Store(events, sources) as store:
+        return store.held()
+
+
 def _plain(
     store: Searched, rule: RuleEntry, query: str, view: Mapping[str, Any], span: tuple[datetime, datetime]
 ) -> Hit:
     found = store.lucene(query, view["index"], span)
-    rows = [alert_row(store.document(identifier), view) for identifier in found]
-    rows.sort(key=lambda row: (str(row["time"]), str(row)), reverse=True)
-    return Hit(PLATFORM, rule.name, f"{QUERIES}/{rule.name}.lucene", events=found, rows=tuple(rows))
+    rows = [(alert_row(one, view), name) for name, one in store.shown(found, fields_of(view)).items()]
+    rows.sort(key=lambda row: (str(row[0]["time"]), str(row)), reverse=True)
+    shown, ids = tuple(row for row, _ in rows), tuple(name for _, name in rows)
+    artefact = f"{QUERIES}/{rule.name}.lucene"
+    return Hit(PLATFORM, rule.name, artefact, events=found, rows=shown, row_events=ids)
+
+
+def fields_of(view: Mapping[str, Any]) -> list[str]:
+    """The fields that an alert view shows."""
+    detail = [part["field"] for part in view["DetectionDetail"] if not isinstance(part, str)]
+    return list(dict.fromkeys([view["time"], *view["columns"].values(), *detail]))
 
 
 def alert_row(document: Mapping[str, Any], view: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,46 +186,52 @@ def _moments(
             moment += interval
 
 
-def run_rules(
+def run_imports(
     given: Run, variables: Mapping[str, bool] | None = None, opened: Opener = Store, esql: bool = True
 ) -> list[Hit]:
-    """Execute the Kibana rules of these Sigma rules. A query rule gives one hit with all its events; the
-    others one hit a group and window. ``opened`` and ``esql`` as in `run`. Without ``clock.lookback``
-    a rule's own ``from`` says how far back."""
-    entries = {entry.name: entry for entry in given.rules}
+    """Execute the Kibana rules of these Sigma rules, or the Discover sessions of the hunting tier. A plain
+    rule gives one hit with all its events; a correlation one hit a group and window. ``opened`` and
+    ``esql`` as in `run`. Without ``clock.lookback`` a rule's own ``from`` says how far back."""
+    hunting = [entry for entry in given.rules if entry.tier == HUNTING]
+    alerting = [entry for entry in given.rules if entry.tier != HUNTING]
+    files = ((PATH, load_rules, alerting), (HUNTS, load_hunts, hunting))
     hits: list[Hit] = []
     with opened(given.events, given.sources, variables) as store:
-        for rule in load_rules(given.dist):
-            if (entry := entries.get(name_of(rule))) is None or (rule["type"] == "esql" and not esql):
-                continue
-            back = schedule.span(given.clock.lookback) if given.clock.lookback else look_back(rule)
-            try:
-                hits += _imported(store, rule, entry, (given.clock.now - back, given.clock.now))
-            except (UnsupportedLucene, UnsupportedEsql) as error:
-                raise PackError.at(given.dist / PATH, 1, f"{entry.name}: {error}", "rebuild dist/") from error
+        for path, load, listed in files:
+            entries = {entry.name: entry for entry in listed}
+            for rule in load(given.dist) if entries else ():
+                if (entry := entries.get(name_of(rule))) is None or (rule["type"] == "esql" and not esql):
+                    continue
+                back = timing.span(given.clock.lookback) if given.clock.lookback else look_back(rule)
+                try:
+                    hits += _imported(store, path, rule, entry, (given.clock.now - back, given.clock.now))
+                except (UnsupportedLucene, UnsupportedEsql) as error:
+                    at = given.dist / path
+                    raise PackError.at(at, 1, f"{entry.name}: {error}", "rebuild dist/") from error
     return hits
 
 
 def _imported(
-    store: Searched, rule: Mapping[str, Any], entry: RuleEntry, during: tuple[datetime, datetime]
+    store: Searched, path: str, rule: Mapping[str, Any], entry: RuleEntry, during: tuple[datetime, datetime]
 ) -> Iterator[Hit]:
     kind, query = rule["type"], rule["query"]
     if kind == "query":
-        yield Hit(PLATFORM, entry.name, PATH, events=store.lucene(query, rule["index"], during))
+        yield Hit(PLATFORM, entry.name, path, events=store.lucene(query, rule["index"], during))
     elif kind == "threshold":
         # The parameters of threshold_hits are those of Kibana's rule, the groups in the order of the entry's.
         view = {"fields": dict(zip(entry.group_by, rule["threshold"]["field"], strict=True))}
         for hit in threshold_hits(store, entry, query, rule, view, during):
-            yield replace(hit, artefact=f"{PATH}#{entry.name}{_THRESHOLD}")
+            yield replace(hit, artefact=f"{path}#{entry.name}{_THRESHOLD}")
     else:
-        for row in store.esql(query, during):
+        own = during[1] - during[0] == look_back(rule)
+        for row in store.esql(query if own else unscheduled(query), during):
             groups, value = columns_of(row)
             named = zip(entry.group_by, groups, strict=True)
             group = tuple((canonical, "" if row[f] is None else str(row[f])) for canonical, f in named)
             yield Hit(
                 PLATFORM,
                 entry.name,
-                PATH,
+                path,
                 group=group,
                 window=row[WINDOW],
                 value=float(row[value]),
@@ -216,7 +248,7 @@ def columns_of(row: Mapping[str, Any]) -> tuple[Sequence[str], str]:
 
 def look_back(rule: Mapping[str, Any]) -> timedelta:
     """How far back a Kibana rule's own ``from`` reaches."""
-    return schedule.span(str(rule["from"]).removeprefix("now-"))
+    return timing.span(str(rule["from"]).removeprefix("now-"))
 
 
 def _floor(moment: datetime, span: timedelta) -> datetime:
@@ -226,7 +258,7 @@ def _floor(moment: datetime, span: timedelta) -> datetime:
 
 def _span(text: str) -> timedelta:
     try:
-        return schedule.span(text)
+        return timing.span(text)
     except ValueError as error:
         raise PackError.at("--lookback", 1, str(error), 'write one such as "24h"') from error
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,27 +27,23 @@ from detection_pack.languages.lucene.lucene_index import During, Indices, json_t
 from detection_pack.model.event import Event
 from detection_pack.model.log_source import LogSource, tables_of
 from detection_pack.model.record_time import parse_time
-from detection_pack.platforms.rows import connected, ingest, insert_rows, known_sources
+from detection_pack.platforms.elastic.conditions import word_characters
+from detection_pack.platforms.elastic.documents import PLATFORM, ingested
+from detection_pack.platforms.platform import Stored
+from detection_pack.platforms.records import Records, insert_rows, records_of
 
-PLATFORM = "elastic"
 _HERE = Path(__file__).parent
-_MACROS = _HERE / "ingest_macros.sql"
 TIMESTAMP = "@timestamp"
 #: The types of fields whose values have more than one spelling; ES|QL reads dates itself.
 _SPELT = ("ip", "boolean", "long")
-#: The pieces of a record as one document; empty and null values are dropped. A list stays a list.
-_DOCUMENTS = """
-WITH filled AS (
-    SELECT pieces.id, index_name, entry.key AS name, entry.value ->> '$' AS value,
-        CASE WHEN json_type(entry.value) = 'ARRAY' THEN entry.value ELSE to_json(value) END AS held
-    FROM elastic_pieces AS pieces, json_each(document) AS entry
-)
-SELECT id, index_name, json_group_object(name, held) AS document
-FROM filled WHERE value IS NOT NULL AND value <> '' AND NOT contains(name, '"')
-GROUP BY id, index_name ORDER BY id
-"""
 
 Range = tuple[datetime | None, datetime | None]
+
+
+def now_of(during: Range) -> str | None:
+    """What NOW() is for a rule, whose range ends there, in SQL."""
+    end = during[1]
+    return None if end is None else f"make_timestamp({int(end.timestamp() * 1_000_000)})"
 
 
 @dataclass(frozen=True)
@@ -62,10 +58,25 @@ class Bucket:
     last: datetime
 
 
+@dataclass(frozen=True)
+class _Read:
+    """What ES|QL reads of a document, as JSON, with its time, the addresses in it and the fields that have
+    several values."""
+
+    id: str
+    index: str
+    moment: datetime | None
+    text: str
+    addresses: Sequence[str]
+    several: Sequence[str]
+
+
 class Searched(Protocol):
     """What the rules ask of events in Elastic: of a `Store`, or of a cluster (`cluster_store`)."""
 
     def document(self, identifier: str) -> dict[str, Any]: ...
+
+    def shown(self, ids: Iterable[str], fields: Sequence[str]) -> dict[str, dict[str, Any]]: ...
 
     def lucene(self, query: str, indices: Sequence[str], during: Range) -> frozenset[str]: ...
 
@@ -78,7 +89,8 @@ class Searched(Protocol):
 
 #: Puts events where they can be searched, with the log sources and the variables of their models.
 Opener = Callable[
-    [Sequence[Event], Iterable[LogSource] | None, Mapping[str, bool] | None], AbstractContextManager[Searched]
+    [Sequence[Event] | Records, Iterable[LogSource] | None, Mapping[str, bool] | None],
+    AbstractContextManager[Searched],
 ]
 
 
@@ -91,19 +103,19 @@ class Store:
 
     def __init__(
         self,
-        events: Sequence[Event],
+        events: Sequence[Event] | Records,
         sources: Iterable[LogSource] | None = None,
         variables: Mapping[str, bool] | None = None,
         times: Mapping[str, datetime] | None = None,
     ) -> None:
-        known = known_sources(events, sources)
-        self._mapping = mapping_of(known)
+        records = records_of(events, sources)
+        self._mapping = mapping_of(records.sources)
         properties = self._mapping["mappings"]["properties"]
         self._types: dict[str, str] = {field: stated["type"] for field, stated in properties.items()}
         # Fields that hold values of any length; a keyword field here ignores more than 1,024 characters.
-        self._unlimited = tuple(field for field, kind in self._types.items() if kind == "wildcard")
+        self._unlimited = tuple(field for field, kind in self._types.items() if kind in ("wildcard", "text"))
         self._spelt = {field: kind for field, kind in self._types.items() if kind in _SPELT}
-        self._texts = {i: (index, text) for i, index, text in ingested(events, known, variables)}
+        self._texts = {i: (index, text) for i, index, text in ingested(records, variables=variables)}
         for identifier, moment in (times or {}).items():
             index, text = self._texts[identifier]
             self._texts[identifier] = index, json_text(json.loads(text) | {TIMESTAMP: iso(moment)})
@@ -128,6 +140,16 @@ class Store:
     def document(self, identifier: str) -> dict[str, Any]:
         """A document with flat dotted names, its typed values as the index has them."""
         return self._as_indexed(json.loads(self._texts[identifier][1]))
+
+    def shown(self, ids: Iterable[str], fields: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Documents by id, with at least these fields."""
+        return {identifier: self.document(identifier) for identifier in ids}
+
+    def held(self) -> list[Stored]:
+        """Every document with its index, those that Elasticsearch would refuse among them."""
+        return [
+            Stored(i, index, self.document(i), self.refused.get(i)) for i, (index, _) in self._texts.items()
+        ]
 
     @cached_property
     def documents(self) -> Mapping[str, dict[str, Any]]:
@@ -178,15 +200,19 @@ class Store:
             if bucket.documents >= threshold["value"] and bucket.distinct >= counted["value"]
         ]
 
-    def esql(self, text: str, during: Range = (None, None)) -> list[dict[str, Any]]:
-        """The rows of an ES|QL query, by column name; dates are aware, in UTC. Raises `UnsupportedEsql`."""
-        seen = {i: as_columns(d, self._unlimited) for i, d in self.documents.items() if _within(d, during)}
-        held = [(self._texts[i][0], json.dumps(d, ensure_ascii=False)) for i, d in seen.items()]
-        networked = [field for field, kind in self._types.items() if kind == "ip"]
-        addresses = {d[f] for d in seen.values() for f in networked if f in d}
-        several = {field for d in seen.values() for field, value in d.items() if isinstance(value, list)}
-        translation = Translation(text, self._types, addresses, several)
-        held = [row for row in held if _matches(row[0], translation.indices)]
+    def esql(
+        self, text: str, during: Range = (None, None), arrived: Collection[str] | None = None
+    ) -> list[dict[str, Any]]:
+        """The rows of an ES|QL query, by column name; dates are aware, in UTC. ``arrived``: the ids of the
+        documents that are there, by default all. Raises `UnsupportedEsql`."""
+        there = [read for read in self._read if arrived is None or read.id in arrived]
+        seen = [read for read in there if _within(read.moment, during)]
+        addresses = {address for read in seen for address in read.addresses}
+        several = {field for read in seen for field in read.several}
+        translation = Translation(text, self._types, addresses, several, now=now_of(during))
+        indices = {read.index for read in seen}
+        asked = {index for index in indices if _matches(index, translation.indices)}
+        held = [(read.index, read.text) for read in seen if read.index in asked]
         with database() as connection:
             connection.execute(LOWER_MACRO)
             connection.execute("CREATE TABLE esql_source(index_name VARCHAR, document JSON)")
@@ -197,7 +223,26 @@ class Store:
                 # A name that is no path of a document, or a value beyond a type, shows only when it runs.
                 raise UnsupportedEsql(str(error).split("\n")[0], 1, 1) from error
         names = list(translation.columns)
-        return [{n: _aware(v) for n, v in zip(names, row, strict=True)} for row in rows]
+        return [{n: aware(v) for n, v in zip(names, row, strict=True)} for row in rows]
+
+    @cached_property
+    def _read(self) -> list[_Read]:
+        """All documents as ES|QL reads them."""
+        networked = [field for field, kind in self._types.items() if kind == "ip"]
+        found = []
+        for identifier, document in self.documents.items():
+            columns = as_columns(document, self._unlimited)
+            found.append(
+                _Read(
+                    identifier,
+                    self._texts[identifier][0],
+                    parse_time(document.get(TIMESTAMP)),
+                    json.dumps(columns, ensure_ascii=False),
+                    [columns[field] for field in networked if field in columns],
+                    [field for field, value in columns.items() if isinstance(value, list)],
+                )
+            )
+        return found
 
     def _as_indexed(self, document: dict[str, Any]) -> dict[str, Any]:
         """A typed field holds a value of its type, in one spelling, or nothing: the index template of
@@ -217,27 +262,27 @@ class Store:
         return document
 
 
-def ingested(
-    events: Sequence[Event],
-    sources: Iterable[LogSource] | None = None,
-    variables: Mapping[str, bool] | None = None,
-) -> list[tuple[str, str, str]]:
-    """``(id, index, document as JSON)`` of each event, as the ingest models of the sources have it."""
-    with connected() as connection:
-        ingest(connection, PLATFORM, events, known_sources(events, sources), _MACROS, variables)
-        return connection.execute(_DOCUMENTS).fetchall()
-
-
 def mapping_of(sources: Iterable[LogSource]) -> dict[str, Any]:
     """The index mapping: what every index has, and the fields of the sources by the types in their tables.
 
-    A type such as ``keyword+text`` is a field with a further one of the other type below it.
+    A type such as ``keyword+text`` is a field with a further one of the other type below it. ``text(-)`` is
+    text whose words are runs of ASCII letters, digits, ``_`` and what stands in parentheses
+    (`conditions.word_characters`).
     """
     mapping: dict[str, Any] = json.loads((_HERE / "mapping.json").read_text(encoding="utf-8"))
     properties = mapping["mappings"]["properties"]
     for columns in tables_of(sources, PLATFORM).values():
         for field, stated in columns.items():
             kind, *further = stated.split("+")
+            if (more := word_characters(kind)) is not None:
+                name = f"words_{more.encode().hex()}"
+                separators = rf"[\W&&[^{more}]]+" if more else r"\W+"
+                mapping["settings"]["index"].setdefault("analysis", {}).setdefault("analyzer", {})[name] = {
+                    "type": "pattern",
+                    "pattern": separators,
+                }
+                properties[field] = {"type": "text", "analyzer": name}
+                continue
             typed: dict[str, Any] = {"type": kind} | ({"ignore_above": 1024} if kind == "keyword" else {})
             properties[field] = typed | ({"fields": {t: {"type": t} for t in further}} if further else {})
     return mapping
@@ -252,11 +297,10 @@ def _matches(index: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(index, pattern) for pattern in patterns)
 
 
-def _within(document: Mapping[str, Any], during: Range) -> bool:
+def _within(moment: datetime | None, during: Range) -> bool:
     after, upto = during
     if after is None and upto is None:
         return True
-    moment = parse_time(document.get(TIMESTAMP))
     return moment is not None and (after is None or moment > after) and (upto is None or moment <= upto)
 
 
@@ -264,5 +308,5 @@ def _moment(milliseconds: int | None) -> datetime:
     return datetime.fromtimestamp((milliseconds or 0) / 1000, UTC)
 
 
-def _aware(value: Any) -> Any:
+def aware(value: Any) -> Any:
     return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value

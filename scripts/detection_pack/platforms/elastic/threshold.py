@@ -22,8 +22,9 @@ def parameters(
 ) -> dict[str, Any] | None:
     """Index, schedule and threshold; None for a correlation that a threshold rule cannot cover.
 
-    ``from`` is the window and one interval: every clock window then lies whole within one run. What counts
-    less than a number (``lt``, ``eq`` …) cannot be covered: the look-back counts more than the window.
+    ``from`` is the window (one that overlaps is a step longer) and one interval: every window then lies
+    whole within one run. What counts less than a number (``lt``, ``eq`` …) cannot be covered: the look-back
+    counts more than the window.
     """
     if correlation.operator not in ("gte", "gt") or not isinstance(correlation.threshold, int):
         return None
@@ -43,14 +44,17 @@ def parameters(
     else:
         return None
     index = state.get("index") or ["*"]
+    windows = correlation.overlapping
+    length = correlation.window if windows is None else windows.width
+    kind = "clock windows" if windows is None else "windows of a fixed grid"
     return {
         "index": list(index) if isinstance(index, list) else [index],
-        "from": f"now-{correlation.window + INTERVAL}s",
+        "from": f"now-{length + INTERVAL}s",
         "to": "now",
         "interval": f"{INTERVAL // 60}m",
         "threshold": threshold,
         "note": (
-            "Counts over the look-back, not over clock windows, and leaves out comparisons between fields "
+            f"Counts over the look-back, not over {kind}, and leaves out comparisons between fields "
             "(an account's own mailbox counts too): it may alert on less than the rule says. Kibana leaves "
             "out events without a value in a grouping field and groups by exact letter case; the ES|QL rule "
             "beside this one is exact."

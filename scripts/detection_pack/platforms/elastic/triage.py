@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
-from detection_pack.languages.markdown import folded, plain
+from detection_pack.languages.markdown import fence, folded, plain
 from detection_pack.model.rule import Rule
-from detection_pack.platforms.elastic.schedule import Schedule
-from detection_pack.platforms.elastic.schedule import text as span_text
+from detection_pack.platforms.elastic.timing import Schedule
+from detection_pack.platforms.elastic.timing import text as span_text
+from detection_pack.platforms.prerequisites import Prerequisite
 
 #: A correlation is two rules; each says whom it is for.
 _FOR_WHOM = {
@@ -93,16 +93,33 @@ def setup_guide(
     kind: str,
     timing: Schedule,
     index: Sequence[str],
-    integrations: Mapping[str, Mapping[str, Any]],
+    needed: Sequence[Prerequisite],
     suppressed: Iterable[str],
+    arriving: Sequence[str] = (),
 ) -> str:
-    """What must be there before the rule finds anything, and how it runs. The result is Markdown."""
+    """What must be there before the rule finds anything, and how it runs. The result is Markdown.
+
+    ``arriving``: fields without which the query fails, and which the index gets with the first record.
+    """
     lines = ["## Setup", "", "The rule is imported disabled. One of these must fill its indices:", ""]
+    known = {one.place: one for one in needed}
     for pattern in index:
-        about = integrations.get(pattern)
-        lines.append(f"- `{pattern}`" + (f": {about['title']}. {about['setup']}." if about else ""))
+        lines.append(f"- `{pattern}`" + (f": {known[pattern].sentence()}" if pattern in known else ""))
+    if needed:
+        said = "No row, or an index that is not known, means that the source is silent (Discover, ES|QL):"
+        lines += ["", "### See that the data is there", "", said]
+        for one in needed:
+            lines += ["", fence(one.silent, "esql")]
     if kind in _FOR_WHOM:
         lines += ["", "### Which rule to enable", "", _FOR_WHOM[kind]]
+    if arriving:
+        named = ", ".join(f"`{name}`" for name in arriving)
+        lines += ["", "### Fields that must have arrived once", ""]
+        lines.append(
+            f"Until a record has brought them, Elasticsearch knows no column {named}, and each run fails "
+            'with "Unknown column". Enable the rule after the first such record, or put a mapping for the '
+            "field into the integration's @custom component template."
+        )
     lines += ["", "### Late events", "", _late(kind, timing)]
     by = [f"`{name}`" for name in suppressed]
     if kind == "esql" and not by:
@@ -114,6 +131,13 @@ def setup_guide(
                 "Closing an alert ends its suppression, and the window alerts once more while it is in "
                 "reach: set securitySolution:suppressionBehaviorOnAlertClosure to Continue until "
                 "suppression window ends (from 9.2), or mark the alert as acknowledged until then."
+            )
+        else:
+            lines.append(
+                "This hides events: for an hour after an alert, further ones with the same values are no "
+                "alerts of their own. They raise the alert's count (kibana.alert.suppression.docs_count), "
+                "and Investigate in timeline shows them. To see an alert for each, clear Suppress alerts "
+                "by; a run then raises 100 of them, and the next run goes on."
             )
     return "\n".join(lines) + "\n"
 

@@ -11,7 +11,7 @@ Kusto, an absent value is the empty string; so ``A =~ B`` is total and needs no 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from sigma.backends.kusto.kusto import KustoBackend
@@ -29,9 +29,11 @@ from sigma.types import (
 )
 
 from detection_pack.languages.kql.kql_literals import kql_string, kql_verbatim
+from detection_pack.languages.kql.named_value import column_name, is_name, named_value
 from detection_pack.languages.regex.patterns import with_exact_end
 from detection_pack.model.refused_value import RefusedValue
 from detection_pack.platforms.kusto.correlations import KustoCorrelations
+from detection_pack.platforms.named_values import entry_of
 from detection_pack.platforms.terms import file_name, whole_term
 
 Any_ = SpecialChars.WILDCARD_MULTI
@@ -42,6 +44,8 @@ class SentinelBackend(KustoCorrelations, KustoBackend):  # type: ignore[misc]
     """KQL for the tables of Microsoft Sentinel."""
 
     name: ClassVar[str] = "Microsoft Sentinel KQL"
+    #: What follows the name of a table in a message.
+    schema: ClassVar[str] = ""
     #: Two fields without regard to case: {field1}, {field2}.
     fieldref_operators: ClassVar[dict[tuple[bool, bool], str]] = {
         (False, False): "=~",
@@ -69,14 +73,20 @@ class SentinelBackend(KustoCorrelations, KustoBackend):  # type: ignore[misc]
         self._inside = 0
 
     def _column(self, name: str, state: ConversionState) -> tuple[str, str]:
-        """The expression for a column, and its Kusto type. Raises `RefusedValue` where there is none."""
+        """The expression for a column, and its Kusto type. Raises `RefusedValue` where there is none.
+
+        A field that the pipeline derives is text, and stands before any column of its name.
+        """
         table = state.processing_state.get("query_table", "")
-        try:
-            kind = self.tables[table][name]
-        except KeyError:
-            raise RefusedValue(f'table "{table}" has no column "{name}"', name) from None
+        if named_column(name, state.processing_state) is not None:
+            self.used_columns.add(name)
+            return column_name(name), "string"
+        columns = self.tables.get(table, {})
+        derived = name in self._listed("derived_fields", state)
+        if not derived and name not in columns:
+            raise RefusedValue(f'table "{table}"{self.schema} has no column "{name}"', name)
         self.used_columns.add(name)
-        return name, kind
+        return name, "string" if derived else columns[name]
 
     def _text(self, name: str, state: ConversionState) -> str:
         """The column as text: dynamic and boolean columns have no string operators of their own."""
@@ -276,16 +286,33 @@ class SentinelBackend(KustoCorrelations, KustoBackend):  # type: ignore[misc]
         if not table:
             raise RefusedValue("the pipeline names no table for this log source", "logsource")
         derived = dict(state.processing_state.get("derived_fields") or {})
+        derived |= named_columns([*sorted(self.used_columns), *rule.fields], state.processing_state)
         before = [name for name in derived if name in self.used_columns]
         after = [name for name in derived if name in rule.fields and name not in before]
         lines = [
             str(table),
             "| where TimeGenerated > ago(LookbackPeriod)",
-            *(f"| extend {name} = {derived[name]}" for name in before),
+            *(f"| extend {column_name(name)} = {derived[name]}" for name in before),
             f"| where {query}",
-            *(f"| extend {name} = {derived[name]}" for name in after),
+            *(f"| extend {column_name(name)} = {derived[name]}" for name in after),
         ]
         return "\n".join(lines)
+
+
+def named_column(name: str, state: Mapping[str, Any]) -> str | None:
+    """The expression for a named value of a list (the state ``named_values``); None for another field."""
+    if (found := entry_of(state.get("named_values"), name)) is None:
+        return None
+    stated, key = found
+    if not is_name(key):
+        raise RefusedValue(f'"{key}" cannot be the name of a value in a list', name)
+    return named_value(stated["list"], key, stated["name"], stated["value"])
+
+
+def named_columns(names: Iterable[str], state: Mapping[str, Any]) -> dict[str, str]:
+    """The expression of each of these names that is a named value of a list."""
+    found = ((name, named_column(name, state)) for name in dict.fromkeys(names))
+    return {name: expression for name, expression in found if expression is not None}
 
 
 def _conjuncts(cond: ConditionAND) -> list[Any]:

@@ -1,11 +1,15 @@
-"""Sigma correlations in KQL: every type that KQL can say, over tumbling windows (``bin``).
+"""Sigma correlations in KQL: every type that KQL can say.
 
-The stock Kusto backend has none. Windows are aligned to the clock, as in the reference query and in the
-stock backends of the other platforms.
+The stock Kusto backend has none. A rule that asks for windows of the clock, as the reference does, is
+summarized by ``bin``. In any other windows overlap: ``mv-expand`` puts an event into each window that it
+stands in, and of windows one after the other in which the condition holds the first is left: each marks its
+successor, and what is marked is dropped. No join, no ``prev``: the cost grows with the events alone.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from sigma.conversion.state import ConversionState
@@ -18,16 +22,19 @@ from sigma.correlations import (
 from sigma.rule import SigmaRule
 
 from detection_pack.languages.kql.kql_literals import kql_string
+from detection_pack.languages.kql.named_value import column_name
 from detection_pack.model.refused_value import RefusedValue
+from detection_pack.model.windows import Overlapping
 
 #: The columns that a correlation's body leaves for the alert view, besides the group columns.
 VALUE, FIRST_SEEN, WINDOW_START, EXTRA = "Value", "FirstSeen", "WindowStart", "Extra"
+_BACK, _ON = "StepsBack", "StepsOn"
 
 
 class KustoCorrelations:
     """The correlation half of the Sentinel backend."""
 
-    correlation_methods: ClassVar[dict[str, str]] = {"summarize": "summarize over clock-aligned windows"}
+    correlation_methods: ClassVar[dict[str, str]] = {"summarize": "summarize by group and window"}
     default_correlation_method: ClassVar[str] = "summarize"
 
     #: {field}: the counted expression, {raw}: the column, {percentile}: of value_percentile. The counted
@@ -52,10 +59,23 @@ class KustoCorrelations:
     }
     used_columns: set[str]
 
-    def __init__(self, *args: Any, prefix: str = "", extra_field: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        prefix: str = "",
+        extra_field: str | None = None,
+        shown_fields: Sequence[str] = (),
+        overlapping: Overlapping | None = None,
+        firsts_only: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """``shown_fields``: the columns that the alert view reads besides ``extra_field``."""
         super().__init__(*args, **kwargs)
         self.prefix = prefix
         self.extra_field = extra_field
+        self.shown_fields = shown_fields
+        self.overlapping = overlapping
+        self.firsts_only = firsts_only
 
     def convert_correlation_rule_from_template(
         self, rule: SigmaCorrelationRule, correlation_type: str, method: str
@@ -72,20 +92,70 @@ class KustoCorrelations:
             "temporal_extended": self._extended,
             "temporal_ordered_extended": self._refused,
         }.get(correlation_type, self._aggregate)
-        return [
-            "\n".join([self._search(rule, base, correlation_type), *aggregate(rule, correlation_type, state)])
+        lines = [
+            self._search(rule, base, correlation_type),
+            *self._expanded(),
+            *aggregate(rule, correlation_type, state),
         ]
+        if self.firsts_only:
+            lines += self._firsts(rule, state)
+        return ["\n".join(lines)]
 
     # ---- search -------------------------------------------------------------------------------------
 
     def _search(self, rule: SigmaCorrelationRule, base: list[SigmaRule], correlation_type: str) -> str:
-        if len(base) == 1 and not correlation_type.startswith("temporal"):
-            return _query(base[0])
+        if not correlation_type.startswith("temporal"):
+            texts = list(dict.fromkeys(map(_query, base)))
+            tables = {_table(text): [t for t in texts if _table(t) == _table(text)] for text in texts}
+            queries = [_either(own) for own in tables.values()]
+            if len(queries) == 1:
+                return queries[0]
+            indented = ["  (" + query.replace("\n", "\n  ") + ")" for query in queries]
+            return "union\n" + ",\n".join(indented)
         branches = []
         for index, referenced in enumerate(base):
             lines = [_query(referenced), f'| extend EventType = "{index}"']
             branches.append("  (" + "\n".join(lines).replace("\n", "\n  ") + ")")
         return "union\n" + ",\n".join(branches)
+
+    # ---- windows that overlap -----------------------------------------------------------------------
+
+    def _expanded(self) -> list[str]:
+        """An event once for each window that it stands in."""
+        if self.overlapping is None:
+            return []
+        places, step = ", ".join(map(str, self.overlapping.places)), f"{self.prefix}Step"
+        return [
+            f"| mv-expand {_BACK} = dynamic([{places}]) to typeof(long)",
+            f"| extend {WINDOW_START} = bin(TimeGenerated, {step}) - {_BACK} * {step}",
+        ]
+
+    def _firsts(self, rule: SigmaCorrelationRule, state: ConversionState) -> list[str]:
+        """Of the windows in which the condition holds those that follow none. One that is left is the only
+        row of its group, so that any of its values is the value."""
+        kept = [f"{name} = take_any({name})" for name in self._kept(rule, state)]
+        groups = [column_name(field) for field in rule.group_by or []]
+        window = f"{WINDOW_START} = {WINDOW_START} + {_ON} * {self.prefix}Step"
+        columns = ",\n    ".join([*kept, f"{_ON} = max({_ON})"])
+        return [
+            f"| mv-expand {_ON} = dynamic([0, 1]) to typeof(long)",
+            f"| summarize\n    {columns}\n    by {', '.join([*groups, window])}",
+            f"| where {_ON} == 0",
+        ]
+
+    def _kept(self, rule: SigmaCorrelationRule, state: ConversionState) -> list[str]:
+        """The columns besides the groups that the alert view reads."""
+        extra = [EXTRA] if self._shows_extra(rule) else []
+        return [VALUE, FIRST_SEEN, *extra, *self._shown(rule, state)]
+
+    def _shown(self, rule: SigmaCorrelationRule, state: ConversionState) -> list[str]:
+        """The columns of the alert view that neither group nor stand in the extra column."""
+        files = dict(state.processing_state.get("file_name_fields") or {})
+        shown = dict.fromkeys(self._known(files.get(field, field), state) for field in self.shown_fields)
+        return [column for column in shown if column not in (rule.group_by or [])]
+
+    def _shows_extra(self, rule: SigmaCorrelationRule) -> bool:
+        return bool(self.extra_field) and self.extra_field not in (rule.group_by or [])
 
     # ---- aggregation and condition ------------------------------------------------------------------
 
@@ -95,8 +165,7 @@ class KustoCorrelations:
         condition = rule.condition
         assert isinstance(condition, SigmaCorrelationCondition)
         raws = [condition.fieldref] if isinstance(condition.fieldref, str) else list(condition.fieldref or [])
-        for raw in raws:
-            self._known(raw, state)
+        raws = [self._known(raw, state) for raw in raws]
         folded = [self._folded(raw, state) for raw in raws]
         aggregate = self.aggregates[correlation_type].format(
             field=_joined(folded),
@@ -108,14 +177,14 @@ class KustoCorrelations:
         return [*lines, f"| where {VALUE} {operator} {self.prefix}Threshold"]
 
     def _ordered(self, rule: SigmaCorrelationRule, _: str, state: ConversionState) -> list[str]:
-        # make_list keeps the order of sorted input (Kusto: "make_list, ordering").
+        # make_list keeps the order of sorted input (Kusto: "make_list, ordering"). Of one moment the earlier
+        # rule comes first, so that what happens at once is in order.
         pattern = ".*".join(str(index) for index in range(len(rule.referenced_rules)))
-        lines = self._summarize(rule, ["EventTypes = make_list(EventType)"], state)
+        counted = [f"{VALUE} = dcount(EventType, 4)", "EventTypes = make_list(EventType)"]
         return [
-            "| sort by TimeGenerated asc",
-            *lines,
+            "| sort by TimeGenerated asc, EventType asc",
+            *self._summarize(rule, counted, state),
             f'| where strcat_array(EventTypes, "") matches regex {kql_string(pattern)}',
-            f"| extend {VALUE} = array_length(EventTypes)",
         ]
 
     def _extended(self, rule: SigmaCorrelationRule, _: str, state: ConversionState) -> list[str]:
@@ -132,14 +201,17 @@ class KustoCorrelations:
     def _summarize(self, rule: SigmaCorrelationRule, values: list[str], state: ConversionState) -> list[str]:
         extra = self.extra_field
         aggregates = [*values, f"{FIRST_SEEN} = min(TimeGenerated)"]
-        if extra and extra not in (rule.group_by or []):
+        if extra and self._shows_extra(rule):
             # Five values tell an analyst what went on; the whole list could fill the row.
             aggregates.append(f"{EXTRA} = make_set({self._known(extra, state)}, 5)")
-        window = f"{WINDOW_START} = bin(TimeGenerated, {self.prefix}Window)"
+        aggregates += [f"{column} = make_set({column}, 5)" for column in self._shown(rule, state)]
+        window = WINDOW_START
+        if self.overlapping is None:
+            window = f"{WINDOW_START} = bin(TimeGenerated, {self.prefix}Window)"
         groups = [
-            _identifier(field)
-            if (folded := self._folded(self._known(field, state), state)) == field
-            else f"{field} = {folded}"
+            _identifier(column_name(field))
+            if (folded := self._folded(self._known(field, state), state)) == column_name(field)
+            else f"{column_name(field)} = {folded}"
             for field in rule.group_by or []
         ]
         joined = ",\n    ".join(aggregates)
@@ -174,6 +246,32 @@ def _query(rule: SigmaRule) -> str:
     if len(results) != 1:
         raise RefusedValue("a correlated rule must have one condition", "condition")
     return str(results[0])
+
+
+def _table(query: str) -> str:
+    return query.split("\n", maxsplit=1)[0]
+
+
+def _either(queries: Sequence[str]) -> str:
+    """One query for several of one table, so that a row that more than one of them finds is there once."""
+    first, *others = steps = [re.split(r"\n(?=\| )", query) for query in queries]
+    if not others:
+        return queries[0]
+    shared = next((n for n, of in enumerate(zip(*steps, strict=False)) if len(set(of)) > 1), None)
+    shared = min(map(len, steps)) if shared is None else shared
+    computed: dict[str, str] = {}
+    conditions: list[str] = []
+    for own in steps:
+        wheres = [step.removeprefix("| where ") for step in own[shared:] if step.startswith("| where ")]
+        conditions.append(" and ".join(f"({one})" for one in wheres))
+        for step in (step for step in own[shared:] if not step.startswith("| where ")):
+            column = step.split(" = ")[0]
+            if computed.setdefault(column, step) != step:
+                raise RefusedValue("KQL would count an event that several of the rules match twice", "rules")
+    lines = [*first[:shared], *computed.values()]
+    if all(conditions):
+        lines.append("| where " + "\n    or ".join(f"({one})" for one in conditions))
+    return "\n".join(lines)
 
 
 def _name(reference: SigmaRuleReference) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from detection_pack.languages.kql.kql_literals import kql_comment, kql_string
+from detection_pack.languages.kql.named_value import column_name
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.rule import Rule
 from detection_pack.model.timespan import Timespan
@@ -52,26 +53,36 @@ def query_of(rule: Rule, pipeline: Pipeline) -> SentinelQuery:
     return query_from(rule, *conversion_of(rule, pipeline, SentinelBackend))
 
 
-def query_from(rule: Rule, converted: Converted, parameters: tuple[str, ...]) -> SentinelQuery:
-    """The query of a conversion by `SentinelBackend`."""
-    body = "\n".join([converted.queries[0], *alert_view(rule, converted)])
+def query_from(
+    rule: Rule, converted: Converted, parameters: tuple[str, ...], further: Sequence[str] = ()
+) -> SentinelQuery:
+    """The query of a conversion by `SentinelBackend`. ``further``: columns after the seven."""
+    body = "\n".join([converted.queries[0], *alert_view(rule, converted, further=further)])
     table = str(converted.state.get("query_table", ""))
     return SentinelQuery(rule.name, rule.title, rule.id, rule.lookback, parameters, body, table)
 
 
 def conversion_of(
-    rule: Rule, pipeline: Pipeline, backend: type[SentinelBackend]
+    rule: Rule, pipeline: Pipeline, backend: type[SentinelBackend], **own: Any
 ) -> tuple[Converted, tuple[str, ...]]:
-    """The one query of a rule without its alert view, and the ``let`` lines of a correlation's parameters."""
-    options: dict[str, Any] = {"tables": pipeline.tables}
+    """The one query of a rule without its alert view, and the ``let`` lines of a correlation's parameters.
+
+    ``own``: what this backend takes besides.
+    """
+    options: dict[str, Any] = {"tables": pipeline.tables, **own}
     parameters: list[str] = []
     correlation = rule.correlation
     if correlation is not None:
         prefix = pascal(rule.name)
         extra = rule.alert.extra
         mapping = pipeline.map_field(rule, extra) if extra else None
-        options |= {"prefix": prefix, "extra_field": mapping}
-        parameters.append(f"let {prefix}Window = {Timespan(correlation.window).text()};")
+        shown = [pipeline.map_field(rule, field) for field in gathered(rule)]
+        options |= {"prefix": prefix, "extra_field": mapping, "shown_fields": shown}
+        if (windows := correlation.overlapping) is None:
+            parameters.append(f"let {prefix}Window = {Timespan(correlation.window).text()};")
+        else:
+            options |= {"overlapping": windows, "firsts_only": correlation.firsts_only}
+            parameters.append(f"let {prefix}Step = {Timespan(windows.step).text()};")
         if correlation.type not in ("temporal_ordered",):
             parameters.append(f"let {prefix}Threshold = {correlation.threshold};")
     converted = convert(rule, pipeline, backend, **options)
@@ -80,6 +91,13 @@ def conversion_of(
             ValueError("a list of conditions is several rules; write one condition"), "condition"
         )
     return converted, tuple(parameters)
+
+
+def gathered(rule: Rule) -> list[str]:
+    """The canonical fields of a correlation's alert view, but for ``extra``, that it does not group by: an
+    alert shows the values of its events."""
+    grouped = rule.correlation.group_by if rule.correlation else rule.alert.fields
+    return [field for field in rule.alert.fields if field not in (*grouped, rule.alert.extra)]
 
 
 def alert_view(
@@ -96,9 +114,14 @@ def alert_view(
     table = str(converted.state.get("query_table", ""))
     files: Mapping[str, str] = converted.state.get("file_name_fields") or {}
 
+    several = gathered(rule)
+
     def column(field: str) -> str:
         name = converted.fields[field]
-        name = files.get(name, name)
+        name = column_name(files.get(name, name))
+        if field in several:
+            # An empty value, which sorts first, leaves nothing but its comma.
+            return f'trim_start(", ", strcat_array(array_sort_asc({name}), ", "))'
         return (
             name if converted.tables.get(table, {}).get(name, "string") == "string" else f"tostring({name})"
         )

@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import duckdb
 import duckdb_kql
-from duckdb_kql.engine import schema as schema_of
 from duckdb_kql.errors import KqlError
 
+from detection_pack.languages.kept import kept
+from detection_pack.languages.kql.joined_terms import with_joined_terms
 from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.findings import PackError
-from detection_pack.model.log_source import LogSource, tables_of
+from detection_pack.model.log_source import LogSource
 from detection_pack.platforms.built_file import built_text
 from detection_pack.platforms.kusto.correlations import VALUE, WINDOW_START
-from detection_pack.platforms.platform import Run
-from detection_pack.platforms.rows import connected, ingest, insert_rows, known_sources
+from detection_pack.platforms.kusto.tables import EVENT, INGESTED, WHOLE, Tables
+from detection_pack.platforms.platform import Run, Sources, Stored
+from detection_pack.platforms.records import Records, insert_rows, quoted, records_of, stamp
 
 #: The schemas: the id of the platform whose tables a workspace has.
 SENTINEL, DEFENDER = "sentinel", "defender"
-_TYPES = {
-    "string": "VARCHAR DEFAULT ''",
-    "datetime": "TIMESTAMP",
-    "long": "BIGINT",
-    "int": "INTEGER",
-    "real": "DOUBLE",
-    "bool": "BOOLEAN",
-    "dynamic": "JSON",
-}
+#: The table into which Sentinel writes what its rules have alerted on, with the columns that queries read.
+ALERTS = "SecurityAlert"
+_ALERT_COLUMNS = {"TimeGenerated": "TIMESTAMP", "ExtendedProperties": "VARCHAR"}
+#: duckdb-kql's parameter for the time of the query.
+_NOW = "kqlnow"
 _PROJECTION = "\n| project "
 #: A string literal (kept), or the function.
 _INGESTION_TIME = re.compile(r'(@"(?:[^"]|"")*"|"(?:[^"\\\n]|\\.)*")|ingestion_time\(\)')
+#: The events of a row, where a plain rule raises one alert for several, and what it does for that.
+EVENTS = "_EventIds"
+_GROUPED = "\n| summarize\n"
 _LOOKBACK = re.compile(r"^let (LookbackPeriod|\w+Lookback) = [^;]+;", re.MULTILINE)
 
 
@@ -41,58 +44,99 @@ class Workspace:
     """A Log Analytics workspace (or the advanced hunting tables) in memory that holds ``events``.
 
     It has the tables of ``sources`` besides those of the events' own. ``ingested`` says when each event, by
-    its id, reached its table; only a query that asks for ``ingestion_time()`` needs it, and an event without
-    one has none. ``schema`` is "sentinel" or "defender".
+    its id, or when all of them reached their table; only a query that asks for ``ingestion_time()`` needs it,
+    and an event without one has none. ``schema`` is "sentinel" or "defender".
     """
 
     def __init__(
         self,
-        events: Sequence[Event],
-        ingested: Mapping[str, datetime] | None = None,
+        events: Sequence[Event] | Records,
+        ingested: Mapping[str, datetime] | datetime | None = None,
         schema: str = SENTINEL,
         sources: Iterable[LogSource] | None = None,
     ) -> None:
-        known = known_sources(events, sources)
-        self.connection = connected()
+        self._records = records_of(events, sources)
+        self.connection = self._records.cursor()
         self.schema = schema
-        self._tables = tables_of(known, schema)
-        self._create_tables()
-        ingest(self.connection, schema, events, known)
-        if ingested:
-            self._stamp(ingested)
+        self._tables = Tables(self.connection, schema, self._records, ingested)
+        self._columns = dict(self._tables.columns)
+        if schema == SENTINEL:
+            columns = ", ".join(f"{name} {kind}" for name, kind in _ALERT_COLUMNS.items())
+            self.connection.execute(f"CREATE OR REPLACE TEMP TABLE {ALERTS}({columns})")
+            self._columns[ALERTS] = list(_ALERT_COLUMNS)
+
+    def whole_tables(self) -> Mapping[str, Mapping[str, str]]:
+        """The tables with whole records in them, ``{table: {column: type}}``."""
+        return self._tables.whole()
+
+    def restrict(self, table: str, condition: str) -> frozenset[str]:
+        """Let a table hold only the rows of which this is true, in SQL. Returns the ids of their events."""
+        self._tables.restrict(table, condition)
+        return frozenset(
+            row[0] for row in self.connection.sql(f"SELECT {EVENT} FROM {quoted(table)}").fetchall()
+        )
+
+    def set_alerts(self, raised: Sequence[tuple[datetime, str]]) -> None:
+        """Let the table of alerts hold these: when each was raised, and its ExtendedProperties."""
+        self.connection.execute(f"DELETE FROM {ALERTS}")
+        rows = [(stamp(moment), text) for moment, text in raised]
+        if rows:
+            insert_rows(self.connection, ALERTS, rows)
 
     def query(self, text: str, clock: Clock) -> list[dict[str, Any]]:
         """The rows of a KQL query, by column name; ``now()`` is the clock's. Times are aware, in UTC."""
         if clock.lookback is not None:
             text = _LOOKBACK.sub(lambda m: f"let {m[1]} = {clock.lookback};", text)
-        now = clock.now.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
         text = _with_ingestion_column(_with_plain_characters(text))
-        # Not `duckdb_kql.query`: it sets the zone, and the settings are locked. Nothing may be written.
-        known = schema_of(self.connection)
-        made = duckdb_kql.to_sql(text, schema=known, query_now=now, allow_write=False)
-        result = self.connection.sql(str(made), params=made.parameters)
-        names = list(result.columns)
+        sql, timed = _translated(text, tuple((t, tuple(c)) for t, c in self._columns.items()))
+        sql = with_joined_terms(self._tables.ready(sql))
+        now = clock.now.astimezone(UTC).replace(tzinfo=None)
+        result = self._records.execute(self.connection, sql, {_NOW: now} if timed else {})
+        names = [column[0] for column in result.description or []]
         return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
-    def _create_tables(self) -> None:
-        for table, columns in self._tables.items():
-            listed = ", ".join(f"{quoted(name)} {_TYPES[kind]}" for name, kind in columns.items())
-            own = "_EventId VARCHAR, _IngestionTime TIMESTAMP"
-            self.connection.sql(f"CREATE TABLE {quoted(table)} ({own}, {listed})")
 
-    def _stamp(self, ingested: Mapping[str, datetime]) -> None:
-        self.connection.sql("CREATE TABLE arrivals(id VARCHAR, arrival VARCHAR)")
-        times = [(k, v.astimezone(UTC).replace(tzinfo=None).isoformat()) for k, v in ingested.items()]
-        insert_rows(self.connection, "arrivals", times)
-        for table in self._tables:
-            self.connection.sql(
-                f"UPDATE {quoted(table)} SET _IngestionTime = arrival::TIMESTAMP"
-                " FROM arrivals WHERE id = _EventId"
-            )
+@lru_cache(maxsize=256)
+def _translated(text: str, columns: tuple[tuple[str, tuple[str, ...]], ...]) -> tuple[str, bool]:
+    """A query over tables of these columns as SQL, and whether the SQL asks for the time of the query."""
+    # Not `duckdb_kql.query`: it sets the zone, and the settings are locked. Nothing may be written.
+    known = {table: list(names) for table, names in columns}
+
+    def made() -> tuple[str, bool]:
+        sql = duckdb_kql.to_sql(text, schema=known, query_now="2000-01-01T00:00:00Z", allow_write=False)
+        assert set(sql.parameters) <= {_NOW}
+        return str(sql), _NOW in sql.parameters
+
+    sql, timed = kept("KQL", [text, json.dumps(known)], made)
+    return sql, timed
 
 
-def quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+def stored(events: Sequence[Event], schema: str, sources: Sources | None = None) -> list[Stored]:
+    """The events as rows of their tables."""
+    workspace = Workspace(events, schema=schema, sources=sources)
+    found = []
+    for table, kinds in workspace.whole_tables().items():
+        result = workspace.connection.sql(f"FROM {quoted(table)}")
+        for row in result.fetchall():
+            held = dict(zip(result.columns, row, strict=True))
+            identifier = str(held.pop(EVENT))
+            held.pop(INGESTED)
+            filled = {k: v for name, value in held.items() for k, v in _paths(name, value, kinds[name])}
+            found.append(Stored(identifier, table, filled))
+    return found
+
+
+def _paths(name: str, value: Any, kind: str) -> Iterator[tuple[str, Any]]:
+    """A column as a query names what it holds: a dynamic object by the paths of its members."""
+    if value in (None, ""):
+        return
+    if kind in ("dynamic", WHOLE):
+        value = json.loads(value)
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _paths(f"{name}.{key}", inner, "")
+    else:
+        yield name, value
 
 
 def _with_plain_characters(text: str) -> str:
@@ -110,7 +154,7 @@ def _with_ingestion_column(text: str) -> str:
 
     In a string literal it stays as it is, so that a rule's value is not touched.
     """
-    return _INGESTION_TIME.sub(lambda m: "_IngestionTime" if m[1] is None else m[0], text)
+    return _INGESTION_TIME.sub(lambda m: INGESTED if m[1] is None else m[0], text)
 
 
 def run(given: Run, schema: str = SENTINEL) -> list[Hit]:
@@ -125,34 +169,57 @@ def run(given: Run, schema: str = SENTINEL) -> list[Hit]:
 
 
 def verdicts(workspace: Workspace, text: str, rule: RuleEntry, clock: Clock, artefact: str) -> list[Hit]:
-    """Run one query as it stands, with the identity of its rows added to its last projection."""
+    """Run one query as it stands, with the identity of its rows added to its last projection. Raises
+    `PackError`."""
+    try:
+        rows = result_rows(workspace, text, rule, clock)
+    except ValueError as error:
+        raise PackError.at(artefact, 1, "is not a query of this pack", "build dist/ again") from error
+    except (KqlError, duckdb.Error) as error:
+        what = f"cannot be executed here ({str(error).splitlines()[0]})"
+        raise PackError.at(artefact, 1, what, "leave the rule out of this replay") from error
+    if rule.window is not None:
+        return [correlated_hit(workspace.schema, rule, artefact, row) for row in rows]
+    if _is_grouped(text):
+        seen = tuple({k: v for k, v in row.items() if k != EVENTS} for row in rows)
+        together = frozenset(str(event) for row in rows for event in row[EVENTS])
+        return [Hit(workspace.schema, rule.name, artefact, together, rows=seen)]
+    seen = tuple({k: v for k, v in row.items() if k != EVENT} for row in rows)
+    ids = tuple(str(row[EVENT]) for row in rows)
+    return [Hit(workspace.schema, rule.name, artefact, frozenset(ids), rows=seen, row_events=ids)]
+
+
+def result_rows(workspace: Workspace, text: str, rule: RuleEntry, clock: Clock) -> list[dict[str, Any]]:
+    """The rows of one query as it stands, with the identity of each besides: of a plain rule the event, or
+    `EVENTS` where it raises one alert for several; of a correlation window, value and groups. Raises
+    ValueError for a query that is none of this pack, KqlError and duckdb.Error."""
     groups = _group_columns(text) if rule.window is not None else []
-    identity = ["_EventId"]
+    identity = [EVENT]
     if rule.window is not None:
         identity = [WINDOW_START, VALUE, *(f"_Group{i} = {name}" for i, name in enumerate(groups))]
     head, found, tail = text.rpartition(_PROJECTION)
     if not found or len(groups) != len(rule.group_by):
-        raise PackError.at(artefact, 1, "is not a query of this pack", "build dist/ again")
-    try:
-        rows = workspace.query(f"{head}{found}{', '.join(identity)}, {tail}", clock)
-    except (KqlError, duckdb.Error) as error:
-        what = f"cannot be executed here ({str(error).splitlines()[0]})"
-        raise PackError.at(artefact, 1, what, "leave the rule out of this replay") from error
-    if rule.window is None:
-        seen = tuple({k: v for k, v in row.items() if k != "_EventId"} for row in rows)
-        return [
-            Hit(workspace.schema, rule.name, artefact, frozenset(row["_EventId"] for row in rows), rows=seen)
-        ]
-    return [_correlated(workspace.schema, rule, artefact, row) for row in rows]
+        raise ValueError("not a query of this pack")
+    if rule.window is None and _is_grouped(text):
+        head = f"{_GROUPED}    {EVENTS} = make_list({EVENT}),\n".join(head.rsplit(_GROUPED, 1))
+        head = head.replace(_PROJECTION, f"{_PROJECTION}{EVENT}, ")
+        identity = [EVENTS]
+    return workspace.query(f"{head}{found}{', '.join(identity)}, {tail}", clock)
+
+
+def _is_grouped(text: str) -> bool:
+    """Whether a plain rule's query gives one row for several events."""
+    return _GROUPED in text
 
 
 def _group_columns(text: str) -> list[str]:
-    """The group columns of a correlation's ``summarize … by …, WindowStart = …`` line."""
-    found = re.findall(rf"^    by (?:(.*), )?{WINDOW_START} = bin\(", text, re.MULTILINE)
+    """The group columns of a correlation's last ``summarize … by …, WindowStart …`` line."""
+    found = re.findall(rf"^    by (?:(.*), )?{WINDOW_START}(?: = .+)?$", text, re.MULTILINE)
     return [part.split(" = ")[0] for part in found[-1].split(", ")] if found and found[-1] else []
 
 
-def _correlated(platform: str, rule: RuleEntry, artefact: str, row: Mapping[str, Any]) -> Hit:
+def correlated_hit(platform: str, rule: RuleEntry, artefact: str, row: Mapping[str, Any]) -> Hit:
+    """What a row of `result_rows` of a correlation says."""
     shown = {k: v for k, v in row.items() if k not in (WINDOW_START, VALUE) and not k.startswith("_Group")}
     group = tuple((field, str(row[f"_Group{i}"])) for i, field in enumerate(rule.group_by))
     window = row[WINDOW_START].replace(tzinfo=UTC)

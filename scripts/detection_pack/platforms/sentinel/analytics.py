@@ -6,25 +6,32 @@ Azure-Sentinel repository (``.script/tests/detectionTemplateSchemaValidation``).
 
 from __future__ import annotations
 
-import itertools
-import json
 import re
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
-
-import yaml
 
 from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.rule import Rule
 from detection_pack.model.timespan import Timespan
 from detection_pack.platforms.conversion import Converted
+from detection_pack.platforms.kusto import alert_texts
+from detection_pack.platforms.kusto.alert_texts import without_placeholders
+from detection_pack.platforms.kusto.attack import service_attack
 from detection_pack.platforms.kusto.backend import SentinelBackend
-from detection_pack.platforms.kusto.query import alert_view, conversion_of
-from detection_pack.platforms.sentinel.schedule import AnalyticsBackend, schedule_of, scheduled
+from detection_pack.platforms.kusto.query import alert_view, conversion_of, gathered
+from detection_pack.platforms.kusto.yaml_text import yaml_text
+from detection_pack.platforms.prerequisites import Prerequisite, connectors_of, of_state
+from detection_pack.platforms.sentinel.alerting_query import (
+    ALERT_KEY,
+    EVENT_COUNT,
+    SHOWN_LENGTHS,
+    AnalyticsBackend,
+    plain_query,
+    timing_of,
+)
 
 SEVERITIES = {
     "informational": "Informational",
@@ -33,25 +40,8 @@ SEVERITIES = {
     "high": "High",
     "critical": "High",
 }
-#: The tactics that the service knows; a tag in ATT&CK's spelling becomes the name in its.
-TACTICS = frozenset(
-    (
-        "Reconnaissance",
-        "ResourceDevelopment",
-        "InitialAccess",
-        "Execution",
-        "Persistence",
-        "PrivilegeEscalation",
-        "DefenseEvasion",
-        "CredentialAccess",
-        "Discovery",
-        "LateralMovement",
-        "Collection",
-        "Exfiltration",
-        "CommandAndControl",
-        "Impact",
-    )
-)
+#: The most characters of a rule's description, and of an alert's.
+_MOST_DESCRIBED = 5_000
 #: A placeholder of a name or description format, as the service reads it.
 PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}")
 #: Rules without an id of their own get one from their name, so that importing again updates and adds none.
@@ -97,47 +87,56 @@ def scheduled_rule(
 
     ``converted`` is the rule by `SentinelBackend`, where somebody has it already.
     """
-    schedule = schedule_of(rule)
+    timing = timing_of(rule)
+    rule_id = rule_uuid(rule)
     parameters: tuple[str, ...] = ()
     if rule.correlation is not None:
-        converted, parameters = conversion_of(rule, pipeline, AnalyticsBackend)
-        search = converted.queries[0]
+        converted, parameters = conversion_of(rule, pipeline, AnalyticsBackend, rule_id=rule_id)
+        entities, further = entities_of(rule, converted)
+        view = alert_view(rule, converted, further=[*further, ALERT_KEY])
+        query = "\n".join([converted.queries[0], *view, *_shortened(rule)])
     else:
         converted = converted or conversion_of(rule, pipeline, SentinelBackend)[0]
-        search = scheduled(converted.queries[0])
-    entities, further = _entities(rule, converted)
-    view = alert_view(rule, converted, further=further)
+        entities, further = entities_of(rule, converted)
+        view = alert_view(rule, converted, ["TimeGenerated", "IngestedAt"], further)
+        query = plain_query(rule, rule_id, converted.queries[0], view, further)
     description = str(rule.main.data.get("description") or rule.title).strip()
-    named = rule.main.data.get("required_tables") or [converted.state.get("query_table", "")]
+    needed = of_state(converted.state)
+    named = service_attack(rule)
     made = ScheduledRule(
         name=rule.name,
-        id=_uuid(rule),
+        id=rule_id,
         title=rule.title,
-        description=description,
+        description=_with_needs(description, needed),
         severity=SEVERITIES.get(rule.level, "Medium"),
-        connectors=_connectors(converted, map(str, named)),
-        frequency=schedule.frequency,
-        period=schedule.period,
-        tactics=_tactics(rule),
-        techniques=rule.techniques,
-        query="\n".join([*schedule.parameters(), *parameters, search, *view]) + "\n",
+        connectors=required_connectors(rule, converted),
+        frequency=timing.frequency,
+        period=timing.period,
+        tactics=named.tactics,
+        techniques=named.techniques,
+        query="\n".join([*timing.parameters(), *parameters, query]) + "\n",
         entities=entities,
         details=_details(rule),
-        name_format=f"{_literal(rule.alert.type)} by {{{{UserId}}}}" if rule.alert.user else "",
-        description_format="{{DetectionDetail}}\n\n" + _literal(description),
+        name_format=f"{without_placeholders(rule.alert.type)} by {{{{UserId}}}}" if rule.alert.user else "",
+        description_format="{{DetectionDetail}}\n\n" + without_placeholders(description),
         version=version,
     )
     _check(rule, made)
     return made
 
 
-def _connectors(converted: Converted, tables: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """What delivers the tables, connector and data type, as the pipeline's state ``connectors`` has it."""
-    known: Mapping[str, Mapping[str, str]] = converted.state.get("connectors") or {}
-    return tuple((known[t]["connector"], known[t]["data_type"]) for t in tables if t in known)
+def _with_needs(description: str, needed: Iterable[Prerequisite]) -> str:
+    """A rule's description with what must be there, for those who switch it on; without it where the service
+    would not take all of it."""
+    parts = [description]
+    for one in needed:
+        parts.append(f"Needs {one.place}: {one.sentence()} No row of this means that it is silent:")
+        parts.append(one.silent)
+    text = "\n\n".join(parts)
+    return text if len(text) <= _MOST_DESCRIBED else description
 
 
-def _entities(
+def entities_of(
     rule: Rule, converted: Converted
 ) -> tuple[tuple[tuple[str, Mapping[str, str]], ...], tuple[str, ...]]:
     """The entities that the alert view's user and source name, and the columns that they need besides.
@@ -153,35 +152,54 @@ def _entities(
         if column not in known:
             continue
         kind, identifiers = known[column]["type"], known[column]["identifiers"]
-        filled = {i: shown if c == column else c for i, c in identifiers.items()}
+        one = f"First{shown}" if field in _listed(rule) else shown
+        filled = {i: one if c == column else c for i, c in identifiers.items()}
         if rule.correlation is not None:  # only its group columns outlive the aggregation
-            filled = {i: c for i, c in filled.items() if c == shown}
-        further += [c for c in filled.values() if c != shown]
+            filled = {i: c for i, c in filled.items() if c == one}
+        further += [c for c in filled.values() if c != one]
         found.append((kind, filled))
     return tuple(found), tuple(dict.fromkeys(further))
 
 
+def _listed(rule: Rule) -> list[str]:
+    """The fields that an alert of a correlation shows as a list of values; an entity has one."""
+    return gathered(rule) if rule.correlation is not None else []
+
+
+def _shortened(rule: Rule) -> list[str]:
+    """A correlation's columns as custom details and entities take them."""
+    made = [
+        f"{column} = substring({column}, 0, {length})"
+        for column, length in SHOWN_LENGTHS.items()
+        if column == "DetectionDetail" or rule.alert.field_of(column)
+    ]
+    return ["| extend " + ",\n    ".join([*made, *first_values(rule)])]
+
+
+def required_connectors(rule: Rule, converted: Converted) -> tuple[tuple[str, str], ...]:
+    """The connectors of the tables that the rule says it needs, or of the one that it reads."""
+    tables = rule.main.data.get("required_tables") or [converted.state.get("query_table", "")]
+    return connectors_of(converted.state, set(map(str, tables)))
+
+
+def first_values(rule: Rule) -> list[str]:
+    """The first value of each column that lists several, as `entities_of` names it."""
+    return [
+        f'First{shown} = tostring(split({shown}, ", ")[0])'
+        for shown in ("UserId", "ClientIP")
+        if rule.alert.field_of(shown) in _listed(rule)
+    ]
+
+
 def _details(rule: Rule) -> dict[str, str]:
+    counted = [] if rule.correlation is not None else [EVENT_COUNT]
     shown = ["DetectionType", "DetectionDetail", *filter(rule.alert.field_of, ("ClientAgent", "ExtraInfo"))]
-    return {column: column for column in shown}
+    return {column: column for column in [ALERT_KEY, *shown, *counted]}
 
 
-def _tactics(rule: Rule) -> tuple[str, ...]:
-    words = (re.split(r"[-_]", tag.removeprefix("attack.")) for tag in rule.tags if tag.startswith("attack."))
-    names = ("".join(word.capitalize() for word in parts) for parts in words)
-    return tuple(dict.fromkeys(name for name in names if name in TACTICS))
-
-
-def _uuid(rule: Rule) -> str:
-    try:
-        return str(uuid.UUID(rule.id))
-    except ValueError:
-        return str(uuid.uuid5(_NAMES, rule.name))
-
-
-def _literal(text: str) -> str:
-    """Text in a format: two braces in a row would be a placeholder."""
-    return re.sub(r"\{(?=\{)|\}(?=\})", lambda brace: brace[0] + " ", text)
+def rule_uuid(rule: Rule) -> str:
+    """The id of the rule's analytics rule or hunting query."""
+    return alert_texts.rule_uuid(rule, _NAMES)
 
 
 def _check(rule: Rule, made: ScheduledRule) -> None:
@@ -209,7 +227,7 @@ def _check(rule: Rule, made: ScheduledRule) -> None:
             "shorten it",
         ),
         (
-            len(made.description_format) <= 5_000,
+            len(made.description_format) <= _MOST_DESCRIBED,
             ("description",),
             f"its description has {len(made.description):,} characters, too many for Sentinel's 5,000",
             "shorten it",
@@ -254,37 +272,6 @@ def _check(rule: Rule, made: ScheduledRule) -> None:
         raise PackError(findings)
 
 
-class _Dumper(yaml.SafeDumper):
-    """Lists indented under their key, as in the Azure-Sentinel repository; libyaml cannot do that."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        super().increase_indent(flow, False)
-
-
-# libyaml is part of every published wheel of PyYAML, but not of every build of it.
-class _FastDumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
-    """For what has no list in it: ten times as fast."""
-
-
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-
-for _dumper in (_Dumper, _FastDumper):
-    _dumper.add_representer(str, _text)
-
-
-@cache
-def _lists(dumped_as_json: str) -> str:
-    """A mapping with lists in it as YAML. Rules share most of theirs."""
-    return _dumped(json.loads(dumped_as_json), _Dumper)
-
-
-def _dumped(document: Mapping[str, Any], dumper: Any) -> str:
-    text = yaml.dump(dict(document), Dumper=dumper, sort_keys=False, allow_unicode=True, width=110)
-    return str(text)
-
-
 def analytics_yaml(rule: ScheduledRule) -> str:
     """The rule in the Azure-Sentinel repository's format."""
     document = {
@@ -312,11 +299,7 @@ def analytics_yaml(rule: ScheduledRule) -> str:
     }
     if not rule.entities:
         del document["entityMappings"]  # an empty list is refused
-    runs = itertools.groupby(document.items(), key=lambda item: isinstance(item[1], list))
-    return "".join(
-        _lists(json.dumps(dict(items))) if has_lists else _dumped(dict(items), _FastDumper)
-        for has_lists, items in runs
-    )
+    return yaml_text(document)
 
 
 def alert_details(rule: ScheduledRule) -> dict[str, str]:

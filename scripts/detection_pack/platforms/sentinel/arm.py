@@ -1,8 +1,9 @@
-"""The analytics rules as ARM templates, as the portal's Import and any ARM deployment take them."""
+"""ARM templates: the analytics rules as the portal's Import and any ARM deployment take them."""
 
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -15,27 +16,30 @@ SCHEMA = "https://schema.management.azure.com/schemas/2019-04-01/deploymentTempl
 API_VERSION = "2025-07-01-preview"
 #: The portal imports up to 50 rules from one file.
 RULES_A_FILE = 50
-#: Where the templates are, relative to dist/, and the name of the one for rules that no connector serves.
-TEMPLATES, NO_CONNECTOR = "sentinel/azuredeploy", "other"
+#: Where the templates are, relative to dist/, and the name of the one for rules on what cannot name a file.
+TEMPLATES, OTHER = "sentinel/azuredeploy", "other"
 
 
 def templates(resources: Sequence[tuple[str, str]], version: str) -> dict[str, str]:
-    """``{path: template}`` for ``(connector, resource)`` pairs: a template a connector, or one for each 50.
+    """``{path: template}`` for ``(filler, resource)`` pairs, the filler being the connector that fills the
+    rule's table, or the table where no connector does: a template a filler, or one for each 50 rules.
 
     A rule on a table that a workspace does not have yet fails the whole deployment, so rules of one
     connector do not hang on those of another.
     """
+    named = [(name if re.fullmatch(r"[\w-]+", name, re.ASCII) else OTHER, text) for name, text in resources]
     found: dict[str, str] = {}
-    for connector in sorted({name for name, _ in resources}):
-        own = [text for name, text in resources if name == connector]
+    for filler in sorted({name for name, _ in named}):
+        own = [text for name, text in named if name == filler]
         for number, start in enumerate(range(0, len(own), RULES_A_FILE), start=1):
             suffix = f"-{number}" if number > 1 else ""
-            path = f"{TEMPLATES}/{connector or NO_CONNECTOR}{suffix}.json"
-            found[path] = _template(own[start : start + RULES_A_FILE], version)
+            path = f"{TEMPLATES}/{filler}{suffix}.json"
+            found[path] = template(own[start : start + RULES_A_FILE], version)
     return found
 
 
-def _template(resources: Sequence[str], version: str) -> str:
+def template(resources: Sequence[str], version: str) -> str:
+    """A template of these resources, whose one parameter is the workspace."""
     document = {
         "$schema": SCHEMA,
         "contentVersion": f"{version}.0",

@@ -1,4 +1,5 @@
-"""What people import into Microsoft Sentinel, read back: analytics rules as YAML and in ARM templates.
+"""What people import into Microsoft Sentinel, read back: analytics rules and hunting queries, as YAML and in
+ARM templates.
 
 The queries are taken out of the shipped files as the portal takes them.
 """
@@ -15,16 +16,20 @@ import yaml
 
 from detection_pack.model.event import Hit
 from detection_pack.model.findings import PackError
-from detection_pack.platforms.built_file import built_text
+from detection_pack.platforms.built_file import TODO, built_text
+from detection_pack.platforms.kusto.hunting import hunting_file
 from detection_pack.platforms.kusto.query import parameters
 from detection_pack.platforms.platform import ImportFiles, Run, Setting
+from detection_pack.platforms.sentinel.alerting_query import SETTLE
 from detection_pack.platforms.sentinel.arm import TEMPLATES, unescaped
-from detection_pack.platforms.sentinel.schedule import SETTLE
+from detection_pack.platforms.sentinel.hunting import HUNTS, TEMPLATE, saved_searches
 from detection_pack.platforms.settings import chosen, decoded, readable
 
 SENTINEL = "sentinel"
 ANALYTICS = f"{SENTINEL}/analytics/"
 QUERIES = f"{SENTINEL}/queries/"
+#: Where the files of single rules are that are imported.
+IMPORTED = (ANALYTICS, HUNTS)
 #: What decides when an analytics rule runs, on what, and what becomes of a result. Prose is left out.
 _SETTINGS = (
     "severity",
@@ -40,17 +45,18 @@ _SETTINGS = (
 
 
 def run_imports(given: Run) -> list[Hit]:
-    """Execute the analytics rules of these rules, as files and out of the templates.
+    """Execute the analytics rules and hunting queries of these rules, as files and out of the templates.
 
     All events count as ingested since the run before. The artefact of a hit names the file that the query
-    came from. A rule of the hunting tier has none of these files.
+    came from.
     """
     from detection_pack.platforms.kusto.run import Workspace, verdicts
 
     clock = given.clock
-    arrivals = dict.fromkeys((event.id for event in given.events), clock.now - timedelta(seconds=SETTLE))
-    workspace = Workspace(given.events, arrivals, sources=given.sources)
+    workspace = Workspace(given.events, clock.now - timedelta(seconds=SETTLE), sources=given.sources)
     deployed = deployed_rules(given.dist)
+    hunts = any(path.startswith(HUNTS) for rule in given.rules for path in rule.artefacts)
+    searches = saved_searches(given.dist) if hunts else {}
     hits: list[Hit] = []
     for rule in given.rules:
         for path in (path for path in rule.artefacts if path.startswith(ANALYTICS)):
@@ -58,6 +64,12 @@ def run_imports(given: Run) -> list[Hit]:
             hits += verdicts(workspace, document["query"], rule, clock, path)
             template, properties = _deployed(given.dist, deployed, str(document["id"]))
             hits += verdicts(workspace, properties["query"], rule, clock, template)
+        for path in (path for path in rule.artefacts if path.startswith(HUNTS)):
+            document = hunting_file(given.dist / path)
+            hits += verdicts(workspace, document["query"], rule, clock, path)
+            if (identity := str(document["id"])) not in searches:
+                raise PackError.at(given.dist / TEMPLATE, 1, f"lacks the hunt {identity}", TODO)
+            hits += verdicts(workspace, searches[identity]["query"], rule, clock, TEMPLATE)
     return hits
 
 

@@ -7,21 +7,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detection_pack.languages.kql.kql_literals import kql_comment
-from detection_pack.model.event import Hit, RuleEntry
+from detection_pack.model.event import Event, Hit, RuleEntry
 from detection_pack.model.pipeline import Pipeline
-from detection_pack.model.rule import Rule
+from detection_pack.model.rule import HUNTING, Rule
 from detection_pack.platforms.conversion import Artefact, Part
 from detection_pack.platforms.kusto.backend import SentinelBackend
+from detection_pack.platforms.kusto.hunting import hunting_yaml
 from detection_pack.platforms.kusto.query import LOOKBACK, SentinelQuery, conversion_of, query_from, query_of
-from detection_pack.platforms.platform import ImportFiles, Platform, QueryForm, Run
-from detection_pack.platforms.sentinel import imports
+from detection_pack.platforms.platform import ImportFiles, Platform, QueryForm, Run, Sources, Stored
+from detection_pack.platforms.sentinel import hunting, imports
 from detection_pack.platforms.sentinel.analytics import analytics_yaml, scheduled_rule
-from detection_pack.platforms.sentinel.arm import resource, templates
+from detection_pack.platforms.sentinel.arm import resource, template, templates
 
 
 class Sentinel(Platform):
     id = "sentinel"
     title = "Microsoft Sentinel"
+    fence = "kusto"
     forms = (QueryForm(".kql", "KQL", "kusto"),)
     #: The core tier as one query.
     union = f"{id}/remote_email_collection.kql"
@@ -30,27 +32,35 @@ class Sentinel(Platform):
         return query_of(rule, pipeline)
 
     def part(self, rule: Rule, pipelines: Mapping[str, Pipeline], version: str) -> Part:
-        """``queries/<name>.kql`` and, but for hunting, ``analytics/<name>.yaml`` and the rule's resource of
-        a template."""
+        """``queries/<name>.kql``; ``analytics/<name>.yaml`` or, of the hunting tier, ``hunting/<name>.yaml``;
+        and the rule's resource of a template."""
         pipeline = pipelines[self.id]
         converted, lets = conversion_of(rule, pipeline, SentinelBackend)
         query = query_from(rule, converted, lets)
         files = [Artefact(f"{self.id}/queries/{rule.name}.kql", query.text().encode(), rule.name)]
         shared: dict[str, Any] = {"query": dataclasses.asdict(query)}
-        claims: tuple[str, ...] = ()
-        if rule.tier != "hunting":
+        if rule.tier == HUNTING:
+            hunt = hunting.hunting_query(rule, converted, lets, version)
+            path = f"{hunting.HUNTS}{rule.name}.yaml"
+            files.append(Artefact(path, hunting_yaml(hunt).encode(), rule.name))
+            shared["hunt"] = hunting.resource(hunt)
+            claims = (hunt.id,)
+        else:
             alerting = scheduled_rule(rule, pipeline, version, converted)
             path = f"{imports.ANALYTICS}{rule.name}.yaml"
             files.append(Artefact(path, analytics_yaml(alerting).encode(), rule.name))
-            connector = alerting.connectors[0][0] if alerting.connectors else ""
-            shared["resource"] = (connector, resource(alerting))
+            filler = alerting.connectors[0][0] if alerting.connectors else query.table
+            shared["resource"] = (filler, resource(alerting))
             claims = (alerting.id,)
         return Part(rule.name, rule.tier, tuple(files), shared, claims)
 
     def assembled(self, parts: Sequence[Part], version: str) -> list[Artefact]:
-        """A template a connector, and the union of the core tier."""
+        """The templates of rules and of hunting queries, and the union of the core tier."""
         resources = [one.shared["resource"] for one in parts if "resource" in one.shared]
         made = [Artefact(path, text.encode()) for path, text in templates(resources, version).items()]
+        hunts = [one.shared["hunt"] for one in parts if "hunt" in one.shared]
+        if hunts:
+            made.append(Artefact(hunting.TEMPLATE, template(hunts, version).encode()))
         core = [SentinelQuery(**one.shared["query"]) for one in parts if one.tier == "core"]
         return [*made, Artefact(self.union, union(core).encode())] if core else made
 
@@ -59,6 +69,11 @@ class Sentinel(Platform):
 
         return run(given, self.id)
 
+    def stored(self, events: Sequence[Event], sources: Sources | None = None) -> list[Stored]:
+        from detection_pack.platforms.kusto.run import stored
+
+        return stored(events, self.id, sources)
+
     def run_imports(self, given: Run) -> list[Hit]:
         return imports.run_imports(given)
 
@@ -66,9 +81,11 @@ class Sentinel(Platform):
         return imports.SentinelImports(files)
 
     def must_run(self, rule: RuleEntry, own: Sequence[str], shared: Sequence[str]) -> list[str]:
-        """The templates hold the analytics rules, each rule in one of them; a rule of the hunting tier has
-        none. That the right one holds it shows when it is run."""
-        return [*super().must_run(rule, own, shared), *(p for p in own if p.startswith(imports.ANALYTICS))]
+        """The templates of analytics rules hold each rule in one of them: that the right one holds it shows
+        when it is run. All hunting queries stand in one."""
+        listed = [*super().must_run(rule, own, shared), *(p for p in own if p.startswith(imports.IMPORTED))]
+        hunts = any(path.startswith(hunting.HUNTS) for path in own)
+        return [*listed, *(path for path in shared if path == hunting.TEMPLATE and hunts)]
 
 
 def union(queries: Sequence[SentinelQuery]) -> str:

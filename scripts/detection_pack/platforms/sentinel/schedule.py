@@ -1,129 +1,131 @@
-"""The query as the scheduler of Microsoft Sentinel runs it: no event lost, none alerted on twice.
+"""How Microsoft Sentinel runs an analytics rule, and what alerts come of it.
 
-**Late events.** Office audit records reach the workspace minutes to many hours after the event. A run of the
-plain query would miss what arrives after its look-back, or alert again on what two look-backs share. So the
-scheduled query looks back over the whole query period by event time, and by `ingestion_time` takes only what
-arrived since the run before (Microsoft Sentinel: "Handle ingestion delay in scheduled analytics rules"):
-each row belongs to exactly one run. What arrives later than the look-back less one run (22 h 55 min for 24 h)
-is not seen. The slice of arrivals ends `SettleTime` before the run: the scheduler starts a run five minutes
-after its time and cuts event time at that time, and the documentation does not say which of the two ``now()``
-is; with the slice five minutes back a row is in the table and inside that cut, whichever it is.
-
-A correlation counts every event of the query period that has arrived, and alerts in the run in which a group
-and window begin to hold: they hold with the rows up to this run's slice and did not with the rows up to the
-slice before. A late event that completes a group raises its alert; later events of a group that has been
-alerted raise none. An operator that can stop holding (``lt``, ``eq``, an average) alerts again when it holds
-anew. The look-back begins at a whole window, so no window is counted in part: a window that loses its first
-events to the look-back would seem never to have held.
+Sources: "Scheduled analytics rules in Microsoft Sentinel" (frequency, period, the run five minutes late,
+event grouping, 150 alerts), "Handle ingestion delay", "Surface custom event details in alerts", "Service
+limits" (50 values of a custom detail, 2 KB of all), as said below. What the documentation leaves open is a
+parameter here: whether ``now()`` is the time that a run is due or that it starts, by how much it starts late,
+and how long an alert takes to its table.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
-from sigma.conversion.state import ConversionState
-from sigma.correlations import SigmaCorrelationRule
-from sigma.rule import SigmaRule
-
-from detection_pack.model.findings import PackError
-from detection_pack.model.rule import Rule
+from detection_pack.model.event import Clock, RuleEntry
 from detection_pack.model.timespan import Timespan
-from detection_pack.platforms.kusto.backend import SentinelBackend
-from detection_pack.platforms.kusto.correlations import WINDOW_START
-from detection_pack.platforms.kusto.query import LOOKBACK
+from detection_pack.platforms.arrivals import Arrival, Start
+from detection_pack.platforms.kusto.run import EVENTS, Workspace, result_rows
+from detection_pack.platforms.kusto.tables import EVENT, INGESTED, timestamp
+from detection_pack.platforms.records import quoted
 
-#: How often a rule runs, and how long a row may take from its ingestion time until a query sees it. Seconds.
-FREQUENCY, SETTLE = 3600, 300
-SHORTEST, LONGEST = 300, 14 * 86400
+#: A run reads the period up to its due time, and starts five minutes after that or later.
+DELAY = timedelta(minutes=5)
+#: Of more results than this the last alert of a run holds all that are left.
+MOST_ALERTS = 150
+_VALUES, _BYTES = 50, 2_048
+#: Longer than any query leaves a row that has just arrived to the next run.
+_WAIT = timedelta(minutes=15)
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """Seconds: how often a rule runs, how far its query looks back, and the period that the service hands it.
+class SentinelAlert:
+    """One alert. ``events``: the ids of the events of a plain rule that its results hold. ``rows``: its
+    results."""
 
-    A correlation's look-back starts at a whole window, so its period is one window longer.
+    at: datetime
+    rows: Sequence[Mapping[str, Any]] = field(repr=False)
+    events: frozenset[str] = frozenset()
+    #: The values of its custom details, as SecurityAlert has them.
+    details: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def extended_properties(self) -> str:
+        """The column of SecurityAlert: JSON, in which custom details are JSON in a text once more."""
+        return json.dumps({"Custom Details": json.dumps(self.details), "ProcessedBySentinel": "True"})
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What the documentation leaves open.
+
+    ``now_is_due``: whether ``now()`` is the time that a run is due. ``delivery``: how long an alert takes
+    into SecurityAlert.
     """
 
-    frequency: int
-    lookback: int
-    period: int
-
-    def parameters(self) -> list[str]:
-        """The ``let`` lines that the query needs besides the rule's own."""
-        return [
-            f"let {LOOKBACK} = {Timespan(self.lookback).text()};",
-            f"let QueryFrequency = {Timespan(self.frequency).text()};",
-            f"let SettleTime = {Timespan(SETTLE).text()};",
-        ]
+    now_is_due: bool
+    delivery: timedelta = timedelta(minutes=5)
 
 
-def schedule_of(rule: Rule) -> Schedule:
-    """When a rule runs. Raises `PackError` for what the service would refuse."""
-    line = rule.main.line("lookback") if "lookback" in rule.main.data else rule.main.line()
-    if not re.fullmatch(r"[1-9]\d{0,3}[dhm]", rule.lookback):
-        raise PackError.at(
-            rule.path, line, f'"{rule.lookback}" is not a look-back', 'write a number and d, h or m: "24h"'
+def alerts(
+    stated: Mapping[str, Any],
+    entry: RuleEntry,
+    table: str,
+    arrivals: Sequence[Arrival],
+    runs: Sequence[Start],
+    behaviour: Behaviour,
+) -> Iterator[SentinelAlert]:
+    """The alerts of successive runs of a rule on one table. ``stated``: the rule's file. The query runs as it
+    stands on the rows that are there when a run starts, with their time cut to the period before it was due.
+
+    A run is left out where nothing has come since one that raised no alert: nothing can come of it. Of a
+    correlation that is so only if no row has left the period either.
+    """
+    period = timedelta(seconds=Timespan.parse(stated["queryPeriod"]).seconds)
+    workspace = Workspace([a.event for a in arrivals], {a.event.id: a.ingested for a in arrivals})
+    held = workspace.connection
+    held.execute(f"CREATE TEMP TABLE everything AS FROM {quoted(table)}")
+    held.execute(f"DROP VIEW {quoted(table)}")
+    held.execute(f"CREATE TEMP TABLE {quoted(table)} AS FROM everything LIMIT 0")
+    raised: list[SentinelAlert] = []
+    before: tuple[frozenset[Any], int] | None = None
+    for run in runs:
+        started = run.started + DELAY
+        now = run.due if behaviour.now_is_due else started
+        known = [a for a in raised if run.due - period < a.at <= min(run.due, started - behaviour.delivery)]
+        held.execute(f"DELETE FROM {quoted(table)}")
+        held.execute(
+            f"INSERT INTO {quoted(table)} FROM everything WHERE {INGESTED} <= {timestamp(started)}"
+            f" AND TimeGenerated > {timestamp(run.due - period)} AND TimeGenerated <= {timestamp(run.due)}"
         )
-    lookback = Timespan.parse(rule.lookback).seconds
-    window = 0
-    if rule.correlation is not None:
-        window = -(-rule.correlation.window // 60) * 60
-        lookback = max(lookback, window)
-    period = lookback + window
-    if not SHORTEST <= lookback <= period <= LONGEST:
-        what = f"a query period of {Timespan(period).text()} is not between 5 minutes and 14 days"
-        raise PackError.at(rule.path, line, what, 'change "lookback" or "timespan"')
-    return Schedule(min(FREQUENCY, lookback), lookback, period)
+        # What has just arrived may have to wait, which makes it new once more.
+        waits = f"{INGESTED} > {timestamp(now - _WAIT)}"
+        seen = frozenset(held.execute(f"SELECT {EVENT}, {waits} FROM {quoted(table)}").fetchall())
+        same = before is not None and (seen == before[0] or (entry.window is None and seen <= before[0]))
+        if same and before is not None and len(known) <= before[1]:
+            continue
+        workspace.set_alerts([(alert.at, alert.extended_properties()) for alert in known])
+        made = list(_raised(stated, result_rows(workspace, stated["query"], entry, Clock(now)), started))
+        before = None if made else (seen, len(known))
+        raised += made
+        yield from made
 
 
-def scheduled(query: str) -> str:
-    """A plain rule's query as the scheduler runs it."""
-    times = [
-        f"| where TimeGenerated > ago({LOOKBACK})",
-        "| where ingestion_time() > ago(QueryFrequency + SettleTime) and ingestion_time() <= ago(SettleTime)",
-    ]
-    return _with_times(query, times)
+def _raised(
+    stated: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], at: datetime
+) -> Iterator[SentinelAlert]:
+    """AlertPerResult: an alert a row, the last of them with all rows that are left. SingleAlert: one."""
+    each = stated["eventGroupingSettings"]["aggregationKind"] == "AlertPerResult"
+    groups = [[row] for row in rows] if each else [list(rows)] if rows else []
+    if len(groups) > MOST_ALERTS:
+        rest = [row for group in groups[MOST_ALERTS - 1 :] for row in group]
+        groups = [*groups[: MOST_ALERTS - 1], rest]
+    for group in groups:
+        events = frozenset(event for row in group for event in row.get(EVENTS) or [row.get(EVENT)] if event)
+        yield SentinelAlert(at, tuple(group), events, _details(stated.get("customDetails") or {}, group))
 
 
-def _with_times(query: str, times: list[str]) -> str:
-    table, _plain_time_range, *conditions = query.split("\n")
-    return "\n".join([table, *times, *conditions])
-
-
-class AnalyticsBackend(SentinelBackend):
-    """KQL of a correlation for the scheduler: see "A correlation" above."""
-
-    _search_text = ""
-
-    def finish_query(self, rule: Any, query: Any, state: ConversionState) -> Any:
-        text = super().finish_query(rule, query, state)
-        if not isinstance(rule, SigmaRule):
-            return text
-        times = [
-            f"| where TimeGenerated >= bin(ago({LOOKBACK}), {self.prefix}Window)",
-            "| extend IngestedAt = ingestion_time()",
-            "| where IngestedAt <= ago(SettleTime)",
-        ]
-        return _with_times(str(text), times)
-
-    def _search(self, rule: SigmaCorrelationRule, base: list[SigmaRule], correlation_type: str) -> str:
-        self._search_text = super()._search(rule, base, correlation_type)
-        return self._search_text
-
-    def convert_correlation_rule_from_template(
-        self, rule: SigmaCorrelationRule, correlation_type: str, method: str
-    ) -> list[str]:
-        [text] = super().convert_correlation_rule_from_template(rule, correlation_type, method)
-        aggregation = text.removeprefix(self._search_text + "\n")
-        group = ", ".join([*(rule.group_by or []), WINDOW_START])
-        return [
-            f"let {self.prefix}Events = materialize({self._search_text});\n"
-            f"let {self.prefix}AlertedBefore = {self.prefix}Events\n"
-            "| where IngestedAt <= ago(QueryFrequency + SettleTime)\n"
-            f"{aggregation};\n"
-            f"{self.prefix}Events\n"
-            f"{aggregation}\n"
-            f"| join kind=leftanti {self.prefix}AlertedBefore on {group}"
-        ]
+def _details(stated: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """The custom details of an alert, in their order: what does not fit any more is left out."""
+    found: dict[str, list[str]] = {}
+    room = _BYTES
+    for key, column in stated.items():
+        for value in list(dict.fromkeys(str(row[column]) for row in rows))[:_VALUES]:
+            room -= len(json.dumps(value, ensure_ascii=False).encode()) + (
+                0 if key in found else len(key) + 6
+            )
+            if room >= 0:
+                found.setdefault(key, []).append(value)
+    return found

@@ -28,8 +28,13 @@ ABOUT = "Detections of MITRE ATT&CK T1114.002, Remote Email Collection, built fr
 ALLOWLIST = f"{APP}_allowlist"
 ALLOWLIST_HEADER = "UserId,ClientIP,reason\n"
 #: A result that the allow-list names by user and source is dropped. A lookup without rows finds nothing, so
-#: an empty list drops nothing; a subsearch without rows would become the text NOT ().
-EXCLUSION = f"lookup {ALLOWLIST} UserId, ClientIP OUTPUT UserId AS allowed | where isnull(allowed)"
+#: an empty list drops nothing; a subsearch without rows would become the text NOT (). Whether an empty cell
+#: equals an empty value is not documented: a result without a user or a source is kept, so that no such row
+#: drops one.
+EXCLUSION = (
+    f"lookup {ALLOWLIST} UserId, ClientIP OUTPUT UserId AS allowed"
+    ' | where isnull(allowed) OR UserId="" OR ClientIP=""'
+)
 
 LICENSE = ("Detection Rule License 1.1", "https://github.com/SigmaHQ/Detection-Rule-License")
 
@@ -51,22 +56,29 @@ def credit(rule: Rule) -> Credit:
     return Credit(rule.name, one_line(rule.title), rule.id, one_line(rule.main.data.get("author") or ""))
 
 
-def app_archive(
-    version: str, credits: Sequence[Credit], macros: str, searches: Sequence[str], indexes: Sequence[str] = ()
-) -> bytes:
-    """The app as a .tgz; see `app_files`."""
-    files = app_files(version, credits, macros, searches, indexes)
+#: What a search needs: the macro that finds the events, what fills it in a sentence, and a search that finds
+#: nothing where it is silent.
+Needed = tuple[str, str, str]
+
+
+def app_archive(files: Mapping[str, str]) -> bytes:
+    """The `app_files` as a .tgz."""
     return tgz({f"{APP}/{path}": text.encode() for path, text in files.items()})
 
 
 def app_files(
-    version: str, credits: Sequence[Credit], macros: str, searches: Sequence[str], indexes: Sequence[str] = ()
+    version: str,
+    credits: Sequence[Credit],
+    macros: str,
+    searches: Sequence[str],
+    indexes: Sequence[str] = (),
+    needed: Sequence[Needed] = (),
 ) -> dict[str, str]:
     """The files of the app by path. ``macros`` is its macros.conf, ``searches`` each rule's stanzas,
     ``indexes`` the macros that a site sets to its indexes."""
     authors = [name for name in dict.fromkeys(one.author for one in credits) if name] or ["unknown"]
     return {
-        "README.md": _readme(version, credits, indexes),
+        "README.md": _readme(version, credits, indexes, needed),
         "app.manifest": json.dumps(_manifest(version, authors), indent=2, ensure_ascii=False) + "\n",
         "default/app.conf": conf_text(_app_conf(version, authors)),
         "default/macros.conf": macros,
@@ -84,13 +96,17 @@ def exclusion(about: str) -> dict[str, str]:
     return {"definition": EXCLUSION, "description": about, "iseval": "0"}
 
 
-# Macros stay inside the app: a site may have others of the same name. Enterprise Security lists the
-# searches of other apps only if they are exported.
+# Enterprise Security lists the searches of other apps only if they are exported, and runs a drill-down
+# outside of this one, where it needs the macros. A search of this app uses the app's own macro in any case,
+# whoever exports another of that name.
 _META = """[]
 access = read : [ * ], write : [ admin, sc_admin ]
 export = none
 
 [savedsearches]
+export = system
+
+[macros]
 export = system
 
 [lookups]
@@ -141,7 +157,7 @@ def _manifest(version: str, authors: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _readme(version: str, credits: Sequence[Credit], indexes: Sequence[str]) -> str:
+def _readme(version: str, credits: Sequence[Credit], indexes: Sequence[str], needed: Sequence[Needed]) -> str:
     # Markdown takes the end of a line for a space.
     named = " and\n".join(indexes)
     lines = [
@@ -149,18 +165,29 @@ def _readme(version: str, credits: Sequence[Credit], indexes: Sequence[str]) -> 
         "",
         ABOUT,
         "",
-        "Every search is a disabled, scheduled alert. Before you enable one, set "
+        "Every search is a disabled, scheduled alert, but for those to hunt with, which are reports that",
+        "nothing runs by itself. Before you enable or run one, set "
         + (f"the macros {named} to your indexes" if named else "its macros")
-        + ". Results that are allowed go into the lookup file",
-        f"{ALLOWLIST}.csv, a row for each pair of UserId and ClientIP; the macro <name>_filter",
-        "takes any other condition. Keep your changes outside default/ and save the lookup file before an",
+        + ". Results that are allowed go into the lookup",
+        f"{ALLOWLIST}, a row for each pair of UserId and ClientIP; the macro <name>_filter",
+        "takes any other condition. Keep your changes outside default/ and save the lookup before an",
         "upgrade.",
         "",
+        *_needs(needed),
         f"Rules under the {LICENSE[0]}, {LICENSE[1]}:",
         "",
         *(one.line() for one in credits),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _needs(needed: Sequence[Needed]) -> list[str]:
+    if not needed:
+        return []
+    lines = ["What must be there; a search that finds nothing over the last day means that it is silent:", ""]
+    for macro, sentence, silent in needed:
+        lines += [f"- `{macro}`: {one_line(sentence)}", "", f"      {one_line(silent)}", ""]
+    return lines
 
 
 @dataclass(frozen=True)

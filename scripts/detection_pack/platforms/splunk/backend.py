@@ -27,6 +27,7 @@ from detection_pack.languages.spl.spl_literals import (
     search_text,
 )
 from detection_pack.model.refused_value import RefusedValue
+from detection_pack.model.windows import Overlapping
 from detection_pack.platforms.splunk.correlations import correlated
 from detection_pack.platforms.splunk.predicates import (
     Predicate,
@@ -59,11 +60,21 @@ class PackSplunkBackend(SplunkBackend):
     }
 
     def __init__(
-        self, processing_pipeline: Any = None, prefix: str = "rule", shown: int = 0, **options: Any
+        self,
+        processing_pipeline: Any = None,
+        prefix: str = "rule",
+        shown: int = 0,
+        windows: Overlapping | None = None,
+        firsts_only: bool = False,
+        **options: Any,
     ) -> None:
         super().__init__(processing_pipeline, **options)
         self.prefix = prefix
         self.shown = shown
+        self.windows = windows
+        self.firsts_only = firsts_only
+        self.scheduled = False
+        self._conditions: dict[str, Predicate] = {}
 
     # pySigma types these methods as giving text; here each gives a `Predicate`, hence Any.
 
@@ -243,7 +254,9 @@ class PackSplunkBackend(SplunkBackend):
         lines += [f"| eval {eval_field(n)}={expressions[n]}" for n in sorted(derived)]
         if where:
             lines.append(f"| where {where}")
-        return "\n".join(lines)
+        text = "\n".join(lines)
+        self._conditions[text] = query
+        return text
 
     def finalize_query(self, rule: Any, query: Any, index: int, state: Any, output_format: str) -> Any:
         return query
@@ -266,7 +279,25 @@ class PackSplunkBackend(SplunkBackend):
             shown = fields
         if not bases:
             raise RefusedValue("SPL has no exact form of an extended correlation condition", "correlation")
-        return [correlated(rule, bases, state, self.prefix, shown)]
+        if len(bases) > 1 and rule.type.name not in ("TEMPORAL", "TEMPORAL_ORDERED"):
+            bases = self._counting_once(rule, bases)
+        counted = (shown, self.windows, self.firsts_only, self.scheduled)
+        return [correlated(rule, bases, state, self.prefix, *counted)]
+
+    def _counting_once(self, rule: Any, bases: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """One search for several rules, so that an event that more than one of them matches counts once. Of
+        rules that read other sources no event can be another's."""
+        states = [reference.rule.get_conversion_states()[0] for reference in rule.rules]
+        macros = [state.processing_state.get("source_macro") for state in states]
+        if len(set(macros)) == len(macros):
+            return bases
+        derived = [self._listed("derived_fields", state) for state in states]
+        if len(set(macros)) > 1 or any(one != derived[0] for one in derived):
+            raise RefusedValue(
+                "SPL would count an event that several of the rules match more than once", "rules"
+            )
+        conditions = either([self._conditions[text] for _, text in bases])
+        return [(bases[0][0], self.finish_query(None, conditions, states[0]))]
 
     # --- the pipeline's state ------------------------------------------------------------------------
 

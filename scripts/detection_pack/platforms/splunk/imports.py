@@ -1,4 +1,5 @@
-"""What people import into Splunk, written and read: saved searches as scheduled alerts, and macros.
+"""What people import into Splunk, written and read: saved searches as scheduled alerts or, of the hunting
+tier, as reports that nothing runs, and macros.
 
 Sources: savedsearches.conf and macros.conf of the Admin Manual; for Enterprise Security the
 savedsearches.conf of Splunk's own content (action.correlationsearch, action.notable, action.risk). Searches
@@ -9,16 +10,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from detection_pack.languages.conf import Stanzas, conf_text, one_line, read_conf
-from detection_pack.model.rule import Rule
+from detection_pack.model.rule import HUNTING, Rule
 from detection_pack.platforms.platform import ImportFiles, Setting
 from detection_pack.platforms.settings import chosen, decoded, readable
 from detection_pack.platforms.splunk.app import APP, LICENSE, read_archive
 from detection_pack.platforms.splunk.query import EXCLUSIONS, KEEP_ALL, SplunkQuery
-from detection_pack.platforms.splunk.schedule import scheduled, throttled
+from detection_pack.platforms.splunk.timing import answered, scheduled, time_range
 
 PLATFORM = "splunk"
 MACROS = f"{PLATFORM}/macros.conf"
@@ -52,6 +53,8 @@ SHARED = {
 PARAMETERS = {
     "lookback": "How far back one run of {rule} looks.",
     "window": "The clock window in which {rule} counts; the text of its alert names the window as shipped.",
+    "since": "The start of the look-back of {rule} for its alert; change it together with {rule}_lookback.",
+    "step": "Every how many seconds a window of {rule} starts. Its length is a number of steps.",
     "threshold": "The count at which {rule} alerts.",
     "filter": "What a site drops from the results of {rule}, such as: search NOT UserId=svc@example.com.",
 }
@@ -62,6 +65,9 @@ _SETTINGS = (
     "cron_schedule",
     "dispatch.earliest_time",
     "dispatch.latest_time",
+    "dispatch.index_earliest",
+    "dispatch.index_latest",
+    "realtime_schedule",
     "schedule_window",
     "allow_skew",
     "counttype",
@@ -80,11 +86,18 @@ _MACRO = re.compile(r"`(\w+)`")
 
 
 def saved_searches(rule: Rule, query: SplunkQuery) -> Stanzas:
-    """A stanza a search, named as its file in queries/, which it has in it but for the column `ALERT_KEY`."""
+    """A stanza a search, named as its file in queries/, which it has in it: as it is in a report, and with
+    the column `ALERT_KEY` in an alert."""
     stanzas: Stanzas = {}
-    for form, text in zip(FORMS, query.scheduled(), strict=True):
+    if rule.tier == HUNTING:
+        texts = (query.text, query.data_set_text, query.raw_text)
+        found = (
+            (rule.name + form, text) for form, text in zip(FORMS, texts, strict=True) if text is not None
+        )
+        return {stanza: report(rule, query, text) for stanza, text in found}
+    for form, text, drill_down in zip(FORMS, query.scheduled(), query.drill_downs(), strict=True):
         if text is not None:
-            stanzas[rule.name + form] = saved_search(rule, query, rule.name + form, text)
+            stanzas[rule.name + form] = saved_search(rule, query, rule.name + form, text, drill_down)
     return stanzas
 
 
@@ -96,37 +109,69 @@ def saved_searches_text(rule: Rule, query: SplunkQuery) -> str:
         raise rule.refused(error, "name") from error
 
 
-def saved_search(rule: Rule, query: SplunkQuery, stanza: str, text: str) -> dict[str, str]:
+def report(rule: Rule, query: SplunkQuery, text: str) -> dict[str, str]:
+    """The settings of one report: it has no schedule and no action, so that it runs when somebody runs it."""
+    return {
+        "search": text.rstrip("\n"),
+        "description": f"{_described(rule)} {_needs(query, text)}".rstrip(),
+        "disabled": "0",
+        "enableSched": "0",
+        "is_visible": "1",
+        **time_range(rule, query.snap),
+    }
+
+
+def _described(rule: Rule) -> str:
+    described = one_line(rule.main.data.get("description") or rule.title)
+    author = one_line(rule.main.data.get("author") or "unknown")
+    return f"{described} Sigma rule {rule.id} by {author}, {LICENSE[0]}."
+
+
+def saved_search(
+    rule: Rule, query: SplunkQuery, stanza: str, text: str, drill_down: str | None
+) -> dict[str, str]:
     """The settings of one scheduled search."""
     severity, number, _ = SEVERITIES.get(rule.level, SEVERITIES["medium"])
     label = one_line(rule.title) + FORMS[stanza.removeprefix(rule.name)]
-    described = one_line(rule.main.data.get("description") or rule.title)
-    author = one_line(rule.main.data.get("author") or "unknown")
-    described = f"{described} Sigma rule {rule.id} by {author}, {LICENSE[0]}."
+    described = _described(rule)
     return {
         "search": text.rstrip("\n"),
-        "description": described,
+        "description": f"{described} {_needs(query, text)}".rstrip(),
         "disabled": "1",
         **scheduled(rule, stanza, query.snap),
+        **answered(rule, query.snap, stanza.endswith(ON_DATA_SET)),
         "counttype": "number of events",
         "relation": "greater than",
         "quantity": "0",
         "alert.track": "1",
         "alert.severity": number,
-        **throttled(rule, query.snap),
         "action.correlationsearch.enabled": "1",
+        "action.correlationsearch.detection_type": "ebd",
         "action.correlationsearch.label": literal(label),
         "action.correlationsearch.annotations": _json(_annotations(rule)),
+        "action.correlationsearch.metadata": _json({"deprecated": "0", "detection_id": rule.id}),
         "action.notable": "1",
         "action.notable.param.rule_title": f"{literal(label)} : $UserId$ , $ClientIP$",
         "action.notable.param.rule_description": f"$DetectionDetail$ . {literal(described)}",
         "action.notable.param.security_domain": query.security_domain,
         "action.notable.param.severity": severity,
+        "action.notable.param.nes_fields": ",".join(query.entities),
+        "action.notable.param._entities": _json(
+            [one for one in _risk(rule, query) if "risk_object_field" in one]
+        ),
+        "action.notable.param.drilldown_searches": _drill_downs(drill_down),
         "action.risk": "1",
-        "action.risk.param._risk": _json(_risk(rule, query.hosts)),
+        "action.risk.param._risk": _json(_risk(rule, query)),
+        "action.risk.param._risk_score": "0",
         "action.risk.param._risk_message": f"{literal(one_line(rule.alert.type))} : $UserId$ , $ClientIP$",
         "action.risk.param.verbose": "0",
     }
+
+
+def _needs(query: SplunkQuery, text: str) -> str:
+    """What must be there for a search, by the macros that it calls."""
+    called = set(_MACRO.findall(text))
+    return " ".join(f"Needs: {one_line(one.sentence())}" for one in query.needed if one.place in called)
 
 
 def literal(text: str) -> str:
@@ -144,18 +189,25 @@ def _annotations(rule: Rule) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value}
 
 
-def _risk(rule: Rule, hosts: Container[str]) -> list[dict[str, Any]]:
+def _drill_downs(search: str | None) -> str:
+    """What Enterprise Security offers to search from an alert, over the time range of the run."""
+    if search is None:
+        return "[]"
+    offsets = {"earliest_offset": "$info_min_time$", "latest_offset": "$info_max_time$"}
+    return json.dumps([{"name": "Events of this alert", "search": search, **offsets}])
+
+
+def _risk(rule: Rule, query: SplunkQuery) -> list[dict[str, Any]]:
     """Who gains risk: the account, and the host where the source of the alert is one; an address is a threat
     object."""
     _, _, score = SEVERITIES.get(rule.level, SEVERITIES["medium"])
-    found: list[dict[str, Any]] = []
-    if rule.alert.user is not None:
-        found.append({"risk_object_field": "UserId", "risk_object_type": "user", "risk_score": score})
-    if rule.alert.source in hosts:
-        found.append({"risk_object_field": "ClientIP", "risk_object_type": "system", "risk_score": score})
-    elif rule.alert.source is not None:
-        found.append({"threat_object_field": "ClientIP", "threat_object_type": "ip_address"})
-    return found
+    kinds = {"user": "user"} | dict.fromkeys(query.hosts.values(), "system")
+    return [
+        {"risk_object_field": name, "risk_object_type": kinds[name], "risk_score": score}
+        if name in kinds
+        else {"threat_object_field": name, "threat_object_type": "ip_address"}
+        for name in query.entities
+    ]
 
 
 def _json(value: Any) -> str:
@@ -198,8 +250,12 @@ class SplunkImports(ImportFiles):
         return [
             setting
             for name in self._searches(rule)
-            for setting in chosen(PLATFORM, name, self._saved_searches[name], _SETTINGS, f"alert `{name}`")
+            for setting in chosen(PLATFORM, name, self._saved_searches[name], _SETTINGS, self._kind(name))
         ]
+
+    def _kind(self, name: str) -> str:
+        alerts = self._saved_searches[name].get("enableSched") == "1"
+        return f"{'alert' if alerts else 'report'} `{name}`"
 
     def parameters(self, rule: str) -> list[Setting]:
         """The macros that the rule's searches call, its own first."""

@@ -1,37 +1,29 @@
 -- What the Splunk models of log sources may use, and what they fill.
 --
--- In: raw(id, time, record) of one source. Out: splunk_events, one row a record: the search-time fields of the event,
--- each a list of values, and the tags that an event type gives it. A search finds no event without a _time.
+-- In: raw of one source, and in it the column _fields: the fields that KV_MODE=json shows of the record under their own
+-- names, of those that the search reads. A nested object is dotted, an array is `Name{}`, a member that is JSON null is
+-- no field: `$.Parameters[0].Name` is `Parameters{}.Name`.
+--
+-- Out: splunk_events BY NAME, one row a record: _id, _time (TIMESTAMP), sourcetype, and where they are not the default
+-- "index" (main), source, tag (VARCHAR[]), _raw. Every other column is a search-time field of its name: VARCHAR where it
+-- has one value at most, else VARCHAR[]. Two columns stand for many fields: _fields as it is, and _named_values, a JSON list
+-- of objects whose Value is a field of its Name (the first that has one) where the record has no such field itself.
+-- So this is a whole model: INSERT INTO splunk_events BY NAME SELECT _id, _time, 'x' AS sourcetype, _fields FROM raw;
+-- A search finds no event without a _time.
+--
+-- A data set of an accelerated data model is a table of its name (with a dot in it): _id, _time, and its fields.
 
-CREATE TABLE IF NOT EXISTS splunk_events(id VARCHAR, _time DOUBLE, "index" VARCHAR DEFAULT 'main', sourcetype VARCHAR,
-    tag VARCHAR[] DEFAULT [], _raw VARCHAR, fields MAP(VARCHAR, VARCHAR[]));
+-- What a value of the record is as a field: an object or an array is none itself.
+CREATE OR REPLACE MACRO own_text(json) AS CASE WHEN CAST(json AS VARCHAR)[1] NOT IN ('{', '[') THEN json ->> '$' END;
+CREATE OR REPLACE MACRO own_texts(json) AS
+  CASE WHEN CAST(json AS VARCHAR)[1] NOT IN ('{', '[') AND json ->> '$' IS NOT NULL THEN [json ->> '$'] ELSE CAST([] AS VARCHAR[]) END;
 
--- Every value of a record, as KV_MODE=json names it: a nested object is dotted, an array is `Name{}`, a member that is
--- JSON null is no field. `$.Parameters[0].Name` is `Parameters{}.Name`. `position` orders the values of a record.
--- Level by level, each part of a record taken once: json_tree copies the whole record for every value in it.
-CREATE OR REPLACE TEMP TABLE splunk_nodes AS
-WITH RECURSIVE levels AS (
-    SELECT id, CAST([] AS BIGINT[]) AS position, '' AS name, CAST(record AS JSON) AS node FROM raw
-    UNION ALL
-    SELECT id, list_append(position, index), name || inner_name, inner_node
-    FROM (
-        SELECT id, position, name, generate_subscripts(members, 1) AS index,
-            unnest(members).key AS inner_name, unnest(members).value AS inner_node
-        FROM (
-            SELECT id, position, name, CASE json_type(node)
-                WHEN 'OBJECT' THEN list_transform(
-                    map_entries(CAST(node AS MAP(VARCHAR, JSON))),
-                    lambda member: {
-                        'key': CASE WHEN name = '' THEN '' ELSE '.' END || member.key, 'value': member.value
-                    })
-                WHEN 'ARRAY' THEN list_transform(
-                    CAST(node AS JSON[]), lambda member: {'key': '{}', 'value': member})
-                END AS members
-            FROM levels
-            WHERE json_type(node) IN ('OBJECT', 'ARRAY')
-        )
-    )
-)
-SELECT id, position, name, node ->> '$' AS value
-FROM levels
-WHERE json_type(node) NOT IN ('OBJECT', 'ARRAY', 'NULL');
+-- Several lists of named values as one, for _named_values; what is no list counts as an empty one.
+CREATE OR REPLACE MACRO as_list(json) AS
+  CASE WHEN CAST(json AS VARCHAR)[1] = '[' THEN CAST(json AS JSON[]) ELSE CAST([] AS JSON[]) END;
+CREATE OR REPLACE MACRO both_lists(one, other) AS
+  CASE WHEN other IS NULL THEN one WHEN one IS NULL THEN other
+    ELSE to_json(list_concat(as_list(one), as_list(other))) END;
+-- The same with objects and arrays as JSON, as spath has them.
+CREATE OR REPLACE MACRO json_texts(json) AS
+  CASE WHEN json ->> '$' IS NOT NULL THEN [json ->> '$'] ELSE CAST([] AS VARCHAR[]) END;

@@ -6,19 +6,20 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from detection_pack.languages.conf import conf_text, joined
-from detection_pack.model.event import Hit, RuleEntry
+from detection_pack.model.event import Event, Hit, RuleEntry
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.rule import Rule
 from detection_pack.platforms.conversion import Artefact, Part
-from detection_pack.platforms.platform import ImportFiles, Platform, QueryForm, Run
+from detection_pack.platforms.platform import ImportFiles, Platform, QueryForm, Run, Sources, Stored
 from detection_pack.platforms.splunk import imports
-from detection_pack.platforms.splunk.app import APP, Credit, app_archive, credit, exclusion
+from detection_pack.platforms.splunk.app import APP, Credit, app_archive, app_files, credit, exclusion
 from detection_pack.platforms.splunk.query import COLUMNS, EXCLUSIONS, SplunkQuery, queries
 
 
 class Splunk(Platform):
     id = "splunk"
     title = "Splunk"
+    fence = "spl"
     forms = (
         QueryForm(".spl", "SPL", "spl"),
         QueryForm(".tstats.spl", "SPL on the accelerated data model", "spl"),
@@ -46,6 +47,7 @@ class Splunk(Platform):
             "sources": {name: list(macro) for name, macro in query.sources.items()},
             "searches": imports.saved_searches_text(rule, query),
             "credit": dataclasses.asdict(credit(rule)),
+            "needed": [[one.place, one.sentence(), one.silent] for one in query.needed],
         }
         return Part(rule.name, rule.tier, files, shared)
 
@@ -69,14 +71,20 @@ class Splunk(Platform):
         credits_of_all = [Credit(**one.shared["credit"]) for one in parts]
         indexes = [name for name, (definition, _) in sources.items() if definition == imports.ANY_INDEX]
         searches = [one.shared["searches"] for one in parts]
-        app = app_archive(version, credits_of_all, in_app, searches, indexes)
-        files.append(Artefact(f"{self.id}/{APP}-{version}.tgz", app))
+        needed = {tuple(one): None for part in parts for one in part.shared["needed"]}
+        app = app_files(version, credits_of_all, in_app, searches, indexes, sorted(needed))
+        files.append(Artefact(f"{self.id}/{APP}-{version}.tgz", app_archive(app)))
         return files
 
     def run(self, given: Run) -> list[Hit]:
         from detection_pack.platforms.splunk.run import run
 
         return run(given)
+
+    def stored(self, events: Sequence[Event], sources: Sources | None = None) -> list[Stored]:
+        from detection_pack.platforms.splunk.run import stored
+
+        return stored(events, sources)
 
     def run_imports(self, given: Run) -> list[Hit]:
         from detection_pack.platforms.splunk.run import run_imports

@@ -8,7 +8,7 @@ gives them the CIM's names, and then one `where` decides the whole condition, as
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from detection_pack.platforms.conversion import Converted
 from detection_pack.platforms.splunk.predicates import Predicate, conjuncts, text_predicate
@@ -30,8 +30,9 @@ def _narrowing(condition: Predicate, raw: Mapping[str, Sequence[str]]) -> str:
 def raw_search(name: str, condition: Predicate, view: str, converted: Converted) -> str | None:
     """The search of a rule on raw events, up to its view; None where they lack a field that it reads.
 
-    ``macro`` finds the events, ``fields`` has the events' own names of each field, and of those in
-    ``last_parts`` only what stands after the last slash or backslash is the field.
+    ``macro`` finds the events, ``fields`` has the events' own names of each field; of the names in
+    ``first_values`` the first value counts, and of the fields in ``last_parts`` what stands after the last
+    slash or backslash.
     """
     if not (stated := converted.state.get("raw_events")):
         return None
@@ -43,7 +44,8 @@ def raw_search(name: str, condition: Predicate, view: str, converted: Converted)
     if "_raw" in where or not read or not all(field in raw or files.get(field) in raw for field in read):
         return None
     named = sorted((read & set(raw)) | {files[field] for field in read if field in files})
-    evals = [f"{field}={_coalesced(raw[field])}" for field in named]
+    firsts = set(stated["first_values"])
+    evals = [f"{field}={_coalesced(raw[field], firsts)}" for field in named]
     # A user may have the domain before it, a path has the folder: the CIM's names have neither.
     evals += [f"{file}={_last_part(files[file])}" for file in sorted(read) if file in files]
     evals += [f"{field}={_last_part(field)}" for field in stated["last_parts"] if field in read]
@@ -56,8 +58,9 @@ def raw_search(name: str, condition: Predicate, view: str, converted: Converted)
     )
 
 
-def _coalesced(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"coalesce({','.join(names)})"
+def _coalesced(names: Sequence[str], firsts: Container[str]) -> str:
+    values = [f"mvindex({name},0)" if name in firsts else name for name in names]
+    return values[0] if len(values) == 1 else f"coalesce({','.join(values)})"
 
 
 def _last_part(field: str) -> str:

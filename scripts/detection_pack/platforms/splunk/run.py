@@ -16,19 +16,23 @@ import duckdb
 
 from detection_pack.languages.spl.spl_parser import UnsupportedSpl, macros_of, parse
 from detection_pack.languages.spl.spl_pipeline import Pipelines
-from detection_pack.languages.spl.spl_search import moment_before
 from detection_pack.languages.spl.spl_sql import SQL_MACROS
 from detection_pack.languages.spl.spl_steps import ORIGIN, Lookup, Surroundings
+from detection_pack.languages.spl.spl_times import moment_before
 from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.findings import PackError
 from detection_pack.model.log_source import LogSource
 from detection_pack.platforms.built_file import built_text
-from detection_pack.platforms.platform import Run
-from detection_pack.platforms.rows import connected, ingest, known_sources
+from detection_pack.platforms.platform import Run, Sources, Stored
+from detection_pack.platforms.records import Records, records_of
 from detection_pack.platforms.splunk.app import App, open_app
+from detection_pack.platforms.splunk.events import EventTable
 from detection_pack.platforms.splunk.imports import FORMS, MACROS, PLATFORM
+from detection_pack.platforms.splunk.index_times import DUE
+from detection_pack.platforms.splunk.own_fields import UnreadableName
 
-_MACROS = Path(__file__).with_name("ingest_macros.sql")
+#: For this connection alone; others of the run have their own.
+TEMPORARY_MACROS = SQL_MACROS.replace("CREATE OR REPLACE MACRO", "CREATE OR REPLACE TEMP MACRO")
 
 
 @dataclass(frozen=True)
@@ -48,15 +52,33 @@ class Row:
 
 
 class Workspace:
-    """Events as Splunk shows them, ready for any number of searches; ``sources`` as for Sentinel's."""
+    """Events as Splunk shows them, ready for any number of searches; ``sources`` as for Sentinel's.
 
-    def __init__(self, events: Sequence[Event], sources: Iterable[LogSource] | None = None) -> None:
-        self.connection = connected()
-        self.connection.execute(SQL_MACROS)
-        ingest(self.connection, PLATFORM, events, known_sources(events, sources), _MACROS)
-        tables = self.connection.execute("SELECT table_name FROM information_schema.tables").fetchall()
-        # A model makes a data set as a table of its name, which no other table has a dot in.
-        self._data_sets = frozenset(name for (name,) in tables if "." in name)
+    ``indexed`` says when events were indexed, by their ids; of others it counts as if it was just now.
+    ``held`` as for `EventTable`.
+    """
+
+    def __init__(
+        self,
+        events: Sequence[Event] | Records,
+        sources: Iterable[LogSource] | None = None,
+        indexed: Mapping[str, datetime] | None = None,
+        held: bool = False,
+    ) -> None:
+        self._records = records_of(events, sources)
+        self.connection = self._records.cursor()
+        self.connection.execute(TEMPORARY_MACROS)
+        self.events = EventTable(self._records, self.connection, indexed, held)
+
+    def stored(self) -> list[Stored]:
+        """The events with their search-time fields, then as the data sets hold them."""
+        fields = self.events.all_fields()
+        return [
+            Stored(
+                identifier, place, _filled({"_time": _moment(time)} | (more or fields.get(identifier, {})))
+            )
+            for identifier, place, time, more in self.events.places()
+        ]
 
     def search(
         self,
@@ -65,21 +87,46 @@ class Workspace:
         now: datetime,
         window: tuple[datetime, datetime] | None = None,
         lookups: Mapping[str, Lookup] | None = None,
+        indexed: tuple[datetime, datetime] | None = None,
     ) -> list[Row]:
         """The rows of any SPL search within what the engine supports, `_time` aware and in UTC.
 
-        ``window`` is the time range that the search is dispatched with. Raises `UnsupportedSpl`.
+        ``window`` is the time range that the search is dispatched with, ``indexed`` that of index times.
+        Raises `UnsupportedSpl`.
         """
         tree, source = parse(spl, macros)
-        bounds = None if window is None else (window[0].timestamp(), window[1].timestamp())
-        around = Surroundings(now.timestamp(), bounds, lookups or {}, self._data_sets)
+        around = Surroundings(
+            now.timestamp(),
+            _bounds(window),
+            _bounds(indexed),
+            lookups or {},
+            self.events.data_sets,
+            self.events.type_of,
+        )
         statement = Pipelines(source, around).statement(tree)
         try:
-            found = self.connection.execute(statement.sql).fetchall()
+            self.events.show(statement.reads)
+            found = self._records.execute(self.connection, statement.sql).fetchall()
+        except UnreadableName as error:
+            raise UnsupportedSpl(str(error)) from error
         except duckdb.Error as error:
             # A pattern beyond RE2, or several values where one is needed, shows only when the query runs.
             raise UnsupportedSpl(str(error).split("\n")[0].split("unsupported SPL: ")[-1]) from error
         return [_row(list(statement.columns), values) for values in found]
+
+
+def _bounds(between: tuple[datetime, datetime] | None) -> tuple[float, float] | None:
+    return None if between is None else (between[0].timestamp(), between[1].timestamp())
+
+
+def stored(events: Sequence[Event], sources: Sources | None = None) -> list[Stored]:
+    """The events with their search-time fields, then as the data sets hold them."""
+    return Workspace(events, sources).stored()
+
+
+def _filled(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that have a value."""
+    return {name: _value(value) for name, value in fields.items() if value not in (None, [])}
 
 
 def _row(names: list[str], values: tuple[Any, ...]) -> Row:
@@ -114,11 +161,11 @@ def run(given: Run) -> list[Hit]:
     for rule in given.rules:
         artefact = f"{PLATFORM}/queries/{rule.name}.spl"
         hits += hits_of(rule, artefact, _rows(workspace, dist / artefact, macros, clock))
-        for form in filter(None, FORMS):
+        for form in filter(None, () if given.exact_only else FORMS):
             other = f"{PLATFORM}/queries/{rule.name}{form}.spl"
             if (dist / other).is_file():
                 rows = _rows(workspace, dist / other, macros, clock)
-                hits += [replace(hit, rows=()) for hit in hits_of(rule, other, rows)]
+                hits += [replace(hit, rows=(), row_events=()) for hit in hits_of(rule, other, rows)]
     return hits
 
 
@@ -168,7 +215,8 @@ def hits_of(rule: RuleEntry, artefact: str, rows: Sequence[Row]) -> list[Hit]:
     if rule.window is not None:
         return [_correlated(rule, artefact, row) for row in rows]
     seen = frozenset(event for row in rows for event in row.events)
-    return [Hit(PLATFORM, rule.name, artefact, seen, rows=tuple(row.values for row in rows))]
+    values, ids = tuple(row.values for row in rows), tuple(row.event or "" for row in rows)
+    return [Hit(PLATFORM, rule.name, artefact, seen, rows=values, row_events=ids)]
 
 
 def _rows(workspace: Workspace, path: Path, macros: Mapping[str, str], clock: Clock) -> list[Row]:
@@ -199,4 +247,6 @@ def macros_in(dist: Path, clock: Clock) -> dict[str, str]:
 
 def _reaching_back(macros: Mapping[str, str], clock: Clock) -> dict[str, str]:
     own = (name for name in macros if name.endswith("_lookback") and clock.lookback is not None)
-    return dict(macros) | dict.fromkeys(own, f"-{clock.lookback}")
+    since = (name for name in macros if name.endswith("_since") and clock.lookback is not None)
+    found = dict(macros) | dict.fromkeys(own, f"-{clock.lookback}")
+    return found | dict.fromkeys(since, f'relative_time({DUE}, "-{clock.lookback}")')

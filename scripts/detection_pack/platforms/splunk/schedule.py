@@ -1,48 +1,168 @@
-"""When Splunk runs a search, how far back, and for how long it does not raise an alert again.
+"""Splunk's scheduler: which runs a saved search has, what each of them finds, and which alerts that makes.
 
-A search runs each hour over the whole look-back, because audit records arrive late, and throttles what it has
-already shown: the same event, or the same group in the same window. Source: savedsearches.conf of the Admin
-Manual.
+What is modelled, and where it is said:
+
+* ``cron_schedule`` says when a run is due. It may start later; it covers the time that it was due for, in any
+  case (Reporting Manual, "Prioritize concurrently scheduled reports").
+* ``realtime_schedule``: 0 leaves no run out, and what was due while Splunk was down runs afterwards, if that
+  is not longer ago than `CATCH_UP`; 1 leaves out what was due while it was down (savedsearches.conf;
+  limits.conf, max_continuous_scheduled_search_lookback). One run of a search at a time (max_concurrent).
+* ``dispatch.earliest_time`` and ``latest_time`` bound the time of an event, ``index_earliest`` and
+  ``index_latest`` when it was indexed; ``@`` rounds down.
+* ``alert.digest_mode``: 1 makes one alert of all results of a run, 0 one of each, of the first `MOST_ALERTS`
+  (limits.conf, max_per_result_alerts).
+* ``alert.suppress``: an alert is held back if one of the same search was raised less than
+  ``alert.suppress.period`` ago, of alerts a result one with the same values of all ``alert.suppress.fields``
+  (Alerting Manual, "Throttle alerts").
+
+A run that ends with an error is not modelled: how it is repeated is not documented, so it is taken as lost.
 """
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
-from detection_pack.model.rule import Rule
-from detection_pack.model.timespan import SECONDS, Timespan
-from detection_pack.platforms.splunk.query import ALERT_KEY
+from detection_pack.languages.spl.spl_times import moment_before
+from detection_pack.model.timespan import Timespan
+from detection_pack.platforms.arrivals import Arrival, Start
+from detection_pack.platforms.splunk.app import App
+from detection_pack.platforms.splunk.run import Row, Workspace
+from detection_pack.platforms.splunk.timing import LATEST_START
 
-#: How much later than planned a search may run, in seconds.
-LATEST_START = 3600
-
-
-def scheduled(rule: Rule, stanza: str, snap: str) -> dict[str, str]:
-    """The settings that say when a search runs and on what. The minute comes from the name of the stanza, so
-    that the searches do not start together."""
-    minute = int.from_bytes(hashlib.sha256(stanza.encode()).digest()[:4], "big") % 60
-    return {
-        "enableSched": "1",
-        "cron_schedule": f"{minute} * * * *",
-        "dispatch.earliest_time": f"-{rule.lookback}@{snap}",
-        "dispatch.latest_time": "now",
-        "schedule_window": "auto",
-        "allow_skew": "5m",
-    }
+#: How long ago a run may have been due that continuous scheduling catches up with.
+CATCH_UP = timedelta(seconds=LATEST_START)
+MOST_ALERTS = 500
 
 
-def throttled(rule: Rule, snap: str) -> dict[str, str]:
-    """The settings that keep an alert from being raised again.
+@dataclass(frozen=True)
+class Alert:
+    """One triggered alert: by which run, and the results that it is about."""
 
-    An event stays in sight for the look-back and what `snap` adds to it, the events of a window for the
-    window's length more. The time counts from the alert, which no event comes after; a run may be late.
-    """
-    window = 0 if rule.correlation is None else rule.correlation.window
-    total = Timespan.parse(rule.lookback).seconds + SECONDS[snap] + window + LATEST_START
-    return {
-        # One alert a result: fields to throttle by belong to alerts a result (savedsearches.conf).
-        "alert.digest_mode": "0",
-        "alert.suppress": "1",
-        "alert.suppress.fields": ALERT_KEY,
-        "alert.suppress.period": Timespan(total).text("smh"),
-    }
+    run: Start
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Outage:
+    """Splunk is down from ``start`` on and up again at ``end``."""
+
+    start: datetime
+    end: datetime
+
+
+def runs(
+    settings: Mapping[str, str],
+    between: tuple[datetime, datetime],
+    outages: Sequence[Outage] = (),
+    delay: Callable[[datetime], timedelta] = lambda _due: timedelta(),
+) -> list[Start]:
+    """The runs that are due between two times, in order. ``delay`` is how long after it is due a run starts.
+    Raises ValueError for a schedule that is not modelled."""
+    found: list[Start] = []
+    for due in _due_times(settings["cron_schedule"], between):
+        started = due + delay(due)
+        down = next((one for one in outages if one.start <= started < one.end), None)
+        if down is not None:
+            if settings.get("realtime_schedule", "1") != "0" or down.end - due > CATCH_UP:
+                continue
+            started = down.end + delay(due)
+        if found:
+            started = max(started, found[-1].started)
+        found.append(Start(due, started))
+    return found
+
+
+def _due_times(cron: str, between: tuple[datetime, datetime]) -> Iterator[datetime]:
+    minute, *others = cron.split()
+    if not minute.isdigit() or others != ["*"] * 4:
+        raise ValueError(f"the schedule {cron!r}")
+    moment = between[0].replace(minute=int(minute), second=0, microsecond=0)
+    while moment < between[1]:
+        if moment >= between[0]:
+            yield moment
+        moment += timedelta(hours=1)
+
+
+def alerts(app: App, stanza: str, arrivals: Sequence[Arrival], planned: Sequence[Start]) -> Iterator[Alert]:
+    """The alerts of a saved search of the app, as if it were enabled, in ``planned`` runs. Raises ValueError
+    for settings that are not modelled, and as `Workspace.search`."""
+    settings = app.saved_searches[stanza]
+    if (settings["counttype"], settings["relation"], settings["quantity"]) != (
+        "number of events",
+        "greater than",
+        "0",
+    ):
+        raise ValueError("an alert on other than any result")
+    throttle = _Throttle(settings)
+    indexed = {one.event.id: one.ingested for one in arrivals}
+    workspace = Workspace([one.event for one in arrivals], indexed=indexed, held=True)
+    for run in planned:
+        time, index_time = _ranges(settings, run)
+        if not any(_within(one.event.time, time) and _within(one.ingested, index_time) for one in arrivals):
+            continue
+        rows = workspace.search(settings["search"], app.macros, run.due, time, app.lookups, index_time)
+        for held in throttle.let_through(run.started, rows):
+            yield Alert(run, held)
+
+
+def _within(moment: datetime | None, between: tuple[datetime, datetime]) -> bool:
+    return moment is not None and between[0] <= moment < between[1]
+
+
+def _ranges(
+    settings: Mapping[str, str], run: Start
+) -> tuple[tuple[datetime, datetime], tuple[datetime, datetime]]:
+    """The range of event times and that of index times; a run sees nothing that is indexed after it
+    starts."""
+    due = run.due.timestamp()
+
+    def moment(name: str, otherwise: datetime) -> datetime:
+        text = settings.get(name)
+        if text is None or text == "now":
+            return otherwise if text is None else run.due
+        return datetime.fromtimestamp(moment_before(text, due), UTC)
+
+    first, last = datetime.fromtimestamp(0, UTC), run.started
+    latest = min(moment("dispatch.index_latest", last), last)
+    return (
+        (moment("dispatch.earliest_time", first), moment("dispatch.latest_time", last)),
+        (moment("dispatch.index_earliest", first), latest),
+    )
+
+
+class _Throttle:
+    """Which results of a run make which alerts."""
+
+    def __init__(self, settings: Mapping[str, str]) -> None:
+        self._digest = settings["alert.digest_mode"] == "1"
+        self._period: timedelta | None = None
+        self._fields: list[str] = []
+        if settings["alert.suppress"] == "1":
+            self._period = timedelta(seconds=Timespan.parse(settings["alert.suppress.period"]).seconds)
+            self._fields = settings.get("alert.suppress.fields", "").split(",")
+            if self._digest == bool(self._fields[0]):
+                raise ValueError("fields to throttle by belong to alerts a result, and those need some")
+        self._raised: dict[tuple[object, ...], datetime] = {}
+
+    def let_through(self, moment: datetime, rows: Sequence[Row]) -> Iterator[tuple[Row, ...]]:
+        if self._digest:
+            if rows and self._free((), moment):
+                yield tuple(rows)
+            return
+        for row in rows[:MOST_ALERTS]:
+            key = tuple(row.values.get(name) for name in self._fields)
+            if any(value in (None, "") for value in key):
+                raise ValueError("a result without a value to throttle by")
+            if self._free(key, moment):
+                yield (row,)
+
+    def _free(self, key: tuple[object, ...], moment: datetime) -> bool:
+        if self._period is None:
+            return True
+        last = self._raised.get(key)
+        if last is not None and moment < last + self._period:
+            return False
+        self._raised[key] = moment
+        return True
