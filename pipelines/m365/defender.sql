@@ -2,13 +2,13 @@
 -- as it is in RawEventData, compliance records among them.
 INSERT INTO CloudAppEvents BY NAME
 SELECT
-  id AS _EventId,
-  time AS "Timestamp",
-  field(record, 'Operation') AS ActionType,
-  field(record, 'Workload') AS Application,
-  field(record, 'UserId') AS AccountId,
-  field(record, 'ObjectId') AS ObjectName,
-  id AS ReportId,
-  record AS RawEventData
+  _id AS _EventId,
+  _time AS "Timestamp",
+  as_text("Operation") AS ActionType,
+  as_text("Workload") AS Application,
+  as_text("UserId") AS AccountId,
+  as_text("ObjectId") AS ObjectName,
+  _id AS ReportId,
+  _record AS RawEventData
 FROM raw
-WHERE time IS NOT NULL;
+WHERE _time IS NOT NULL;

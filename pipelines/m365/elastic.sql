@@ -5,84 +5,61 @@
 -- whenever UserId is one address. Records in which the owner is still there are known too, so both shapes are
 -- modelled: the variable keeps_item_owner says which. The pack's queries must give one answer on both.
 
-CREATE OR REPLACE TEMP MACRO is_address(text) AS len(string_split(text, '@')) = 2;
--- The pipeline's grok: [address]:port, [address], a.b.c.d:port, or the address alone.
-CREATE OR REPLACE TEMP MACRO without_port(text) AS regexp_replace(
-    regexp_replace(text, '(^|[^0-9A-Fa-f:])::ffff:([0-9]+\.[0-9]+\.[0-9]+\.[0-9]+)', '\1\2'),
-    '^(?:\[([^\]]*)\](?::[0-9]+)?|([0-9]+\.[0-9]+\.[0-9]+\.[0-9]+):[0-9]+)$', '\1\2');
-
-CREATE OR REPLACE TEMP TABLE audit AS
-SELECT raw.id, raw.time, raw.record,
+CREATE OR REPLACE MACRO is_address(text) AS len(string_split(text, '@')) = 2;
+CREATE OR REPLACE MACRO kept_below() AS 'o365.audit';
+CREATE OR REPLACE MACRO named_below() AS 'o365.audit.Parameters';
+INSERT INTO elastic_documents BY NAME
+WITH told AS (
     -- An events file may hold the integration's own name of a type.
-    COALESCE(code.value, raw.record ->> '$.RecordType') AS record_type
-FROM raw
-LEFT JOIN enums AS code ON code.enum = 'IntegrationRecordType' AND code.name = raw.record ->> '$.RecordType';
-
-INSERT INTO elastic_pieces BY NAME
+    SELECT *, COALESCE(number_of('IntegrationRecordType', "RecordType" ->> '$'), "RecordType" ->> '$') AS type_number,
+        "UserId" ->> '$' AS account, "MailboxOwnerUPN" ->> '$' AS owner,
+        without_port(COALESCE("ClientIPAddress" ->> '$', "ClientIP" ->> '$', "ActorIpAddress" ->> '$')) AS address
+    FROM raw
+), audit AS (
+    SELECT *, name_of('IntegrationRecordType', type_number) AS type_name,
+        CASE WHEN is_address(account) THEN account END AS account_address
+    FROM told
+)
 SELECT
-    audit.id,
-    'logs-o365.audit-default' AS index_name,
-    json_object(
-        '@timestamp', iso_time(time),
-        'event.id', record ->> '$.Id',
-        'event.action', record ->> '$.Operation',
-        'event.provider', record ->> '$.Workload',
-        'event.code', code.name,
-        'event.dataset', 'o365.audit',
-        'organization.id', lower(record ->> '$.OrganizationId'),
-        'user_agent.original', record ->> '$.UserAgent',
-        'source.ip', without_port(COALESCE(
-            record ->> '$.ClientIPAddress', record ->> '$.ClientIP', record ->> '$.ActorIpAddress')),
-        'client.ip', without_port(COALESCE(
-            record ->> '$.ClientIPAddress', record ->> '$.ClientIP', record ->> '$.ActorIpAddress')),
-        'user.id', CASE WHEN code.name = 'ExchangeItem'
-            THEN COALESCE(record ->> '$.UserId', record ->> '$.LogonUserSid') ELSE record ->> '$.UserId' END,
-        'user.name', CASE WHEN is_address(record ->> '$.UserId')
-            THEN string_split(record ->> '$.UserId', '@')[1] END,
-        'user.domain', CASE WHEN is_address(record ->> '$.UserId')
-            THEN string_split(record ->> '$.UserId', '@')[2] END,
-        'user.email', CASE WHEN coalesce(getvariable('keeps_item_owner'), true) OR NOT is_address(record ->> '$.UserId')
-            THEN COALESCE(
-                CASE WHEN code.name = 'ExchangeItem' THEN record ->> '$.MailboxOwnerUPN' END,
-                CASE WHEN is_address(record ->> '$.UserId') THEN record ->> '$.UserId' END)
-            ELSE COALESCE(
-                CASE WHEN is_address(record ->> '$.UserId') THEN record ->> '$.UserId' END,
-                CASE WHEN code.name = 'ExchangeItem' THEN record ->> '$.MailboxOwnerUPN' END) END,
-        'process.name', CASE WHEN code.name = 'ExchangeItem' THEN record ->> '$.ClientProcessName' END,
-        'o365.audit.RecordType', record_type,
-        'o365.audit.Parameters._raw', CASE WHEN json_type(record -> '$.Parameters') = 'VARCHAR'
-            THEN record ->> '$.Parameters' END
-    ) AS document
-FROM audit LEFT JOIN enums AS code ON code.enum = 'IntegrationRecordType' AND code.value = record_type;
-
--- Everything else stays below o365.audit under its own name; a field that is renamed is gone there.
-INSERT INTO elastic_pieces BY NAME
-WITH valued AS (
-    -- By json_each: a name with a quote or a backslash in it cannot stand in a JSON path.
-    SELECT audit.id, record, record_type, entry.key AS name, entry.value AS value
-    FROM audit, json_each(record) AS entry WHERE NOT contains(entry.key, '"')
-)
-SELECT id, 'logs-o365.audit-default' AS index_name, json_group_object('o365.audit.' || name, value ->> '$') AS document
-FROM valued
-WHERE json_type(value) NOT IN ('NULL', 'ARRAY', 'OBJECT')
-    AND name NOT IN ('ClientIPAddress', 'Id', 'Operation', 'OrganizationId', 'Parameters', 'RecordType',
-                     'UserAgent', 'Workload')
-    -- Of the addresses only the first that is there is moved away.
-    AND NOT (name = 'ClientIP' AND record ->> '$.ClientIPAddress' IS NULL)
-    AND NOT (name = 'ActorIpAddress' AND record ->> '$.ClientIPAddress' IS NULL
-             AND record ->> '$.ClientIP' IS NULL)
-    AND NOT (record_type = '2' AND name IN (
-        'ClientProcessName', 'LogonUserDisplayName', 'MailboxOwnerUPN', 'OrganizationName', 'OriginatingServer'))
-    AND NOT (record_type = '1' AND name IN ('OrganizationName', 'OriginatingServer'))
-GROUP BY id;
-
-INSERT INTO elastic_pieces BY NAME
-WITH listed AS (
-    SELECT id, unnest(CAST(record -> '$.Parameters' AS JSON[])) AS parameter
-    FROM audit WHERE json_type(record -> '$.Parameters') = 'ARRAY'
-), named AS (
-    SELECT id, parameter ->> '$.Name' AS name, last(parameter ->> '$.Value') AS value
-    FROM listed WHERE parameter ->> '$.Name' IS NOT NULL AND parameter ->> '$.Value' IS NOT NULL
-    GROUP BY ALL
-)
-SELECT id, 'logs-o365.audit-default' AS index_name, json_group_object('o365.audit.Parameters.' || name, value) AS document FROM named GROUP BY id;
+    _id, 'logs-o365.audit-default' AS index_name,
+    iso_time(_time) AS "@timestamp",
+    "Id" ->> '$' AS "event.id",
+    "Operation" ->> '$' AS "event.action",
+    "Workload" ->> '$' AS "event.provider",
+    type_name AS "event.code",
+    'o365.audit' AS "event.dataset",
+    lower("OrganizationId" ->> '$') AS "organization.id",
+    "UserAgent" ->> '$' AS "user_agent.original",
+    address AS "source.ip",
+    address AS "client.ip",
+    CASE WHEN type_name = 'ExchangeItem' THEN COALESCE(account, "LogonUserSid" ->> '$') ELSE account END AS "user.id",
+    string_split(account_address, '@')[1] AS "user.name",
+    string_split(account_address, '@')[2] AS "user.domain",
+    CASE WHEN coalesce(getvariable('keeps_item_owner'), true) OR account_address IS NULL
+        THEN COALESCE(CASE WHEN type_name = 'ExchangeItem' THEN owner END, account_address)
+        ELSE COALESCE(account_address, CASE WHEN type_name = 'ExchangeItem' THEN owner END) END AS "user.email",
+    CASE WHEN type_name = 'ExchangeItem' THEN "ClientProcessName" ->> '$' END AS "process.name",
+    type_number AS "o365.audit.RecordType",
+    "Item" ->> '$.ParentFolder.MemberRights' AS "o365.audit.Item.ParentFolder.MemberRights",
+    "Item" ->> '$.ParentFolder.MemberSid' AS "o365.audit.Item.ParentFolder.MemberSid",
+    "Item" ->> '$.ParentFolder.MemberUpn' AS "o365.audit.Item.ParentFolder.MemberUpn",
+    "Item" ->> '$.ParentFolder.Name' AS "o365.audit.Item.ParentFolder.Name",
+    "Item" ->> '$.ParentFolder.Path' AS "o365.audit.Item.ParentFolder.Path",
+    CASE WHEN json_type("Parameters") = 'VARCHAR' THEN "Parameters" ->> '$' END AS "o365.audit.Parameters._raw",
+    all_names("OperationProperties") AS "o365.audit.OperationProperties.Name",
+    all_values("OperationProperties") AS "o365.audit.OperationProperties.Value",
+    -- Everything else stays below o365.audit under its own name; a field that is renamed is gone there.
+    kept,
+    list_concat(
+        ['ClientIPAddress', 'Id', 'Operation', 'OrganizationId', 'Parameters', 'RecordType', 'UserAgent', 'Workload'],
+        -- Of the addresses only the first that is there is moved away.
+        CASE WHEN "ClientIPAddress" ->> '$' IS NOT NULL THEN CAST([] AS VARCHAR[])
+            WHEN "ClientIP" ->> '$' IS NULL THEN ['ClientIP', 'ActorIpAddress'] ELSE ['ClientIP'] END,
+        CASE type_number
+            WHEN '1' THEN ['OrganizationName', 'OriginatingServer']
+            WHEN '2' THEN ['ClientProcessName', 'LogonUserDisplayName', 'MailboxOwnerUPN', 'OrganizationName',
+                'OriginatingServer']
+            ELSE CAST([] AS VARCHAR[]) END
+    ) AS not_kept,
+    "Parameters" AS named_values
+FROM audit;

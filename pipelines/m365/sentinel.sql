@@ -6,56 +6,56 @@
 -- reach the table. Names for every record type but 50, which the one real exported row spells in digits.
 INSERT INTO OfficeActivity BY NAME
 WITH office AS (
-  SELECT id, time, record,
-    CASE WHEN regexp_full_match(field(record, 'RecordType'), '[0-9]+') THEN spelled('AuditLogRecordType', field(record, 'RecordType'))
-         ELSE field(record, 'RecordType') END AS type_name
+  SELECT *,
+    CASE WHEN regexp_full_match(as_text("RecordType"), '[0-9]+') THEN spelled('AuditLogRecordType', as_text("RecordType"))
+         ELSE as_text("RecordType") END AS type_name
   FROM raw
 )
 SELECT
-  id AS _EventId,
-  field(record, 'Id') AS OfficeId,
+  _id AS _EventId,
+  as_text("Id") AS OfficeId,
   CASE WHEN type_name = 'ExchangeItemAggregated' THEN '50' ELSE type_name END AS RecordType,
-  time AS TimeGenerated,
-  field(record, 'Operation') AS Operation,
-  field(record, 'OrganizationId') AS OrganizationId,
-  field(record, 'OrganizationName') AS OrganizationName,
-  spelled('UserType', field(record, 'UserType')) AS UserType,
-  field(record, 'UserKey') AS UserKey,
-  field(record, 'Workload') AS OfficeWorkload,
-  field(record, 'ResultStatus') AS ResultStatus,
-  field(record, 'ObjectId') AS OfficeObjectId,
-  field(record, 'UserId') AS UserId,
-  field(record, 'ClientIP') AS ClientIP,
-  field(record, 'ClientIPAddress') AS Client_IPAddress,
-  field(record, 'ClientInfoString') AS ClientInfoString,
-  field(record, 'ClientAppId') AS ClientAppId,
-  field(record, 'ClientProcessName') AS ClientProcessName,
-  field(record, 'ClientVersion') AS ClientVersion,
-  field(record, 'ClientMachineName') AS ClientMachineName,
-  field(record, 'AppId') AS AppId,
-  CASE field(record, 'ExternalAccess') WHEN 'true' THEN 'True' WHEN 'false' THEN 'False'
-    ELSE field(record, 'ExternalAccess') END AS ExternalAccess,
-  field(record, 'OriginatingServer') AS OriginatingServer,
-  spelled('LogonType', field(record, 'LogonType')) AS Logon_Type,
-  TRY_CAST(nullif(field(record, 'InternalLogonType'), '') AS INTEGER) AS InternalLogonType,
-  field(record, 'MailboxGuid') AS MailboxGuid,
-  field(record, 'MailboxOwnerUPN') AS MailboxOwnerUPN,
-  field(record, 'MailboxOwnerSid') AS MailboxOwnerSid,
-  field(record, 'LogonUserSid') AS LogonUserSid,
-  field(record, 'LogonUserDisplayName') AS LogonUserDisplayName,
-  field(record, 'Parameters') AS Parameters,
-  record -> '$.OperationProperties' AS OperationProperties,
-  field(record, 'Folders') AS Folders,
-  field(record, 'Folder') AS Folder,
-  field(record, 'Item') AS Item,
-  field(record, 'DestFolder') AS DestFolder,
-  field(record, 'DestMailboxOwnerUPN') AS DestMailboxOwnerUPN,
-  field(record, 'SendAsUserSmtp') AS SendAsUserSmtp,
-  field(record, 'SendOnBehalfOfUserSmtp') AS SendOnBehalfOfUserSmtp,
+  _time AS TimeGenerated,
+  as_text("Operation") AS Operation,
+  as_text("OrganizationId") AS OrganizationId,
+  as_text("OrganizationName") AS OrganizationName,
+  spelled('UserType', as_text("UserType")) AS UserType,
+  as_text("UserKey") AS UserKey,
+  as_text("Workload") AS OfficeWorkload,
+  as_text("ResultStatus") AS ResultStatus,
+  as_text("ObjectId") AS OfficeObjectId,
+  as_text("UserId") AS UserId,
+  as_text("ClientIP") AS ClientIP,
+  as_text("ClientIPAddress") AS Client_IPAddress,
+  as_text("ClientInfoString") AS ClientInfoString,
+  as_text("ClientAppId") AS ClientAppId,
+  as_text("ClientProcessName") AS ClientProcessName,
+  as_text("ClientVersion") AS ClientVersion,
+  as_text("ClientMachineName") AS ClientMachineName,
+  as_text("AppId") AS AppId,
+  CASE as_text("ExternalAccess") WHEN 'true' THEN 'True' WHEN 'false' THEN 'False'
+    ELSE as_text("ExternalAccess") END AS ExternalAccess,
+  as_text("OriginatingServer") AS OriginatingServer,
+  spelled('LogonType', as_text("LogonType")) AS Logon_Type,
+  TRY_CAST(nullif(as_text("InternalLogonType"), '') AS INTEGER) AS InternalLogonType,
+  as_text("MailboxGuid") AS MailboxGuid,
+  as_text("MailboxOwnerUPN") AS MailboxOwnerUPN,
+  as_text("MailboxOwnerSid") AS MailboxOwnerSid,
+  as_text("LogonUserSid") AS LogonUserSid,
+  as_text("LogonUserDisplayName") AS LogonUserDisplayName,
+  as_text("Parameters") AS Parameters,
+  "OperationProperties" AS OperationProperties,
+  as_text("Folders") AS Folders,
+  as_text("Folder") AS Folder,
+  as_text("Item") AS Item,
+  as_text("DestFolder") AS DestFolder,
+  as_text("DestMailboxOwnerUPN") AS DestMailboxOwnerUPN,
+  as_text("SendAsUserSmtp") AS SendAsUserSmtp,
+  as_text("SendOnBehalfOfUserSmtp") AS SendOnBehalfOfUserSmtp,
   -- The connector leaves UserAgent empty on every Exchange row.
-  CASE WHEN type_name LIKE 'Exchange%' THEN '' ELSE field(record, 'UserAgent') END AS UserAgent,
+  CASE WHEN type_name LIKE 'Exchange%' THEN '' ELSE as_text("UserAgent") END AS UserAgent,
   'OfficeActivity' AS "Type"
 FROM office
 WHERE type_name NOT IN ('Discovery') AND type_name NOT LIKE 'SecurityComplianceCenter%'
-  AND field(record, 'Workload') NOT IN ('SecurityComplianceCenter', 'AzureActiveDirectory')
-  AND time IS NOT NULL;
+  AND as_text("Workload") NOT IN ('SecurityComplianceCenter', 'AzureActiveDirectory')
+  AND _time IS NOT NULL;

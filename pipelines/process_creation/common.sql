@@ -1,34 +1,34 @@
--- What the ingest models of several platforms share: reads raw(id, time, record JSON).
+-- What the ingest models of several platforms share.
 
 -- One digest of Sysmon's Hashes, `SHA1=…,MD5=…`, in lower case.
-CREATE OR REPLACE TEMP MACRO digest(record, kind) AS
-  lower(regexp_extract(field(record, 'Hashes'), '(?i)(?:^|,)' || kind || '=([0-9a-f]+)', 1));
+CREATE OR REPLACE MACRO digest(hashes, kind) AS
+  lower(regexp_extract(as_text(hashes), '(?i)(?:^|,)' || kind || '=([0-9a-f]+)', 1));
 
 -- The columns that Sentinel and Defender XDR name alike. Sources: the references of both tables.
-CREATE OR REPLACE TEMP VIEW process_columns AS
+CREATE OR REPLACE VIEW process_columns AS
 SELECT
-  id AS _EventId,
-  time AS moment,
+  _id AS _EventId,
+  _time AS moment,
   'ProcessCreated' AS ActionType,
-  field(record, 'Computer') AS DeviceName,
-  last_part(field(record, 'Image')) AS FileName,
-  field(record, 'Image') AS FolderPath,
-  field(record, 'CommandLine') AS ProcessCommandLine,
-  TRY_CAST(nullif(field(record, 'ProcessId'), '') AS BIGINT) AS ProcessId,
-  field(record, 'IntegrityLevel') AS ProcessIntegrityLevel,
-  field(record, 'OriginalFileName') AS ProcessVersionInfoOriginalFileName,
-  field(record, 'Product') AS ProcessVersionInfoProductName,
-  field(record, 'Company') AS ProcessVersionInfoCompanyName,
-  field(record, 'Description') AS ProcessVersionInfoFileDescription,
-  digest(record, 'MD5') AS MD5,
-  digest(record, 'SHA1') AS SHA1,
-  digest(record, 'SHA256') AS SHA256,
-  last_part(field(record, 'User')) AS AccountName,
-  CASE WHEN contains(field(record, 'User'), '\') THEN split_part(field(record, 'User'), '\', 1) ELSE '' END AS AccountDomain,
-  last_part(field(record, 'ParentImage')) AS InitiatingProcessFileName,
-  field(record, 'ParentImage') AS InitiatingProcessFolderPath,
-  field(record, 'ParentCommandLine') AS InitiatingProcessCommandLine,
-  TRY_CAST(nullif(field(record, 'ParentProcessId'), '') AS BIGINT) AS InitiatingProcessId,
-  last_part(field(record, 'ParentUser')) AS InitiatingProcessAccountName
+  as_text("Computer") AS DeviceName,
+  last_part(as_text("Image")) AS FileName,
+  as_text("Image") AS FolderPath,
+  as_text("CommandLine") AS ProcessCommandLine,
+  TRY_CAST(nullif(as_text("ProcessId"), '') AS BIGINT) AS ProcessId,
+  as_text("IntegrityLevel") AS ProcessIntegrityLevel,
+  as_text("OriginalFileName") AS ProcessVersionInfoOriginalFileName,
+  as_text("Product") AS ProcessVersionInfoProductName,
+  as_text("Company") AS ProcessVersionInfoCompanyName,
+  as_text("Description") AS ProcessVersionInfoFileDescription,
+  digest("Hashes", 'MD5') AS MD5,
+  digest("Hashes", 'SHA1') AS SHA1,
+  digest("Hashes", 'SHA256') AS SHA256,
+  last_part(as_text("User")) AS AccountName,
+  CASE WHEN contains(as_text("User"), '\') THEN split_part(as_text("User"), '\', 1) ELSE '' END AS AccountDomain,
+  last_part(as_text("ParentImage")) AS InitiatingProcessFileName,
+  as_text("ParentImage") AS InitiatingProcessFolderPath,
+  as_text("ParentCommandLine") AS InitiatingProcessCommandLine,
+  TRY_CAST(nullif(as_text("ParentProcessId"), '') AS BIGINT) AS InitiatingProcessId,
+  last_part(as_text("ParentUser")) AS InitiatingProcessAccountName
 FROM raw
-WHERE time IS NOT NULL;
+WHERE _time IS NOT NULL;

@@ -4,118 +4,90 @@
 -- manual): process is the command line, process_name the file name. user is modelled without its domain, as
 -- Security 4688's user and the reference query's AccountName are; an add-on that aliases Sysmon's User to
 -- user shows DOMAIN\user, which changes what an alert shows and what a rule on User finds, nothing else.
-
+-- Beside them stand the events' own names, of the form in which an event was collected: XML (renderXml = true), or
+-- text, where a record has the key RenderedAsText. Security 4688 has the two parts of the account apart. In text its
+-- fields are the labels of the message, words joined by underscores, its two accounts are values of one field, and the
+-- host is in the head of the event, also for Sysmon (Splunk Add-on for Microsoft Windows, sourcetype WinEventLog).
+CREATE OR REPLACE MACRO file_name(path) AS regexp_replace(path, '(?s)^.*[\\/]', '');
+CREATE OR REPLACE MACRO without_domain(account) AS regexp_replace(account, '^.*\\', '');
 INSERT INTO splunk_events BY NAME
-WITH named AS (
-    SELECT
-        id,
-        CASE name
-            WHEN 'CommandLine' THEN 'process'
-            WHEN 'Image' THEN 'process_path'
-            WHEN 'ParentCommandLine' THEN 'parent_process'
-            WHEN 'ParentImage' THEN 'parent_process_path'
-            WHEN 'CurrentDirectory' THEN 'process_current_directory'
-            WHEN 'Hashes' THEN 'process_hash'
-            WHEN 'IntegrityLevel' THEN 'process_integrity_level'
-            WHEN 'OriginalFileName' THEN 'original_file_name'
-            WHEN 'ParentProcessGuid' THEN 'parent_process_guid'
-            WHEN 'ParentProcessId' THEN 'parent_process_id'
-            WHEN 'ProcessGuid' THEN 'process_guid'
-            WHEN 'ProcessId' THEN 'process_id'
-            WHEN 'Computer' THEN 'dest'
-            WHEN 'User' THEN 'user'
-        END AS name,
-        CASE WHEN name = 'User' THEN regexp_replace(value, '^.*\\', '') ELSE value END AS value
-    FROM splunk_nodes
-),
--- The events' own names, which stand beside those that the add-ons give them.
-security AS (
-    SELECT DISTINCT id FROM splunk_nodes WHERE name = 'EventID' AND value = '4688'
-),
-own_names AS (
-    SELECT n.id,
-        CASE WHEN s.id IS NULL THEN n.name ELSE CASE n.name
-            WHEN 'Image' THEN 'NewProcessName'
-            WHEN 'CommandLine' THEN 'Process_Command_Line'
-            WHEN 'ParentImage' THEN 'ParentProcessName'
-            WHEN 'User' THEN 'SubjectUserName'
-            ELSE n.name END END AS name,
-        CASE WHEN s.id IS NOT NULL AND n.name = 'User' THEN regexp_replace(n.value, '^.*\\', '')
-            ELSE n.value END AS value
-    FROM splunk_nodes n LEFT JOIN security s ON s.id = n.id
-    WHERE n.name IN ('Image', 'CommandLine', 'ParentImage', 'ParentCommandLine', 'User', 'Computer',
-            'Company', 'Description', 'Product')
-    UNION ALL
-    -- Security 4688 has the two parts of the account apart (Splunk Add-on for Microsoft Windows, XML events).
-    SELECT n.id, 'SubjectDomainName', regexp_extract(n.value, '^(.*)\\', 1)
-    FROM splunk_nodes n JOIN security s ON s.id = n.id
-    WHERE n.name = 'User' AND contains(n.value, '\')
-    UNION ALL
-    SELECT raw.id, 'EventCode', CASE WHEN s.id IS NULL THEN '1' ELSE '4688' END
-    FROM raw LEFT JOIN security s ON s.id = raw.id
-    UNION ALL
-    SELECT raw.id, 'source', CASE WHEN s.id IS NULL THEN 'XmlWinEventLog:Microsoft-Windows-Sysmon/Operational'
-        ELSE 'XmlWinEventLog:Security' END
-    FROM raw LEFT JOIN security s ON s.id = raw.id
-),
-file_names AS (
-    SELECT id, CASE name WHEN 'process_path' THEN 'process_name' ELSE 'parent_process_name' END AS name,
-           regexp_replace(value, '(?s)^.*[\\/]', '') AS value
-    FROM named
-    WHERE name IN ('process_path', 'parent_process_path')
-),
-listed AS (
-    SELECT id, name, list(value) AS members
-    FROM (
-        SELECT * FROM named WHERE name IS NOT NULL
-        UNION ALL SELECT * FROM file_names
-        UNION ALL SELECT * FROM own_names
-    )
-    GROUP BY id, name
-),
-shown AS (
-    SELECT id, map(list(name ORDER BY name), list(members ORDER BY name)) AS fields FROM listed GROUP BY id
+WITH told AS (
+    SELECT *, coalesce("EventID" ->> '$' = '4688', false) AS is_security,
+        "RenderedAsText" ->> '$' IS NOT NULL AS is_text,
+        own_text("Image") AS started, own_text("ParentImage") AS starter, own_text("User") AS account
+    FROM raw
 )
-SELECT raw.id, epoch(raw.time) AS _time, 'XmlWinEventLog' AS sourcetype, ['process', 'report'] AS tag,
-    CAST(raw.record AS VARCHAR) AS _raw, fields
-FROM raw JOIN shown ON shown.id = raw.id;
+SELECT
+    _id, _time, CASE WHEN is_text THEN 'WinEventLog' ELSE 'XmlWinEventLog' END AS sourcetype, ['process', 'report'] AS tag, _record AS _raw,
+    own_text("CommandLine") AS process,
+    started AS process_path,
+    file_name(started) AS process_name,
+    own_text("ParentCommandLine") AS parent_process,
+    starter AS parent_process_path,
+    file_name(starter) AS parent_process_name,
+    own_text("CurrentDirectory") AS process_current_directory,
+    own_text("Hashes") AS process_hash,
+    own_text("IntegrityLevel") AS process_integrity_level,
+    own_text("OriginalFileName") AS original_file_name,
+    own_text("ParentProcessGuid") AS parent_process_guid,
+    own_text("ParentProcessId") AS parent_process_id,
+    own_text("ProcessGuid") AS process_guid,
+    own_text("ProcessId") AS process_id,
+    own_text("Computer") AS dest,
+    without_domain(account) AS "user",
+    CASE WHEN is_security THEN '4688' ELSE '1' END AS "EventCode",
+    CASE WHEN is_text THEN 'WinEventLog:' ELSE 'XmlWinEventLog:' END
+        || CASE WHEN is_security THEN 'Security' ELSE 'Microsoft-Windows-Sysmon/Operational' END AS source,
+    CASE WHEN NOT is_text THEN own_text("Computer") END AS "Computer",
+    CASE WHEN is_text THEN own_text("Computer") END AS "ComputerName",
+    own_text("ParentCommandLine") AS "ParentCommandLine",
+    own_text("Company") AS "Company",
+    own_text("Description") AS "Description",
+    own_text("Product") AS "Product",
+    CASE WHEN NOT (is_security AND is_text) THEN own_text("CommandLine") END AS "CommandLine",
+    CASE WHEN is_security AND NOT is_text THEN started END AS "NewProcessName",
+    CASE WHEN is_security AND NOT is_text THEN starter END AS "ParentProcessName",
+    CASE WHEN is_security AND NOT is_text THEN without_domain(account) END AS "SubjectUserName",
+    CASE WHEN is_security AND NOT is_text THEN domain END AS "SubjectDomainName",
+    CASE WHEN is_security AND is_text THEN started END AS "New_Process_Name",
+    CASE WHEN is_security AND is_text THEN own_text("CommandLine") END AS "Process_Command_Line",
+    CASE WHEN is_security AND is_text THEN starter END AS "Creator_Process_Name",
+    CASE WHEN is_security AND is_text AND account IS NOT NULL THEN [without_domain(account), '-'] END AS "Account_Name",
+    CASE WHEN is_security AND is_text AND domain IS NOT NULL THEN [domain, '-'] END AS "Account_Domain",
+    -- Sysmon's Image, CommandLine, ParentImage, User: the events' own.
+    CASE WHEN NOT is_security THEN _fields END AS _fields
+FROM (
+    SELECT *, CASE WHEN contains(account, '\') THEN regexp_extract(account, '^(.*)\\', 1) END AS domain FROM told
+);
 
 -- The data set Endpoint.Processes of the Common Information Model (Splunk_SA_CIM, Endpoint.json): events with
 -- the tags process and report, each field under the name of the data set. The model calculates some fields,
 -- which are "unknown" where the event has none; a missing process name it takes from the command line.
 -- An empty value is not in the summary of an accelerated model, so it is null here.
-CREATE TABLE IF NOT EXISTS "Endpoint.Processes"(id VARCHAR, _time DOUBLE, fields MAP(VARCHAR, VARCHAR[]));
+CREATE OR REPLACE MACRO known(value) AS coalesce(nullif(value, ''), 'unknown');
+CREATE OR REPLACE MACRO started(command_line) AS CASE
+    WHEN regexp_matches(command_line, '^\s*(?:".[^\n]*\\([^"]+)")')
+        THEN regexp_extract(command_line, '^\s*(?:".[^\n]*\\([^"]+)")', 1)
+    WHEN regexp_matches(command_line, '^(?:.[^\n]*\\)?([^\s"]+)(?:\s|$)')
+        THEN regexp_extract(command_line, '^(?:.[^\n]*\\)?([^\s"]+)(?:\s|$)', 1)
+    ELSE 'unknown' END;
 INSERT INTO "Endpoint.Processes" BY NAME
-WITH values_of AS (
-    SELECT e.id, e._time, entry.key AS name, list_filter(entry.value, lambda v: v <> '') AS members
-    FROM splunk_events e, LATERAL (SELECT unnest(map_entries(e.fields)) AS entry)
-    WHERE e.id IN (SELECT id FROM raw)
-),
-calculated AS (
-    SELECT e.id, e._time, field.name,
-        CASE
-            WHEN field.command_line IS NULL THEN 'unknown'
-            WHEN regexp_matches(e.fields[field.command_line][1], '^\s*(?:".[^\n]*\\([^"]+)")')
-                THEN regexp_extract(e.fields[field.command_line][1], '^\s*(?:".[^\n]*\\([^"]+)")', 1)
-            WHEN regexp_matches(e.fields[field.command_line][1], '^(?:.[^\n]*\\)?([^\s"]+)(?:\s|$)')
-                THEN regexp_extract(e.fields[field.command_line][1], '^(?:.[^\n]*\\)?([^\s"]+)(?:\s|$)', 1)
-            ELSE 'unknown'
-        END AS value
-    FROM splunk_events e,
-        (VALUES ('dest', NULL), ('user', NULL), ('process', NULL), ('parent_process', NULL),
-                ('original_file_name', NULL), ('process_name', 'process'),
-                ('parent_process_name', 'parent_process')) AS field(name, command_line)
-    WHERE e.id IN (SELECT id FROM raw)
-),
-filled AS (
-    SELECT id, _time, name, members FROM values_of WHERE len(members) > 0
-    UNION ALL
-    SELECT c.id, c._time, c.name, [c.value]
-    FROM calculated c
-    LEFT JOIN values_of v ON v.id = c.id AND v.name = c.name AND len(v.members) > 0
-    WHERE v.id IS NULL
-)
-SELECT id, any_value(_time) AS _time,
-    map(list('Processes.' || name ORDER BY name), list(members ORDER BY name)) AS fields
-FROM filled
-GROUP BY id;
+SELECT
+    _id, _time,
+    known(dest) AS "Processes.dest",
+    known("user") AS "Processes.user",
+    known(process) AS "Processes.process",
+    known(parent_process) AS "Processes.parent_process",
+    known(original_file_name) AS "Processes.original_file_name",
+    coalesce(nullif(process_name, ''), started(process)) AS "Processes.process_name",
+    coalesce(nullif(parent_process_name, ''), started(parent_process)) AS "Processes.parent_process_name",
+    nullif(process_path, '') AS "Processes.process_path",
+    nullif(parent_process_path, '') AS "Processes.parent_process_path",
+    nullif(process_current_directory, '') AS "Processes.process_current_directory",
+    nullif(process_hash, '') AS "Processes.process_hash",
+    nullif(process_integrity_level, '') AS "Processes.process_integrity_level",
+    nullif(process_guid, '') AS "Processes.process_guid",
+    nullif(process_id, '') AS "Processes.process_id",
+    nullif(parent_process_guid, '') AS "Processes.parent_process_guid",
+    nullif(parent_process_id, '') AS "Processes.parent_process_id"
+FROM splunk_events;
