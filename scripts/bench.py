@@ -1,5 +1,9 @@
 #!/usr/bin/env python3
-"""How long builds take, as ratios to stock `sigma convert` on the same rules and targets in the same run.
+"""What is published in figures: ``bench.py build`` and ``bench.py replay`` measure how long things take,
+``bench.py month`` counts what the rules make of a month in which nothing is wrong (scripts/bench_month.py).
+
+Builds are measured as ratios to stock `sigma convert` on the same rules and targets in the same run; replays
+as ratios to DuckDB's own scan of the same log (scripts/bench_replay.py).
 
 Every figure is of whole processes. The two sides run in turn, so that a change of the machine's speed hits
 both, and a ratio is the median of the ratios pair by pair. Needs sigma-cli (among the test dependencies).
@@ -36,6 +40,8 @@ from detection_pack.model.pipeline import load_pipelines
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
+import bench_month  # noqa: E402
+import bench_replay  # noqa: E402
 from support import corpus  # noqa: E402
 
 TARGETS = {"sentinel": "kusto", "splunk": "splunk", "elastic": "lucene"}
@@ -150,11 +156,21 @@ def growth(files: Sequence[Path], jobs: int) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--runs", type=int, default=5, help="pairs for each ratio")
-    parser.add_argument("--rules", type=int, default=1000, help="rules in the folder")
-    parser.add_argument("--jobs", type=int, default=2, help="our processes")
-    parser.add_argument("--seed", type=int, default=1, help="of the folder's rules")
+    commands = parser.add_subparsers(required=True, dest="command")
+    build = commands.add_parser("build", help="builds against stock sigma convert")
+    build.add_argument("--runs", type=int, default=5, help="pairs for each ratio")
+    build.add_argument("--rules", type=int, default=1000, help="rules in the folder")
+    build.add_argument("--jobs", type=int, default=2, help="our processes")
+    build.add_argument("--seed", type=int, default=1, help="of the folder's rules")
+    replay = commands.add_parser("replay", help="replays of a log against DuckDB's scan of it")
+    replay.add_argument("--runs", type=int, default=3, help="pairs for each ratio")
+    replay.add_argument("--records", type=int, nargs="+", default=[50_000, 1_000_000], help="sizes of logs")
+    commands.add_parser("month", help="alerts of a benign month; writes reference/month/figures.yml")
     chosen = parser.parse_args()
+    if chosen.command == "month":
+        return 0 if bench_month.measure() else 1
+    if chosen.command == "replay":
+        return 0 if bench_replay.measure(chosen.records, chosen.runs) else 1
     fine = pack_ratio(chosen.runs)
     with scratch_folder() as scratch:
         made = Path(scratch) / "made"

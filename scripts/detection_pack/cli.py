@@ -10,20 +10,24 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from detection_pack.build import dist as build
 from detection_pack.build import outcomes
-from detection_pack.build.folders import Folder
+from detection_pack.build.folders import Folder, stale_file, write_file
+from detection_pack.model.attack import using
+from detection_pack.model.attack_bundle import load_attack
 from detection_pack.model.event import Event, Hit
 from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.log_source_reader import load_log_sources
-from detection_pack.model.pack import load_pack, pack_version
+from detection_pack.model.pack import Pack, load_pack, pack_version
 from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.rule import TIERS
-from detection_pack.pages import rule_pages
+from detection_pack.pages import coverage, rule_pages
 
 FINE, FINDINGS, UNUSABLE = 0, 1, 2
 #: Whoever read the output has closed it: the code of a program that SIGPIPE ends. What was found is not known
@@ -33,6 +37,7 @@ READER_GONE = 141
 _PACKAGED = Path(__file__).resolve().parent / "_pack"
 _CHECKOUT = Path(__file__).resolve().parents[2]
 Result = TypeVar("Result")
+_OWN_ATTACK = "know ATT&CK by this STIX bundle, enterprise-attack.json, instead of the pack's own data"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(argv)
     try:
-        code: int = arguments.run(arguments)
+        with _attack(arguments):
+            code: int = arguments.run(arguments)
         return code
     except PackError as error:
         _report(error.findings)
@@ -92,23 +98,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--keep-going", action="store_true", help="report refused rules and build the rest")
     command.add_argument("--package", type=Path, metavar="DIR", help="make a release there instead")
+    command.add_argument("--attack", type=Path, metavar="FILE", help=_OWN_ATTACK)
     command.set_defaults(run=_build)
 
-    command = commands.add_parser("replay", help="execute dist/ on tests/events or on logs")
-    command.add_argument("logs", nargs="*", type=Path, metavar="LOG")
-    command.add_argument("--dist", type=Path, metavar="DIR", help="the build to execute (default: dist/)")
-    command.add_argument("--platform", action="append", choices=PLATFORMS)
-    command.add_argument("--rule", action="append", metavar="NAME")
-    command.add_argument("--format", choices=("table", "json"), default="table")
-    command.add_argument(
-        "--strict", action="store_true", help="exit 2 at the first record that cannot be read"
+    _replay_options(commands.add_parser("replay", help="execute dist/ on tests/events or on logs"))
+
+    _explain_arguments(
+        commands.add_parser(
+            "explain",
+            help="show why a rule fires on an event on each platform, or does not",
+            description="For each platform: what its ingest makes of the record, what it answers to every "
+            "condition of the rule and on which value, and for a correlation group, window and count.",
+        )
     )
-    command.add_argument("--elasticsearch", metavar="URL", help="run Elastic's rules on this cluster instead")
-    command.add_argument("--api-key-file", type=Path, metavar="FILE", help="the cluster's API key")
-    command.add_argument("--ca-file", type=Path, metavar="FILE", help="the certificate of the cluster's CA")
-    command.add_argument("--allow-http", action="store_true", help="let logs travel unencrypted")
-    command.add_argument("--yes", action="store_true", help="give leave to create and remove indices")
-    command.set_defaults(run=_replay)
 
     command = commands.add_parser(
         "validate",
@@ -121,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--format", choices=("text", "json", "sarif"), default="text")
     command.add_argument("--strict", action="store_true", help="exit 1 for warnings, too")
     command.add_argument("--no-replay", action="store_true", help="do not execute rules on their events")
+    command.add_argument("--attack", type=Path, metavar="FILE", help=_OWN_ATTACK)
     command.set_defaults(run=_validate)
 
     command = commands.add_parser("new", help="write a new rule with its events, placeholders marked")
@@ -143,10 +146,74 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _replay_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "logs",
+        nargs="*",
+        type=Path,
+        metavar="LOG",
+        help="exports to read: files, folders, archives, - for standard input",
+    )
+    command.add_argument("--dist", type=Path, metavar="DIR", help="the build to execute (default: dist/)")
+    command.add_argument("--platform", action="append", choices=PLATFORMS)
+    command.add_argument("--rule", action="append", metavar="NAME")
+    command.add_argument("--tier", action="append", choices=TIERS, help="only the rules of this tier")
+    command.add_argument("--format", choices=("table", "json", "csv"), default="table")
+    command.add_argument("--out", type=Path, metavar="DIR", help="with LOG: write the answer there as files")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="RULE.PARAMETER=VALUE",
+        help="with LOG: try threshold, window or exclude (FIELD:VALUE) of a rule, and show both",
+    )
+    command.add_argument("--report", type=Path, metavar="FILE.html", help="with LOG: write it as one page")
+    command.add_argument("--expect", type=Path, metavar="FILE", help="with LOG: exit 1 where it is not met")
+    command.add_argument("--junit", type=Path, metavar="FILE", help="with --expect: write it as JUnit XML")
+    command.add_argument("--quiet", action="store_true", help="show no progress")
+    command.add_argument(
+        "--strict", action="store_true", help="exit 2 at the first record that cannot be read"
+    )
+    command.add_argument("--verbose", action="store_true", help="name every record that is skipped")
+    command.add_argument("--elasticsearch", metavar="URL", help="run Elastic's rules on this cluster instead")
+    command.add_argument("--api-key-file", type=Path, metavar="FILE", help="the cluster's API key")
+    command.add_argument("--ca-file", type=Path, metavar="FILE", help="the certificate of the cluster's CA")
+    command.add_argument("--allow-http", action="store_true", help="let logs travel unencrypted")
+    command.add_argument("--yes", action="store_true", help="give leave to create and remove indices")
+    command.set_defaults(run=_replay)
+
+
+def _explain_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("rule", metavar="RULE", help="a rule of the pack, or the file of any")
+    command.add_argument(
+        "event", metavar="EVENT", help="the id of an event in tests/events, or with --log an id or FILE:LINE"
+    )
+    command.add_argument("--log", nargs="+", type=Path, metavar="FILE", help="the export with the record")
+    command.add_argument("--platform", action="append", choices=PLATFORMS, help="only this one")
+    command.add_argument("--format", choices=("text", "json"), default="text")
+    command.set_defaults(run=_explain)
+
+
 def _jobs(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= 256:
         raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 1 to 256")
     return int(text)
+
+
+@contextmanager
+def _attack(arguments: argparse.Namespace) -> Iterator[None]:
+    """The version of ATT&CK that the arguments ask for."""
+    path: Path | None = getattr(arguments, "attack", None)
+    if path is None:
+        yield
+        return
+    try:
+        asked = load_attack(path)
+    except PackError as error:
+        _report(error.findings)
+        raise SystemExit(UNUSABLE) from error
+    with using(asked):
+        yield
 
 
 def _build(arguments: argparse.Namespace) -> int:
@@ -170,6 +237,7 @@ def _build(arguments: argparse.Namespace) -> int:
         raise _Unusable("--platform", "goes with --rules", "leave it out: the pack has all platforms")
     faults: list[Finding] = []
     pages: list[Folder] = []
+    overview: bytes | None = None
     if arguments.rules is not None:
         built = build.make_folder(
             root,
@@ -185,11 +253,15 @@ def _build(arguments: argparse.Namespace) -> int:
         )
         built = build.make(pack, arguments.keep_going)
         own = arguments.out is None and arguments.package is None
-        pages = [rule_pages.folder(pack, built)] if own else []
+        if own:
+            pages = [rule_pages.folder(pack, built)]
+            overview = coverage.page(root, built) if not built.refused else None
     refused = [*faults, *built.refused]
     _report([*refused, *built.warnings])
     if arguments.check:
         findings = build.stale(built, out, *pages)
+        if overview is not None:
+            findings += stale_file(root / coverage.PAGE, overview, coverage.PAGE.as_posix())
         _report(findings)
         return FINDINGS if findings or refused else FINE
     if arguments.package is not None:
@@ -199,6 +271,9 @@ def _build(arguments: argparse.Namespace) -> int:
         print("\n".join(str(arguments.package / name) for name in names))
         return FINDINGS if refused else FINE
     _written(lambda: build.write(built, out, *pages))
+    if overview is not None:
+        page = overview
+        _written(lambda: write_file(root / coverage.PAGE, page))
     print(f"{out}: {built.rules} rules, {len(built.files)} files")
     return FINDINGS if refused else FINE
 
@@ -212,8 +287,11 @@ def _written(write: Callable[[], Result]) -> Result:
         raise SystemExit(UNUSABLE) from error
 
 
+#: Options of `replay` that say something of a log alone.
+_OF_LOGS = ("out", "report", "set", "expect", "junit")
+
+
 def _replay(arguments: argparse.Namespace) -> int:
-    from detection_pack.replay import logs
     from detection_pack.replay import verdict as replay
 
     root = _root(arguments)
@@ -221,29 +299,30 @@ def _replay(arguments: argparse.Namespace) -> int:
     platforms = arguments.platform or list(PLATFORMS)
     if arguments.elasticsearch is not None and arguments.platform not in (None, ["elastic"]):
         raise _Unusable("--platform", "is elastic with --elasticsearch", "leave it out")
+    for option in _OF_LOGS:
+        if getattr(arguments, option) and (not arguments.logs or arguments.elasticsearch is not None):
+            raise _Unusable(f"--{option}", "goes with a log, and not with --elasticsearch", "leave it out")
+    if arguments.report is not None and (arguments.report.is_dir() or not arguments.report.parent.is_dir()):
+        raise _Unusable(str(arguments.report), "cannot be written", "name a file in a folder that is there")
+    if arguments.junit is not None and arguments.expect is None:
+        raise _Unusable("--junit", "needs --expect FILE", "name the expectations")
+    if arguments.format == "csv" and not arguments.logs:
+        raise _Unusable("--format", "is csv for a log alone", "use table or json")
     try:
         entries = build.rule_entries(dist)
         replay.selected(entries, arguments.rule)
-        sources = load_log_sources(root)
-        skipped = logs.Skipped(arguments.strict)
-        events = logs.read_logs(arguments.logs, sources, skipped)
+        pack = load_pack(root)
+        names = _chosen(arguments, pack, [entry.name for entry in entries])
     except PackError as error:
         _report(error.findings)
         return UNUSABLE
-    _report_skipped([*skipped.first, *skipped.files], skipped.count, len(skipped.first))
+    if arguments.logs and arguments.elasticsearch is None:
+        return _replay_logs(arguments, pack, dist, platforms, names)
     if arguments.elasticsearch is not None:
-        return _replay_on_cluster(arguments, root, dist, events)
-    if arguments.logs:
-        hits = replay.replay(dist, events, platforms, arguments.rule, sources.values())
-        if arguments.format == "json":
-            _print_hits(hits)
-        else:
-            print(replay.hits_as_table(replay.exact(hits)))
-        return FINE
-    wanted = set(arguments.rule or ())
-    rules = [rule for rule in load_pack(root).rules if not wanted or rule.name in wanted]
-    cases = replay.all_cases(root, rules, sources)
-    executed = replay.execute(dist, cases, platforms, sources.values())
+        return _replay_on_cluster(arguments, root, dist, names)
+    rules = [rule for rule in pack.rules if rule.name in names]
+    cases = replay.all_cases(root, rules, pack.sources)
+    executed = replay.execute(dist, cases, platforms, pack.sources.values())
     verdicts = replay.judge(dist, cases, executed)
     if arguments.format == "json":
         _print_hits([hit for hits in executed.values() for hit in hits])
@@ -254,21 +333,80 @@ def _replay(arguments: argparse.Namespace) -> int:
     return FINDINGS if wrong else FINE
 
 
-def _report_skipped(findings: Sequence[Finding], count: int, named: int) -> None:
-    for finding in findings:
-        print(f"skipped: {finding}", file=sys.stderr)
-    if count:
-        more = "" if count == named else f", the first {named} named above"
-        print(f"skipped: {count} record{'' if count == 1 else 's'} in all{more}", file=sys.stderr)
+def _chosen(arguments: argparse.Namespace, pack: Pack, known: Sequence[str]) -> list[str]:
+    """The names of the rules that --rule and --tier leave, in the order of dist/."""
+    tiers = {rule.name: rule.tier for rule in pack.rules}
+    wanted, of = set(arguments.rule or known), set(arguments.tier or TIERS)
+    found = [name for name in known if name in wanted and tiers.get(name, TIERS[0]) in of]
+    if not found:
+        raise PackError.at("--tier", 1, "leaves no rule", f"use {', '.join(sorted(set(tiers.values())))}")
+    return found
 
 
-def _replay_on_cluster(arguments: argparse.Namespace, root: Path, dist: Path, events: Sequence[Event]) -> int:
+def _replay_logs(
+    arguments: argparse.Namespace, pack: Pack, dist: Path, platforms: Sequence[str], names: Sequence[str]
+) -> int:
+    from detection_pack.replay import answer_files, answer_text, expectations, log_replay, report_page, trial
+    from detection_pack.replay.progress import progress
+    from detection_pack.replay.read_report import lines
+
+    with tempfile.TemporaryDirectory(prefix="detection-pack-") as scratch:
+        try:
+            expected = expectations.load_expectations(arguments.expect, names) if arguments.expect else []
+            changes = trial.changes(arguments.set)
+            asked = log_replay.Asked(dist, platforms, names, changes, arguments.strict, arguments.verbose)
+            with progress(arguments.quiet) as told:
+                reading, tried = log_replay.opened(asked, pack, arguments.logs, Path(scratch), told)
+                with reading:
+                    said = list(lines(reading))
+                    answer = log_replay.answered(asked, pack, reading, tried, told)
+            for line in said:
+                print(line, file=sys.stderr)
+            shown = answer.as_json()
+            if arguments.out is not None:
+                answer_files.write_folder(shown, arguments.out)
+            if arguments.report is not None:
+                report_page.write_report(arguments.report, shown, dist, pack.version)
+            hits = {rule.about.name: rule.counts for rule in answer.rules}
+            if arguments.junit is not None:
+                write_file(arguments.junit, expectations.junit(expected, hits).encode())
+        except PackError as error:
+            _report(error.findings)
+            return UNUSABLE
+    if arguments.format == "json":
+        print(answer_files.json_text(shown), end="")
+    elif arguments.format == "csv":
+        sys.stdout.write(answer_files.csv_text(shown))
+    else:
+        print(answer_text.answer_text(shown))
+    failed = expectations.failures(expected, hits)
+    _report(failed)
+    if not any(hits.values()):
+        _report([Finding(str(dist), 1, "has no rule that could be run", "look at the reasons above")])
+        return UNUSABLE
+    return FINDINGS if failed else FINE
+
+
+def _replay_on_cluster(arguments: argparse.Namespace, root: Path, dist: Path, names: Sequence[str]) -> int:
     from detection_pack.replay import cluster_replay
     from detection_pack.replay import verdict as replay
+    from detection_pack.replay.read_report import lines
+    from detection_pack.replay.reading import read
 
     sources = load_log_sources(root)
-    rules = [r for r in load_pack(root).rules if not arguments.rule or r.name in arguments.rule]
+    rules = [rule for rule in load_pack(root).rules if rule.name in names]
     cases = {} if arguments.logs else replay.all_cases(root, rules, sources)
+    events: list[Event] = []
+    if arguments.logs:
+        try:
+            # A cluster gets the whole records, an engine of ours what the rules read.
+            with read(arguments.logs, sources, strict=arguments.strict, verbose=arguments.verbose) as reading:
+                events = reading.events()
+                for line in lines(reading):
+                    print(line, file=sys.stderr)
+        except PackError as error:
+            _report(error.findings)
+            return UNUSABLE
     records = len(events) or sum(len(case.events) for listed in cases.values() for case in listed)
     code = FINE
     try:
@@ -283,7 +421,7 @@ def _replay_on_cluster(arguments: argparse.Namespace, root: Path, dist: Path, ev
                 environment=os.environ,
             )
             if arguments.logs:
-                hits = cluster_replay.on_cluster(session, dist, events, arguments.rule, sources.values())
+                hits = cluster_replay.on_cluster(session, dist, events, names, sources.values())
                 shown = replay.hits_as_table(hits)
             else:
                 hits, shown, wrong = cluster_replay.judged_on_cluster(session, dist, cases, sources.values())
@@ -306,6 +444,30 @@ def _print_hits(hits: Sequence[Hit]) -> None:
     found = [hit.as_json() for hit in replay.exact(hits)]
     # In ASCII: a value out of a log may hold half of a surrogate pair, or what steers a terminal.
     print(json.dumps({"hits": found}, indent=1))
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from detection_pack.replay import explain_event as events
+    from detection_pack.replay.explain import explain
+    from detection_pack.replay.explain_text import explanation_json, explanation_text
+
+    pack = load_pack(_root(arguments))
+    try:
+        rule = events.asked_rule(pack, arguments.rule)
+        if arguments.log is None:
+            found = events.case_event(pack, rule, arguments.event)
+        else:
+            found = events.log_event(rule, pack.sources, arguments.log, arguments.event)
+    except PackError as error:
+        _report(error.findings)
+        return UNUSABLE
+    wanted = [p for p in PLATFORMS if p in (arguments.platform or PLATFORMS)]
+    told = explain(pack, rule, found.event, found.origin, found.context, wanted)
+    if arguments.format == "json":
+        print(json.dumps(explanation_json(told), indent=1))
+    else:
+        print(explanation_text(told))
+    return FINE
 
 
 def _validate(arguments: argparse.Namespace) -> int:

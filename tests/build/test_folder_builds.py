@@ -88,7 +88,7 @@ def test_one_platform_alone(platform: str, rules: Path, whole: build.Built, tmp_
     assert len(own) > 30 and own.items() <= alone.items()
     more = alone.keys() - own.keys()
     assert all("/same_id." in path for path in more)
-    assert bool(more) == (platform in ("defender", "splunk"))
+    assert bool(more) == (platform == "splunk")
 
 
 def test_the_number_of_processes_is_a_small_number(capsys: pytest.CaptureFixture[str]) -> None:

@@ -294,12 +294,13 @@ def test_two_builds_into_one_folder_wait_for_each_other(renamed: bool, tmp_path:
     words = {word: folder(out, word).files for word in ("old", "new")}
     running = [replacing(out, renamed) for _ in range(2)]
     time.sleep(2)
-    assert [process.poll() for process in running] == [None, None]
+    ended = [process.poll() for process in running]
     for process in running:
         process.kill()
         process.wait()
         if process.stdout is not None:
             process.stdout.close()
+    assert ended == [None, None]
     folders._recover(out)
     assert content(out) in words.values() and beside(out) == set()
 

@@ -19,9 +19,10 @@ from sigma.plugins import InstalledSigmaPlugins
 from sigma.validation import SigmaValidator
 
 from conftest import ROOT
-from detection_pack.model.rule_reader import rule_files
+from detection_pack.model.attack import packaged
+from detection_pack.model.rule_files import rule_files
+from support.stix import stix_file
 
-DATA = Path(__file__).parents[1] / "data"
 CARRIED = ROOT / "scripts" / "detection_pack" / "checks"
 CONFIGURATION = ROOT / "sigma-check.yml"
 SIGMAHQ = {
@@ -35,7 +36,8 @@ SIGMAHQ = {
 @pytest.fixture(scope="module", autouse=True)
 def local_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     cache = tmp_path_factory.mktemp("cache")
-    attack.set_url(str(DATA / "enterprise-attack-18.1-names.json"))
+    attack.set_cache_dir(str(cache / "attack"))
+    attack.set_url(str(stix_file(tmp_path_factory.mktemp("attack") / "enterprise-attack.json", packaged())))
     for module, file in SIGMAHQ.items():
         loaded = importlib.import_module(f"sigma.validators.sigmahq.data.{module}")
         loaded.set_cache_dir(str(cache / module))

@@ -25,7 +25,7 @@ from detection_pack.diff import comparison
 from detection_pack.diff.changed_verdicts import VerdictChange
 from detection_pack.diff.versions import Bump, raised, version_of
 from detection_pack.languages.spl.spl_characters import FORMER_END, FORMER_START, TERM_END, TERM_START
-from support.checkout import copy_of_the_sources, snapshot
+from support.checkout import copy_of_the_sources, core_alone, snapshot
 
 CLIENT, CMDLET, BULK = "suspicious_ews_client", "exchange_admin_cmdlet", "bulk_cross_mailbox_access"
 PLATFORMS = {"sentinel", "defender", "splunk", "elastic"}
@@ -45,10 +45,12 @@ def commit(root: Path) -> None:
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository whose one commit holds three rules, their build, and few enough events to be quick."""
-    root = copy_of_the_sources(tmp_path_factory.mktemp("base") / "pack")
+    root = core_alone(copy_of_the_sources(tmp_path_factory.mktemp("base") / "pack"))
     project = root / "pyproject.toml"
     stated = re.sub(r'(?m)^version = ".*"', 'version = "1.0.0"', project.read_text(encoding="utf-8"))
     project.write_text(stated, encoding="utf-8")
+    for tier in ("extended", "hunting"):
+        shutil.rmtree(root / "sigma" / tier)
     (root / "sigma" / "core" / "onprem_powershell_collection.yml").unlink()
     (root / "tests" / "events" / "onprem_powershell_collection.yml").unlink()
     for name in (CLIENT, CMDLET, BULK):
@@ -208,9 +210,14 @@ def test_rules_removed_added_and_moved(root: Path, run: Any) -> None:
     assert reasons(rules[renamed]) == {("minor", "added to the core tier")}
     assert reasons(rules[BULK]) == {("major", "moves from the core tier to the extended tier")}
     assert ("major", "moves from the core tier to the hunting tier") in reasons(rules[CLIENT])
-    # Of the hunting tier there is no analytics rule; Defender's query stays, for advanced hunting.
+    # Of the hunting tier there is no analytics rule, but a hunting query; Defender's query stays, and hunters
+    # have a file of it besides.
     assert ("major", f"sentinel/analytics/{CLIENT}.yaml is removed") in reasons(rules[CLIENT])
-    assert not any(why.startswith("defender/") for _, why in reasons(rules[CLIENT]))
+    for here in ("sentinel", "defender"):
+        assert ("minor", f"{here}/hunting/{CLIENT}.yaml is added") in reasons(rules[CLIENT])
+    detection = ("major", f"defender/detections/{CLIENT}.json is removed")
+    assert detection in reasons(rules[CLIENT])
+    assert len([why for _, why in reasons(rules[CLIENT]) if why.startswith("defender/")]) == 2
     for name, missing in ((CMDLET, "after"), (renamed, "before")):
         assert len(rules[name]["queries"]) == 4
         assert all(q[missing] is None and len(q["path"]) for q in rules[name]["queries"])
@@ -336,7 +343,7 @@ def test_what_a_moved_query_no_longer_finds_is_lost(root: Path, run: Any) -> Non
     found = {rule["name"]: rule for rule in report_of(run, root)["rules"]}[CMDLET]
     lost = {v["platform"]: set(v["artefacts"]) for v in found["verdicts"] if v["lost"]}
     assert set(lost) == PLATFORMS
-    assert lost["defender"] == {f"defender/queries/{CMDLET}.kql"}
+    assert lost["defender"] == {f"defender/queries/{CMDLET}.kql", f"defender/detections/{CMDLET}.json"}
     assert "sentinel/azuredeploy.json to sentinel/azuredeploy/Office365.json" in lost["sentinel"]
     texts = {query["path"]: query for query in found["queries"]}
     assert texts[f"defender/queries/{CMDLET}.kql"]["formerly"] == f"defender/{CMDLET}.kql"
@@ -493,7 +500,7 @@ def test_base_whose_imports_cannot_be_read_is_one_line(
 
 
 def test_no_repository_is_one_line(tmp_path: Path, run: Any) -> None:
-    root = copy_of_the_sources(tmp_path / "pack")
+    root = core_alone(copy_of_the_sources(tmp_path / "pack"))
     code, out, err = run(root, "HEAD")
     assert (code, out, len(err)) == (2, "", 1)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
-from support.checkout import copy_of_the_pack
+from support.checkout import copy_of_the_pack, core_alone
 
 RULE = """title: Probe
 logsource: {product: m365, service: exchange}
@@ -31,7 +31,7 @@ DIFF = ["diff", "HEAD"]
 @pytest.fixture(scope="module")
 def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pack with a history, and a folder of rules in it."""
-    root = copy_of_the_pack(tmp_path_factory.mktemp("pack"))
+    root = core_alone(copy_of_the_pack(tmp_path_factory.mktemp("pack")))
     (root / "rules").mkdir()
     (root / "rules" / "probe.yml").write_text(RULE, encoding="utf-8")
     shutil.copy(ROOT / "CHANGELOG.md", root)

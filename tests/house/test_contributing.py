@@ -22,7 +22,7 @@ from house.test_readme import shows
 
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\S*)(?: exit=(\d))?\n(.*?)^```$", GUIDE, re.DOTALL | re.MULTILINE)
-NAME = "mailbox_permission_granted"
+NAME = "transport_rule_created"
 SCRIPT = """#!/bin/sh
 PYTHONPATH='{root}/scripts' exec '{python}' -m {module} "$@"
 """

@@ -89,13 +89,14 @@ def test_lines_are_exact(tmp_path: Path) -> None:
     assert document.line("detection", "a", "F|contains") == 6
     assert document.line("detection", "a", "F|contains", 1) == 8
     assert document.line("detection", "a", "gone") == 5
-    assert (document.line_of("F"), document.line_of("two"), document.line_of("none")) == (6, 8, 2)
+    said = [document.line(*document.keys_of(text)) for text in ("F", "two", "none")]
+    assert said == [6, 8, 2]
 
 
 def test_a_field_is_looked_for_in_the_detection_first(tmp_path: Path) -> None:
     path = tmp_path / "rule.yml"
     path.write_text("status: test\ndetection:\n  a:\n    status: x\n", encoding="utf-8")
-    assert load_documents(path)[0].line_of("status") == 4
+    assert load_documents(path)[0].keys_of("status") == ("detection", "a", "status")
 
 
 def test_dates_stay_text(tmp_path: Path) -> None:

@@ -80,11 +80,17 @@ MAPPINGS = [(path, *found) for path in PIPELINES for found in mappings(path)]
 
 
 @pytest.mark.parametrize(
-    ("field", "mapping"), [m[2:] for m in MAPPINGS], ids=[f"{m[0].stem} {m[1]} {m[2]}" for m in MAPPINGS]
+    ("name", "field", "mapping"),
+    [m[1:] for m in MAPPINGS],
+    ids=[f"{m[0].stem} {m[1]} {m[2]}" for m in MAPPINGS],
 )
-def test_every_name_and_number_is_that_of_the_reference(field: str, mapping: dict[str, list[str]]) -> None:
+def test_every_name_and_number_is_that_of_the_reference(
+    name: str, field: str, mapping: dict[str, list[str]]
+) -> None:
+    """A source that has records of a few types alone names those."""
     assert misspelt(mapping, REFERENCES[FIELDS[field]]) == []
-    assert len(mapping) >= len(set(REFERENCES[FIELDS[field]].numbers.values())) / 3
+    least = len(set(REFERENCES[FIELDS[field]].numbers.values())) / 3 if name.startswith("m365_") else 2
+    assert len(mapping) >= least
 
 
 def test_every_platform_maps_record_types() -> None:

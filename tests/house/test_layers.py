@@ -138,7 +138,7 @@ def test_every_room_has_its_arrows_and_no_arrow_leads_up() -> None:
         ("platforms/conversion.py", "from detection_pack.platforms.splunk.backend import x"),
         ("platforms/kusto/backend.py", "from detection_pack.platforms.sentinel import imports"),
         ("build/dist.py", "def f():\n    from detection_pack.replay import verdict"),
-        ("checks/noise.py", "from detection_pack.diff import sides"),
+        ("checks/attack_tags.py", "from detection_pack.diff import sides"),
     ],
 )
 def test_a_forbidden_import_is_noticed(tmp_path: Path, module: str, line: str) -> None:

@@ -20,9 +20,9 @@ from detection_pack.model.case import Case
 from detection_pack.model.log_source_reader import load_log_sources
 from detection_pack.model.pack import Pack, load_pack
 from detection_pack.pages import rule_pages
-from detection_pack.replay.logs import read_logs
 from detection_pack.replay.verdict import all_cases, exact, execute, judge, replay
 from support.checkout import copy_of_the_pack
+from support.exports import read_events
 
 MADE_UP = ROOT / "tests" / "data" / "made_up_source"
 SOURCE, RULE = "door_access", "forced_vault_door"
@@ -110,7 +110,7 @@ def test_an_export_of_it_is_read_and_replayed(pack_with: Pack, built: Built, tmp
     lines = [record, {**record, "serial": 78, "kind": 0}, record, {"other": "log"}]
     path = tmp_path / "doors.log"
     path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
-    events = read_logs([path], pack_with.sources)
+    events = read_events([path], pack_with.sources)
     assert [(event.kind, event.id) for event in events] == [(SOURCE, "east/77"), (SOURCE, "east/78")]
     assert events[0].time is not None and events[0].time.isoformat() == "2025-12-31T23:59:59+00:00"
     hits = exact(replay(pack_with.root / "dist", events, rules=None, sources=pack_with.sources.values()))
@@ -120,8 +120,9 @@ def test_an_export_of_it_is_read_and_replayed(pack_with: Pack, built: Built, tmp
 
 
 def test_without_the_folder_the_rule_is_refused_with_its_line(copy: Path, tmp_path: Path) -> None:
-    lone = shutil.copytree(copy, tmp_path / "pack")
-    shutil.rmtree(lone / "pipelines" / SOURCE)
-    assert SOURCE not in load_log_sources(lone)
-    findings = [f for f in validate(lone, [lone / "sigma" / "extended"]) if f.check == "unknown-log-source"]
+    folder = shutil.copytree(copy, tmp_path / "pack")
+    shutil.rmtree(folder / "pipelines" / SOURCE)
+    assert SOURCE not in load_log_sources(folder)
+    lone = [folder / "sigma" / "extended" / f"{RULE}.yml"]
+    findings = [f for f in validate(folder, lone, execute=False) if f.check == "unknown-log-source"]
     assert [(Path(f.path).stem, f.line) for f in findings] == [(RULE, 15)]

@@ -25,6 +25,7 @@ from detection_pack.model.log_source_reader import load_log_sources
 SCRIPTS = ROOT / "scripts"
 #: Data of others that the product carries: SigmaHQ's taxonomy names the fields of every log source.
 THEIRS = {"sigmahq_taxonomy.json", "sigmahq_filename.json", "sigmahq_windows_validator.json", "attack.csv"}
+THEIRS |= {"attack_tactics.csv", "attack_techniques.csv"}
 #: Names that stand in scripts/ for something else, each with the reason.
 GENERAL: dict[str, str] = {
     # The columns of every alert, as the reference names them, whatever the log source calls them.
@@ -32,17 +33,37 @@ GENERAL: dict[str, str] = {
     "ClientIP": "column of the alert view",
     # What every table or index of a platform has.
     "TimeGenerated": "the time of every table of Log Analytics",
+    "ExtendedProperties": "a column of the table of alerts of Microsoft Sentinel",
     "Timestamp": "the time of every table of Defender XDR",
     "@timestamp": "the time of every document of ECS",
+    "_time": "the time of every event of Splunk",
+    "category": "a key of Sigma's log source",
     # Words.
-    "Discovery": "a tactic of ATT&CK",
     "EventType": "a column that ordered correlations make",
-    "Value": "a column that correlations make",
+    "Name": "the attribute that names the data of a Windows event, and what a list of names and values has",
     "md5": "a function of SPL",
+    "report": "a page that a replay writes",
     "sha256": "an algorithm",
-    "source": "a key of the alert view",
+    "time": "a key of source.yml, and a column of what a replay writes",
     "unknown": "what the Common Information Model writes for what is absent",
     "user": "a key of the alert view",
+    # Plain words, which activities of Google Workspace have as keys.
+    "Value": "the column of a correlation's count, and what a list of names and values has",
+    "email": "a key of an app's author",
+    "etag": "a property of templates",
+    "event": "a word of an answer",
+    "events": "a key of an answer",
+    "key": "a key of pySigma's items",
+    "kind": "a key of what is imported",
+    "name": "a key of rules and of much else",
+    "parameters": "a key of templates",
+    "query": "a key of what is imported",
+    "type": "a key of pySigma's items and of much else",
+    "value": "a key of what a search finds",
+    # Plain words, which Microsoft Entra has as columns and keys.
+    "Result": "the name of a type variable",
+    "displayName": "a key of an analytics rule in a template",
+    "result": "the wrapping of what a Splunk search hands out",
     # Algorithms whose digests a field may hold, by the names that pySigma's hashes_fields takes.
     "IMPHASH": "an algorithm",
     "MD5": "an algorithm",

@@ -141,10 +141,12 @@ def test_a_folder_of_rules_is_built_as_in_a_checkout(installed: Installed, tmp_p
 
 def test_a_site_brings_its_own_pipelines(installed: Installed, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "pipelines", tmp_path / "mine")
-    pipeline = tmp_path / "mine" / "m365" / "elastic.yml"
-    text = pipeline.read_text(encoding="utf-8")
-    assert "logs-o365.audit-*" in text
-    pipeline.write_text(text.replace("logs-o365.audit-*", "mail-*"), encoding="utf-8")
+    changed = 0
+    for pipeline in (tmp_path / "mine").glob("*/elastic.yml"):
+        text = pipeline.read_text(encoding="utf-8")
+        changed += "logs-o365.audit-*" in text
+        pipeline.write_text(text.replace("logs-o365.audit-*", "mail-*"), encoding="utf-8")
+    assert changed > 1
     (tmp_path / "rules").mkdir()
     (tmp_path / "rules" / "probe.yml").write_text(RULE, encoding="utf-8")
     for arguments in (("--rules", "rules"), ()):

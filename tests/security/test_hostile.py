@@ -100,9 +100,10 @@ LOGS = {
 }
 
 
+@pytest.mark.parametrize("tier", [["--tier", "core"], pytest.param([], marks=pytest.mark.campaign)])
 @pytest.mark.parametrize("fields", LOGS.values(), ids=LOGS.keys())
 def test_odd_records_are_replayed(
-    fields: dict[str, object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    fields: dict[str, object], tier: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record = {
         "Id": "1",
@@ -112,9 +113,9 @@ def test_odd_records_are_replayed(
     }
     path = tmp_path / "log.jsonl"
     path.write_text(json.dumps({**record, **fields}), encoding="utf-8")
-    assert main(["--root", str(ROOT), "replay", str(path), "--format", "json"]) == 0
+    assert main(["--root", str(ROOT), "replay", *tier, str(path), "--format", "json"]) == 0
     hits = json.loads(capsys.readouterr().out)["hits"]
-    assert [(hit["platform"], hit["events"]) for hit in hits] == [(platform, ["1"]) for platform in PLATFORMS]
+    assert [(hit["platforms"], hit["events"]) for hit in hits] == [(list(PLATFORMS), ["1"])]
 
 
 @pytest.mark.parametrize("text", ["9999-12-31T23:59:59", "0001-01-01T00:00:00", "", "2026-13-01", "x"])
@@ -125,7 +126,7 @@ def test_times_out_of_reach_are_no_times(text: str) -> None:
 def test_a_log_of_nothing_known_is_unreadable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text('{"foo": 1}\n', encoding="utf-8")
-    assert main(["--root", str(ROOT), "replay", str(path)]) == 2
+    assert main(["--root", str(ROOT), "replay", "--tier", "core", str(path)]) == 2
     assert "none of a kind" in capsys.readouterr().err
 
 

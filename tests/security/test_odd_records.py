@@ -15,8 +15,8 @@ import pytest
 from conftest import DIST, ROOT
 from detection_pack.model.log_source_reader import load_log_sources
 from detection_pack.model.platform_names import PLATFORMS
-from detection_pack.replay.logs import read_logs
 from detection_pack.replay.verdict import replay
+from support.exports import read_events
 
 RULE = "exchange_admin_cmdlet"
 ATTACK: dict[str, Any] = {
@@ -35,7 +35,7 @@ def found(folder: Path, *records: dict[str, Any]) -> dict[str, set[str]]:
     path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     sources = load_log_sources(ROOT)
     events: dict[str, set[str]] = {name: set() for name in PLATFORMS}
-    for hit in replay(DIST, read_logs([path], sources), rules=[RULE], sources=sources.values()):
+    for hit in replay(DIST, read_events([path], sources), rules=[RULE], sources=sources.values()):
         events[hit.platform] |= hit.events
     return events
 

@@ -22,6 +22,7 @@ from detection_pack.cli import main
 from support.checkout import tree
 
 RULE, BULK = "exchange_admin_cmdlet", "bulk_cross_mailbox_access"
+HUNT = "mail_folder_synchronised_by_app"
 SECRET = "Zq7-content-of-a-private-file"
 RECORD = {
     "CreationTime": "2026-11-01T10:00:00",
@@ -91,6 +92,17 @@ def of_rules(text: str, old: str) -> str:
     return "\n".join(json.dumps({**rule, "query": text}) for rule in made) + "\n"
 
 
+def of_sessions(text: str, old: str) -> str:
+    made = [json.loads(line) for line in old.splitlines() if line]
+    for one in (one for one in made if one.get("type") == "search"):
+        about = one["attributes"]["kibanaSavedObjectMeta"]
+        source = json.loads(about["searchSourceJSON"])
+        if "esql" not in source["query"]:
+            source["query"]["query"] = text
+        about["searchSourceJSON"] = json.dumps(source)
+    return "\n".join(json.dumps(one) for one in made) + "\n"
+
+
 Attack = tuple[str, Callable[[str, str], str], str, str]
 FORMS: tuple[tuple[str, Callable[[str, str], str], dict[str, str], str], ...] = (
     (f"sentinel/queries/{RULE}.kql", whole, KQL, _KQL_TAIL),
@@ -108,6 +120,10 @@ IMPORTED: dict[str, Attack] = {
     "analytics rule": (f"sentinel/analytics/{RULE}.yaml", of_yaml, KQL["table"], _KQL_TAIL),
     "template": ("sentinel/azuredeploy/Office365.json", of_template, KQL["table"], _KQL_TAIL),
     "Kibana rules": ("elastic/rules.ndjson", of_rules, LUCENE["SQL in a value"], ""),
+    "hunting query": (f"sentinel/hunting/{HUNT}.yaml", of_yaml, KQL["table"], _KQL_TAIL),
+    "saved searches": ("sentinel/hunting/azuredeploy.json", of_template, KQL["table"], _KQL_TAIL),
+    "advanced hunting": (f"defender/hunting/{HUNT}.yaml", of_yaml, KQL["table"], _KQL_TAIL),
+    "Discover sessions": ("elastic/hunting/hunts.ndjson", of_sessions, LUCENE["SQL in a value"], ""),
 }
 
 
@@ -135,7 +151,7 @@ def poisoned(folder: Path, attack: Attack, secret: Path) -> Path:
 
 
 def replayed(dist: Path, attack: Attack, *logs: str) -> int:
-    rule = BULK if BULK in attack[0] else RULE
+    rule = HUNT if "/hunting/" in attack[0] else BULK if BULK in attack[0] else RULE
     chosen = ["--rule", rule, "--platform", attack[0].partition("/")[0], "--format", "json"]
     return main(["--root", str(ROOT), "replay", "--dist", str(dist), *chosen, *logs])
 
@@ -152,11 +168,15 @@ def test_no_query_reads_a_file(
     out, err = capsys.readouterr()
     assert SECRET not in out + err and "internal error" not in err
     assert tree(tmp_path) == before
+    answer = json.loads(out)
+    refused = [told for rule in answer["rules"] for told in rule["platforms"].values() if "refused" in told]
+    assert answer["hits"] == []
     if code == 0:  # A text to search for is no way to a file: nothing is found, and nothing may be.
-        assert json.loads(out) == {"hits": []}
-        assert "lucene" in name or "SPL" in name or ".spl" in name
+        assert not refused
+        assert "lucene" in name or "SPL" in name or ".spl" in name or "esql: field" in name
     else:
-        assert code in (1, 2) and len(err.splitlines()) == 1
+        said = [line for line in err.splitlines() if not line.startswith("read: ")]
+        assert code == 2 and len(refused) == 1 and len(said) == 1
 
 
 @pytest.mark.parametrize("name", IMPORTED)

@@ -21,7 +21,7 @@ def tree(folder: Path) -> dict[str, bytes | None]:
 
 def copy_of_the_sources(target: Path) -> Path:
     """What a build reads, without what it writes."""
-    for name in ("sigma", "pipelines", "tests/events"):
+    for name in ("sigma", "pipelines", "tests/events", "reference/month"):
         shutil.copytree(ROOT / name, target / name)
     for name in ("pyproject.toml", "sigma-check.yml"):
         shutil.copy(ROOT / name, target / name)
@@ -34,3 +34,12 @@ def copy_of_the_pack(target: Path) -> Path:
     for name in ("docs", "dist"):
         shutil.copytree(ROOT / name, target / name)
     return target
+
+
+def core_alone(root: Path) -> Path:
+    """A copy of the pack without its other tiers, for what costs as much as the pack has rules."""
+    for tier in ("extended", "hunting"):
+        for path in (root / "sigma" / tier).glob("*.yml"):
+            (root / "tests" / "events" / path.name).unlink()
+            path.unlink()
+    return root

@@ -17,6 +17,7 @@ from detection_pack.platforms.sentinel import imports as sentinel
 from detection_pack.platforms.splunk import imports
 from detection_pack.platforms.splunk import run as splunk
 from detection_pack.platforms.splunk.query import SplunkQuery
+from support.rules import given
 
 
 def spread(runner: Callable[..., list[Hit]]) -> Callable[..., list[Hit]]:
@@ -39,16 +40,16 @@ ENGINES = {here.id: spread(here.run) for here in platforms()}
 IMPORTS = {here.id: spread(here.run_imports) for here in platforms()}
 run_kql, run_spl, run_elastic = spread(kusto.run), spread(splunk.run), spread(elastic.run)
 run_analytics, run_app = spread(sentinel.run_imports), spread(splunk.run_imports)
-run_rules = spread(elastic.run_rules)
+run_rules = spread(elastic.run_imports)
 UNION_KQL, UNION_SPL = "remote_email_collection.kql", "remote_email_collection.spl"
 #: The artefact that may alert more often than the rule, never less: Kibana's threshold rule.
 SOUND_ONLY = ".threshold.json"
 
 
 def of_platform(pack: Pack, name: str) -> list[Artefact]:
-    """What one platform makes of the pack. Raises `PackError` for a rule that it refuses."""
+    """What one platform makes of the rules that it is given. Raises `PackError` for one that it refuses."""
     here = platform(name)
-    parts = [here.part(rule, pack.pipelines, pack.version) for rule in pack.rules]
+    parts = [here.part(rule, pack.pipelines, pack.version) for rule in given(pack, name)]
     own = [artefact for part in parts for artefact in part.artefacts]
     return own + here.assembled(parts, pack.version)
 

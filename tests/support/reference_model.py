@@ -88,8 +88,8 @@ def bulk_cross_mailbox_access(events: Iterable[Event], departures: bool) -> dict
                 minutes=event.time.minute, seconds=event.time.second, microseconds=event.time.microsecond
             )
             user, owner, address = (_text(event, f) for f in ("UserId", "MailboxOwnerUPN", "ClientIP"))
-            if departures:  # departures: upn-case, client-ip
-                user, owner = user.lower(), owner.lower()
+            if departures:  # departures: upn-case, client-ip, missing-user
+                user, owner = (user or _text(event, "LogonUserSid")).lower(), owner.lower()
                 address = without_port(address or _text(event, "ClientIPAddress"))
             owners[user, address, hour].add(owner)
     return {group: len(found) for group, found in owners.items() if len(found) >= COUNTED["at_least"]}

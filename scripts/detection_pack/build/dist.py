@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from detection_pack.build import navigator
 from detection_pack.build.folders import Folder, replace_folders, stale_files
 from detection_pack.build.outcomes import Outcome, Setting, outcome, outcomes_of_files
 from detection_pack.model.event import RuleEntry
 from detection_pack.model.findings import Finding, PackError
+from detection_pack.model.log_source_reader import load_log_sources
 from detection_pack.model.pack import Pack, name_taken, no_rule, pack_version
 from detection_pack.model.pipeline import load_pipelines
 from detection_pack.model.platform_names import PLATFORMS
-from detection_pack.model.rule_reader import rule_files
+from detection_pack.model.rule_files import rule_files
 from detection_pack.platforms.conversion import Artefact
 from detection_pack.platforms.platform import platform
 
@@ -38,9 +40,10 @@ class Built:
 def make(pack: Pack, keep_going: bool = False) -> Built:
     """All files of dist/, in memory. A rule that a platform cannot say raises `PackError`, or with
     ``keep_going`` is left out on that platform; the manifest then says why."""
-    setting = Setting(pack.pipelines, pack.version)
+    setting = Setting(pack.pipelines, pack.version, sources=pack.sources)
     plain = [Artefact(f"pipelines/{name}.yml", p.text().encode()) for name, p in pack.pipelines.items()]
-    return _built([outcome(rule, setting) for rule in pack.rules], setting, keep_going, *plain)
+    found = [outcome(rule, setting) for rule in pack.rules]
+    return _built(f"{GENERATOR} {pack.version}", found, setting, keep_going, *plain)
 
 
 def make_folder(
@@ -56,32 +59,40 @@ def make_folder(
     files = rule_files(root, rules_dir)
     if not files:
         raise no_rule(rules_dir)
-    setting = Setting(load_pipelines(root, folder=pipelines), pack_version(root), tuple(platforms))
-    return _built(list(outcomes_of_files(files, setting, jobs)), setting, keep_going)
+    mapped, sources = load_pipelines(root, folder=pipelines), load_log_sources(root, pipelines)
+    setting = Setting(mapped, pack_version(root), tuple(platforms), sources=sources)
+    found = list(outcomes_of_files(files, setting, jobs, rules_dir))
+    if not any(one.name or one.unread for one in found):
+        said = [replace(warning, severity="error") for one in found for warning in one.warnings]
+        raise PackError(dict.fromkeys(said)) if said else no_rule(rules_dir)
+    return _built(f"Rules of {rules_dir.resolve().name}", found, setting, keep_going)
 
 
-def _built(found: Sequence[Outcome], setting: Setting, keep_going: bool, *more: Artefact) -> Built:
+def _built(name: str, found: Sequence[Outcome], setting: Setting, keep_going: bool, *more: Artefact) -> Built:
+    """``name``: what the rules are called together."""
     refused = [finding for one in found for finding in one.findings]
     fine, taken = _distinct([one for one in found if one.parts])
     refused = list(dict.fromkeys([*refused, *taken]))
     if refused and not keep_going:
         raise PackError(refused)
     made = list(more)
-    for name in setting.platforms:
-        parts = [one.parts[name] for one in fine if name in one.parts]
+    for here in setting.platforms:
+        parts = [one.parts[here] for one in fine if here in one.parts]
         made += [artefact for part in parts for artefact in part.artefacts]
-        made += platform(name).assembled(parts, setting.version)
+        made += platform(here).assembled(parts, setting.version)
+    rules = [navigator.listed(one.entry, list(one.parts)) for one in fine]
+    made.append(Artefact(navigator.PATH, _json(navigator.layer(name, rules))))
     files = {artefact.path: artefact.content for artefact in made}
     files[MANIFEST] = _json(manifest(setting.version, [_entry(one) for one in fine], made))
-    warnings = tuple(finding for one in found for finding in one.warnings)
+    warnings = tuple(dict.fromkeys(finding for one in found for finding in one.warnings))
     return Built(files, tuple(refused), len(fine), warnings)
 
 
 def _entry(one: Outcome) -> dict[str, Any]:
     """The rule's entry of the manifest, with the platforms that have none of its artefacts and the reason."""
-    if not one.refused:
-        return dict(one.entry)
-    return {**one.entry, "absent": {name: [f.what for f in said] for name, said in one.refused.items()}}
+    absent = {name: [f.what for f in said] for name, said in one.refused.items()}
+    absent |= {name: [why] for name, why in one.absent.items()}
+    return {**one.entry, "absent": absent} if absent else dict(one.entry)
 
 
 def _distinct(found: Sequence[Outcome]) -> tuple[list[Outcome], list[Finding]]:
@@ -135,6 +146,7 @@ def rule_entries(dist: Path) -> list[RuleEntry]:
             tuple(rule.get("correlation", {}).get("group_by", ())),
             rule.get("correlation", {}).get("window_seconds"),
             tuple(artefact["path"] for artefact in rule["artefacts"]),
+            str(rule.get("tier", "")),
         )
         for rule in _manifest(dist)["rules"]
     ]

@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import secrets
 import shutil
 import sys
 import tempfile
@@ -57,8 +58,6 @@ def replace_folders(folders: Sequence[Folder]) -> None:
     beside the old ones before the first takes its name; one that cannot puts the others back. Raises
     `PackError`.
     """
-    for folder in folders:
-        _check_replaceable(folder)
     out = folders[0].path if folders else Path()
     try:
         for folder in folders:
@@ -189,6 +188,31 @@ def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
             _write_file(f"{folder}/{relative}", content)
     finally:
         os.umask(mask)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write one file, whole or not at all. Raises `PackError`."""
+    fresh = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
+    try:
+        try:
+            _write_file(str(fresh), content)
+            fresh.replace(path)
+        finally:
+            fresh.unlink(missing_ok=True)
+    except OSError as error:
+        what = f"cannot be written ({error.strerror})"
+        raise PackError.at(path, 1, what, "name a file in a folder that can be written") from error
+
+
+def stale_file(path: Path, content: bytes, name: str) -> list[Finding]:
+    """What ``build --check`` says of a file that is not ``content``."""
+    try:
+        found = path.read_bytes()
+    except FileNotFoundError:
+        return [Finding(name, 1, "is missing", "run detection-pack build")]
+    if found == content:
+        return []
+    return [Finding(name, _first_difference(found, content), "is stale", "run detection-pack build")]
 
 
 def _write_file(path: str, content: bytes) -> None:

@@ -9,19 +9,22 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from detection_pack.build.meaning import meaning
+from detection_pack.model.attack import Attack, attack, technique_faults, using
 from detection_pack.model.findings import Finding
-from detection_pack.model.literal_wildcards import literal_wildcards
+from detection_pack.model.log_source import LogSource
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.reading import Reading
-from detection_pack.model.rule import Rule
-from detection_pack.model.rule_reader import read_rule
+from detection_pack.model.rule import TIERS, Rule
+from detection_pack.model.rule_reader import gathered, judged
+from detection_pack.model.rule_texts import unforeseen
 from detection_pack.platforms.conversion import Part
-from detection_pack.platforms.diagnosis import diagnose
+from detection_pack.platforms.diagnosis import diagnose, no_data
 from detection_pack.platforms.platform import platform, platforms
 from detection_pack.platforms.refusals import attempt
 
@@ -33,25 +36,29 @@ COLLECT_AFTER = 1000
 
 @dataclass(frozen=True)
 class Setting:
-    """What every rule is converted with: the pipelines by name, the pack's version and the platforms."""
+    """What every rule is converted with: the pipelines by name, the pack's version, the platforms, and the
+    version of ATT&CK in use, and the log sources, for what is to be said of a rule's values."""
 
     pipelines: Mapping[str, Pipeline]
     version: str
     platforms: Sequence[str] = PLATFORMS
+    attack: Attack = field(default_factory=attack)
+    sources: Mapping[str, LogSource] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One rule file after conversion. ``entry`` is its entry of the manifest, without its artefacts, and
-    ``lines`` are those of its id and name. ``refused`` holds what each platform that cannot say the rule has
-    against it, by the platform's id, and ``unread`` why the file is no rule at all. ``warnings`` refuse
-    nothing."""
+    """One rule after conversion, or a file without one. ``entry`` is its entry of the manifest, without its
+    artefacts, and ``lines`` are those of its id and name. ``refused`` holds what each platform that cannot
+    say the rule has against it, by the platform's id, and ``unread`` why it is no rule at all. ``absent``
+    holds why a platform is not given a rule of the pack. ``warnings`` refuse nothing."""
 
     path: str
     name: str = ""
     entry: Mapping[str, Any] = field(default_factory=dict)
     lines: Mapping[str, int] = field(default_factory=dict)
     parts: Mapping[str, Part] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, tuple[Finding, ...]] = field(default_factory=dict)
     unread: tuple[Finding, ...] = ()
     warnings: tuple[Finding, ...] = ()
@@ -67,20 +74,31 @@ def outcome(rule: Rule, setting: Setting) -> Outcome:
     """The rule on every platform of the setting."""
     parts: dict[str, Part] = {}
     refused: dict[str, tuple[Finding, ...]] = {}
+    absent: dict[str, str] = {}
     for name in setting.platforms:
+        if (why := setting.pipelines[name].absence(rule)) is not None:
+            if rule.tier in TIERS:
+                absent[name] = why
+            else:
+                refused[name] = (no_data(rule, platform(name), why),)
+            continue
         made = attempt(platform(name), rule, setting.pipelines, setting.version)
         if isinstance(made, Part):
             parts[name] = made
         else:
             refused[name] = made
+    rest = rule
     if refused:
         asked = platforms(setting.platforms)
         diagnosis = diagnose(Reading.of(rule), setting.pipelines, asked, setting.version)
         refused = {name: diagnosis.of(name) or said for name, said in refused.items()}
+        rest = diagnosis.rest
     lines = {key: rule.main.line(key) for key in ("id", "name")}
     entry = manifest_entry(rule) if parts else {}
-    warnings = tuple(literal_wildcards(Reading.of(rule)))
-    return Outcome(str(rule.path), rule.name, entry, lines, parts, refused, warnings=warnings)
+    reading = Reading.of(rule)
+    said = (replace(one, severity="warning") for one in meaning(reading, rest, setting.sources))
+    warnings = (*said, *technique_faults(reading, "warning"))
+    return Outcome(str(rule.path), rule.name, entry, lines, parts, absent, refused, warnings=warnings)
 
 
 def manifest_entry(rule: Rule) -> dict[str, Any]:
@@ -110,17 +128,21 @@ def processors() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def outcomes_of_files(files: Sequence[tuple[Path, str]], setting: Setting, jobs: int) -> Iterator[Outcome]:
-    """The outcomes of rule files, ``(path, tier)``, in their order, whatever the number of jobs."""
-    jobs = min(jobs, len(files) // LEAST_FOR_A_PROCESS)
+def outcomes_of_files(
+    files: Sequence[tuple[Path, str]], setting: Setting, jobs: int, folder: Path | None = None
+) -> Iterator[Outcome]:
+    """The outcomes of rule files, ``(path, tier)``, below ``folder``, in their order, whatever the number of
+    jobs. They are read together, because they may refer to one another, and judged and converted apart."""
+    readings = gathered(files, folder)
+    jobs = min(jobs, len(readings) // LEAST_FOR_A_PROCESS)
     if jobs < 2:
-        yield from _converted(files, setting)
+        yield from _converted(readings, setting)
         return
     # A forked process has the pipelines already; where there is no fork they are sent to it.
     method = "fork" if sys.platform == "linux" else None
     # Several portions a process, so that one with long rules does not keep the others waiting.
-    size = -(-len(files) // (jobs * 4))
-    portions = [files[start : start + size] for start in range(0, len(files), size)]
+    size = -(-len(readings) // (jobs * 4))
+    portions = [readings[start : start + size] for start in range(0, len(readings), size)]
     context = multiprocessing.get_context(method)
     with ProcessPoolExecutor(jobs, context, initializer=_settle_in, initargs=(setting,)) as pool:
         for made in pool.map(_portion, portions):
@@ -134,8 +156,9 @@ def _settle_in(setting: Setting) -> None:
     _settled[:] = [setting]
 
 
-def _portion(files: Sequence[tuple[Path, str]]) -> list[Outcome]:
-    return list(_converted(files, _settled[0]))
+def _portion(readings: Sequence[Reading]) -> list[Outcome]:
+    with using(_settled[0].attack):  # a process that was not forked has the pack's own
+        return list(_converted(readings, _settled[0]))
 
 
 @contextmanager
@@ -151,13 +174,20 @@ def _without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _converted(files: Sequence[tuple[Path, str]], setting: Setting) -> Iterator[Outcome]:
+def _converted(readings: Sequence[Reading], setting: Setting) -> Iterator[Outcome]:
     with _without_collection():
-        for number, (path, tier) in enumerate(files, start=1):
-            reading = read_rule(path, tier, named_by_stem=True)
-            if reading.rule is None or reading.findings:
-                yield Outcome(str(path), unread=reading.findings)
-            else:
-                yield outcome(reading.rule, setting)
+        for number, gathered_reading in enumerate(readings, start=1):
+            yield _of_reading(judged(gathered_reading), setting)
             if number % COLLECT_AFTER == 0:
                 gc.collect()
+
+
+def _of_reading(reading: Reading, setting: Setting) -> Outcome:
+    if reading.rule is None or reading.findings:
+        return Outcome(str(reading.path), unread=reading.findings, warnings=reading.warnings)
+    try:
+        made = outcome(reading.rule, setting)
+    except Exception as error:  # what nobody foresaw in one rule must not end the work on the others
+        said = unforeseen(reading.path, reading.rule.main.line(), "built", error)
+        return Outcome(str(reading.path), unread=(said,), warnings=reading.warnings)
+    return replace(made, warnings=(*reading.warnings, *made.warnings))

@@ -128,12 +128,20 @@ class _Places:
     document: Document
     by_object: Mapping[int, Keys]
 
+    @property
+    def place(self) -> tuple[Path, int]:
+        return self.document.path, self.document.line()
+
 
 def conventions(root: Path, rules: Sequence[Checked]) -> list[Finding]:
     """Every issue of every validator that the configuration leaves on, at its line."""
     parsed: list[tuple[Any, _Places]] = []
+    told: set[tuple[Path, int]] = set()
     for checked in rules:
-        parsed += _parsed(checked)
+        # Several correlations may be built of one document.
+        new = [(rule, place) for rule, place in _parsed(checked) if place.place not in told]
+        told |= {place.place for _, place in new}
+        parsed += new
     places = {id(rule): place for rule, place in parsed}
     findings: list[Finding] = []
     _use_local_data()
@@ -185,7 +193,7 @@ def _configured(root: Path) -> list[tuple[str, Any]]:
 
 
 def _parsed(checked: Checked) -> list[tuple[Any, _Places]]:
-    documents = checked.rule.documents
+    documents = [document.as_written for document in checked.rule.documents]
     if not documents:
         return []
     # The rules of a collection are sorted; one at a time they keep their document.
@@ -203,7 +211,7 @@ def _parsed(checked: Checked) -> list[tuple[Any, _Places]]:
 
 def _collection(checked: Checked, document: Document) -> SigmaCollection | None:
     """A document's rule, without its detection where that cannot be read; None where nothing can."""
-    source = SigmaRuleLocation(checked.reading.path)
+    source = SigmaRuleLocation(document.path)
     tries = [_copy(document.data)]
     if "correlation" not in document.data:
         tries.append({**tries[0], "detection": _copy(_STAND_IN)})
@@ -276,7 +284,7 @@ def _finding(name: str, issue: Any, place: _Places) -> Iterator[Finding]:
     if keys and named:
         line = reading.line_within(place.document, keys, named[-1])
     todo = f"follow the convention, or silence {name} in {CONFIGURATION} with a reason"
-    yield Finding(str(reading.path), line, what, todo, check_id(name), severity)
+    yield Finding(str(place.document.path_of(*keys)), line, what, todo, check_id(name), severity)
 
 
 def _text(value: Any) -> str:

@@ -10,19 +10,20 @@ from detection_pack.model.documents import load_documents
 from detection_pack.model.findings import PackError
 from detection_pack.model.pipeline import pipeline_files
 from detection_pack.model.rule import TIERS
-from detection_pack.model.rule_reader import rule_files
-
-_SUFFIXES = (".yml", ".yaml")
+from detection_pack.model.rule_files import rule_files, yaml_files
 
 
 @dataclass(frozen=True)
 class Files:
-    """What is to be checked, by kind. ``whole`` is the pack as it stands."""
+    """What is to be checked, by kind. ``whole`` is the pack as it stands. ``folders`` are the rules among
+    them that are not the pack's, by the folder that was named; those that were named themselves go together
+    under None."""
 
     rules: tuple[tuple[Path, str], ...]
     pipelines: tuple[Path, ...]
     events: tuple[Path, ...]
     whole: bool = False
+    folders: tuple[tuple[Path | None, tuple[Path, ...]], ...] = ()
 
 
 def files_of(root: Path, paths: Sequence[Path]) -> Files:
@@ -34,11 +35,16 @@ def files_of(root: Path, paths: Sequence[Path]) -> Files:
         extra = others.rules if others else ()
         inside = {path.resolve() for path, _ in rule_files(root)}
         outside = tuple(entry for entry in extra if entry[0].resolve() not in inside)
-        return Files((*rule_files(root), *outside), tuple(pipelines), tuple(events), True)
+        folders = others.folders if others else ()
+        return Files((*rule_files(root), *outside), tuple(pipelines), tuple(events), True, folders)
     rules: list[tuple[Path, str]] = []
     pipelines, events = [], []
-    for path in dict.fromkeys(file for given in paths for file in _listed(given)):
-        parent = path.resolve().parent
+    folders_of: dict[Path, Path | None] = {}
+    for given in paths:
+        for path in yaml_files(given) if given.is_dir() else [given]:
+            folders_of.setdefault(path, given if given.is_dir() else None)
+    for path in folders_of:
+        parent = path.parent.resolve()
         if parent.parent == (root / "pipelines").resolve() or _says(path, {"transformations"}):
             pipelines.append(path)
         elif parent == (root / "tests" / "events").resolve() or _says(path, {"match", "no_match"}):
@@ -46,20 +52,18 @@ def files_of(root: Path, paths: Sequence[Path]) -> Files:
         else:
             tiers = {(root / "sigma" / tier).resolve(): tier for tier in TIERS}
             rules.append((path, tiers.get(parent, "other")))
-    return Files(tuple(rules), tuple(pipelines), tuple(events))
+    together: dict[Path | None, list[Path]] = {}
+    for path, tier in rules:
+        if tier not in TIERS:
+            together.setdefault(folders_of[path], []).append(path)
+    folders = tuple((folder, tuple(listed)) for folder, listed in together.items())
+    return Files(tuple(rules), tuple(pipelines), tuple(events), folders=folders)
 
 
 def own_pipelines(root: Path) -> list[Path]:
     """The pySigma files of the pack's log sources."""
     folders = sorted(folder for folder in (root / "pipelines").glob("*") if folder.is_dir())
     return [path for folder in folders for path in pipeline_files(folder)]
-
-
-def _listed(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    files = (p for p in path.rglob("*") if p.suffix in _SUFFIXES and p.is_file())
-    return sorted(p for p in files if not any(s.startswith(".") for s in p.relative_to(path).parts))
 
 
 def _says(path: Path, keys: set[str]) -> bool:

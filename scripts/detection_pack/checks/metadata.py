@@ -14,6 +14,8 @@ from detection_pack.model.rule import Rule
 _LEVELS = ("informational", "low", "medium", "high", "critical")
 _STATUS = ("stable", "test", "experimental", "deprecated", "unsupported")
 _LISTS = ("references", "falsepositives", "required_tables", "data_sources", "tags")
+#: The list that only a rule for Microsoft Sentinel needs.
+_TABLES, _OF_TABLES = "required_tables", "sentinel"
 _CONFIDENCE = ("high", "medium", "low")
 LONGEST_TITLE, SHORTEST_DESCRIPTION = 110, 80
 
@@ -56,6 +58,8 @@ def _of_document(reading: Reading, document: Document) -> Iterator[tuple[str, Fi
 def _of_rule(reading: Reading, rule: Rule) -> Iterator[tuple[str, Finding]]:
     main = rule.main
     for key in _LISTS:
+        if key == _TABLES and _OF_TABLES in rule.absent:
+            continue
         if not isinstance(main.data.get(key), list) or not main.data[key]:
             yield (
                 key,

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
-from detection_pack.checks import conventions
+from detection_pack.build.meaning import meaning
+from detection_pack.checks import conventions, facts
 from detection_pack.checks.attack_tags import attack_tags
 from detection_pack.checks.catalogue import CheckInfo, catalogue, found
 from detection_pack.checks.events_file import EventsFile, contradictions, events_findings, read_events
 from detection_pack.checks.files import Files, files_of
 from detection_pack.checks.identity import duplicates
-from detection_pack.checks.known_values import unlisted_values
 from detection_pack.checks.metadata import metadata
-from detection_pack.checks.noise import noise
 from detection_pack.model import pipeline_document
+from detection_pack.model.documents import load_documents
 from detection_pack.model.findings import Finding, PackError
-from detection_pack.model.literal_wildcards import literal_wildcards
 from detection_pack.model.log_source import LogSource, source_of
 from detection_pack.model.log_source_reader import load_log_sources
-from detection_pack.model.pack import Pack, pack_version
+from detection_pack.model.own_keys import stale_notes
+from detection_pack.model.pack import COVERAGE, Pack, pack_version
 from detection_pack.model.pipeline import Pipeline, load_pipeline, load_pipelines
 from detection_pack.model.placeholders import PLACEHOLDER, placeholders
 from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.reading import Reading
 from detection_pack.model.rule import TIERS, Rule
-from detection_pack.model.rule_reader import read_rule, rule_files
+from detection_pack.model.rule_files import rule_files
+from detection_pack.model.rule_reader import read_rule, read_rules
+from detection_pack.model.rule_texts import unforeseen
 from detection_pack.platforms.diagnosis import diagnose
 from detection_pack.platforms.platform import platforms
 
@@ -49,7 +52,7 @@ def validate(root: Path, paths: Sequence[Path] = (), execute: bool = True) -> li
     ``execute`` runs the rules that have no other fault on their events. A file of the pack is judged as one,
     with metadata and events; any other rule is a stranger's, whose conventions are warnings.
     """
-    return _Validation(root, files_of(root, paths)).run(execute)
+    return _Validation(root, files_of(root, paths)).run(execute, whole=not paths)
 
 
 class _Validation:
@@ -61,15 +64,18 @@ class _Validation:
         self.findings: list[Finding] = []
         self.sources = self._sources()
         self.pipelines = dict(self._pipelines())
-        self.readings: dict[Path, Reading] = {}
+        self.readings: list[Reading] = []
         self.events: dict[Path, EventsFile] = {}
 
-    def run(self, execute: bool) -> list[Finding]:
+    def run(self, execute: bool, whole: bool) -> list[Finding]:
         checked = [self._rule(*read) for read in self._readings()]
-        self.findings += self._conventions(checked)
+        self.findings += self._conventions([one for one in checked if one is not None])
         self._duplicates()
         self._events()
         self._silence()
+        self._notes()
+        if whole:
+            self.findings += self._facts()
         if execute:
             self.findings += self._contradictions()
         return sorted(dict.fromkeys(self.findings))
@@ -102,24 +108,34 @@ class _Validation:
         yield from pipelines.items()
 
     def _readings(self) -> Iterator[tuple[Reading, Rule]]:
-        for path, tier in self.files.rules:
-            reading = read_rule(path, tier, named_by_stem=tier not in TIERS)
-            self.findings += reading.findings
+        for reading in self._read():
+            self.findings += (*reading.findings, *reading.warnings)
             if reading.rule is not None:
-                self.readings[path] = reading
+                self.readings.append(reading)
                 yield reading, reading.rule
 
-    def _rule(self, reading: Reading, rule: Rule) -> tuple[conventions.Checked, bool]:
+    def _read(self) -> Iterator[Reading]:
+        """The pack's rules file by file; anybody's as a build would read them, each folder as one."""
+        yield from (read_rule(path, tier) for path, tier in self.files.rules if tier in TIERS)
+        for folder, paths in self.files.folders:
+            yield from read_rules([(path, "other") for path in paths], folder)
+
+    def _rule(self, reading: Reading, rule: Rule) -> tuple[conventions.Checked, bool] | None:
         """Check one rule; what remains of it without the faults, and whether it still is one whole."""
+        try:
+            return self._checked(reading, rule)
+        except Exception as error:  # what nobody foresaw in one rule must not end the work on the others
+            self.findings.append(unforeseen(rule.path, rule.main.line(), "built", error))
+            return None
+
+    def _checked(self, reading: Reading, rule: Rule) -> tuple[conventions.Checked, bool]:
         diagnosis = diagnose(reading, self.pipelines, platforms(), self._version())
         self.findings += diagnosis.findings
-        self.findings += literal_wildcards(reading)
-        self.findings += noise(reading)
+        self.findings += meaning(reading, diagnosis.rest, self.sources)
         self.findings += attack_tags(reading)
         if reading.in_pack:
             faulty = {(rule.documents.index(f.document), f.keys[0]) for f in reading.faults if f.keys}
             self.findings += metadata(reading, rule, faulty)
-        self.findings += unlisted_values(reading, diagnosis.rest, self.sources)
         return conventions.Checked(reading, diagnosis.rest, self.sources), diagnosis.whole
 
     def _conventions(self, checked: Sequence[tuple[conventions.Checked, bool]]) -> Iterator[Finding]:
@@ -138,17 +154,18 @@ class _Validation:
     def _duplicates(self) -> None:
         """Against all rules of the pack, whichever are checked; only those that are checked are blamed."""
         chosen = {path.resolve() for path, _ in self.files.rules}
-        readings = [one for one in self.readings.values() if one.in_pack]
+        readings = [one for one in self.readings if one.in_pack]
         for path, tier in rule_files(self.root):
             if path.resolve() not in chosen:
                 readings.append(read_rule(path, tier))
-        others = [one for one in self.readings.values() if not one.in_pack]
+        others = [one for one in self.readings if not one.in_pack]
+        checked = {one.path for one in self.readings}
         # The unchecked come first, so that the checked are blamed.
-        readings.sort(key=lambda one: (one.path in self.readings, str(one.path)))
-        self.findings += (f for f in duplicates([*readings, *others]) if Path(f.path) in self.readings)
+        readings.sort(key=lambda one: (one.path in checked, str(one.path)))
+        self.findings += (f for f in duplicates([*readings, *others]) if Path(f.path) in checked)
 
     def _events(self) -> None:
-        for reading in list(self.readings.values()):
+        for reading in self.readings:
             if reading.rule is None or not reading.in_pack:
                 continue
             path = self._events_path(reading.rule)
@@ -184,7 +201,7 @@ class _Validation:
 
     def _silence(self) -> None:
         """Report every placeholder, and nothing else about it."""
-        silent = {str(path): reading.silent for path, reading in self.readings.items()}
+        silent = {str(reading.path): reading.silent for reading in self.readings if reading.silent}
         marked: list[Finding] = []
         for path, events in self.events.items():
             listed = [events.document] if events.document is not None else []
@@ -192,6 +209,24 @@ class _Validation:
             marked += found
         spoken = (f for f in self.findings if f.check == PLACEHOLDER or f.line not in silent.get(f.path, ()))
         self.findings = [*spoken, *marked]
+
+    def _notes(self) -> None:
+        """What the pack's rules say of values that they no longer have."""
+        for reading in self.readings:
+            if reading.in_pack:
+                self.findings += stale_notes(reading, self.findings)
+
+    def _facts(self) -> Iterator[Finding]:
+        """What the whole pack rests on, and how long ago it was read."""
+        today = datetime.now(UTC).date()
+        yield from facts.faults(self.root, {path.stem for path, _ in rule_files(self.root)}, today)
+        for reading in self.readings:
+            for document in reading.documents:
+                about = "what its values are worth today"
+                yield from facts.aged(document, ("seen_today", "read"), about, today)
+        path = self.root / COVERAGE
+        for document in load_documents(path) if path.is_file() else ():
+            yield from facts.aged(document, ("read",), "what others detect", today)
 
     def _contradictions(self) -> Iterable[Finding]:
         """Of rules without any error, whose events have none."""

@@ -141,7 +141,7 @@ def _of_case(case: Case, entry: RuleEntry, hits: Sequence[Hit]) -> frozenset[str
     if not entry.group_by:
         return frozenset(map(_label, hits))
     # Cases of one file do not share the first group field, so its value tells whose alert this is.
-    owned = {str(event.record.get(entry.group_by[0]) or "").lower() for event in case.events}
+    owned = case.values_of(entry.group_by[0])
     return frozenset(_label(hit) for hit in hits if hit.group and hit.group[0][1].lower() in owned)
 
 

@@ -20,7 +20,7 @@ from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.pack import Pack, load_pack
 from detection_pack.model.placeholders import MARKER, is_placeholder
 from detection_pack.model.rule import TIERS, AlertView, Rule
-from detection_pack.model.rule_reader import NAME, rule_files
+from detection_pack.model.rule_files import NAME, rule_files
 from detection_pack.new.carried import carried_over, renamed
 from detection_pack.new.items import sigma_value
 from detection_pack.new.layout import Block, Day, events_of, yaml_of
@@ -162,7 +162,7 @@ def _documents(name: str, template: Template, values: Sequence[Value]) -> list[d
         new["level"] = part["level"]
         if main:
             new |= {"confidence": part["confidence"]}
-            kept = ("required_tables", "data_sources", "lookback", "whole_terms")
+            kept = ("required_tables", "data_sources", "lookback", "whole_terms", "windows", "absent")
             new |= {key: old[key] for key in kept if key in old}
             new["alert"] = _alert(old["alert"], part)
         documents.append(new)

@@ -10,16 +10,21 @@ from typing import Any
 from detection_pack.build.dist import MANIFEST, Built
 from detection_pack.build.folders import Folder
 from detection_pack.languages.markdown import address, code, fence, link, paragraphs, strong, table, text
-from detection_pack.model.attack import techniques
+from detection_pack.model.attack import Technique, techniques_of
 from detection_pack.model.case import THRESHOLD, Case, events_file, load_cases, log_source_of
 from detection_pack.model.pack import Pack
 from detection_pack.model.pipeline import Pipeline
-from detection_pack.model.rule import TIERS, Rule
+from detection_pack.model.rule import HUNTING, TIERS, Rule
+from detection_pack.model.timespan import Timespan
+from detection_pack.pages.month import MonthFigures, month_figures
 from detection_pack.platforms.fields import PlatformField, detection_fields, platform_fields
 from detection_pack.platforms.platform import ImportFiles, Setting, platform, platforms
+from detection_pack.platforms.prerequisites import Prerequisite, of_rule
 
 FOLDER = "docs/rules"
 INDEX = "README.md"
+#: What all rules need; no rule has a name in capitals.
+NEEDS = "PREREQUISITES.md"
 #: What the index says of itself; a folder whose index does not is somebody else's.
 SIGNATURE = "<!-- Made by detection-pack build: do not edit. -->"
 
@@ -38,6 +43,8 @@ _COUNTED = {
 _OPERATORS = {"gte": "at least", "gt": "more than", "lte": "at most", "lt": "less than", "eq": "exactly"}
 #: The settings of an import that say when it runs.
 _SCHEDULE = ("queryFrequency", "queryPeriod", "cron_schedule", "dispatch.earliest_time", "interval", "from")
+#: Begins the end of a description: what the rule cannot find.
+_UNSEEN = "What it does not see:"
 _VERDICTS = {True: "match", False: "no match"}
 _SENTENCE = re.compile(r".+?[.!?](?=\s|$)", re.DOTALL)
 
@@ -59,9 +66,13 @@ def pages(pack: Pack, built: Built, cases: Mapping[str, Sequence[Case]]) -> dict
     entries = {entry["name"]: entry for entry in json.loads(built.files[MANIFEST])["rules"]}
     rules = [rule for rule in pack.rules if rule.name in entries]
     imports = [here.imports(built.files) for here in platforms()]
+    month = month_figures(pack.root)
     made = {f"{FOLDER}/{INDEX}": index(rules, cases).encode()}
+    made[f"{FOLDER}/{NEEDS}"] = all_needs(rules, pack.pipelines, entries).encode()
     for rule in rules:
-        page = _page(rule, pack.pipelines, built.files, entries[rule.name], imports, cases.get(rule.name, ()))
+        page = _page(
+            rule, pack.pipelines, built.files, entries[rule.name], imports, cases.get(rule.name, ()), month
+        )
         made[f"{FOLDER}/{rule.name}.md"] = page.encode()
     return made
 
@@ -87,7 +98,7 @@ def _index_row(rule: Rule, cases: Sequence[Case]) -> tuple[str, ...]:
     return (
         link(code(rule.name), f"{rule.name}.md"),
         text(rule.level),
-        ", ".join(_technique(key) for key in rule.techniques),
+        ", ".join(_technique(one) for one in techniques_of(rule)),
         strong(rule.title) + (f": {about}" if about else ""),
         ", ".join(map(code, _listed(rule, "required_tables"))) or text(_source(rule)),
         str(len(cases)),
@@ -101,25 +112,32 @@ def _page(
     entry: Mapping[str, Any],
     imports: Sequence[ImportFiles],
     cases: Sequence[Case],
+    month: MonthFigures,
 ) -> str:
     absent: Mapping[str, Sequence[str]] = entry.get("absent", {})
+    told, _, unseen = str(rule.main.data.get("description") or "").partition(_UNSEEN)
+    unseen = unseen.strip()
     parts = [
         f"# {text(rule.title)}",
         SIGNATURE,
         _summary(rule),
         "## What it finds, and why it matters",
-        *paragraphs(rule.main.data.get("description") or "The rule does not say."),
+        *paragraphs(told or "The rule does not say."),
         *_correlation(rule),
+        *(["## What it does not see", *paragraphs(f"{unseen[:1].upper()}{unseen[1:]}")] if unseen else []),
+        *_seen_today(rule),
         "## Data",
         _data(rule),
+        *_needs(rule, pipelines, absent),
         "## Fields",
         *_fields(rule, pipelines, absent),
         "## Queries",
         *_queries(rule, files, absent),
         "## Parameters",
         *_parameters(rule, imports),
+        *month.section(rule),
         "## False positives",
-        _bullets(map(text, _listed(rule, "falsepositives"))) or "The rule names none.",
+        _bullets(_false_positives(rule, month)) or "The rule names none.",
         "## Tests",
         *_tests(rule, cases),
         "## Files",
@@ -139,17 +157,14 @@ def _summary(rule: Rule) -> str:
         ("level", text(rule.level)),
         ("confidence", text(data.get("confidence") or "not stated")),
         ("status", text(data.get("status") or "not stated")),
-        ("ATT&CK", ", ".join(_technique(key, named=True) for key in rule.techniques) or "none"),
+        ("ATT&CK", ", ".join(_technique(one, named=True) for one in techniques_of(rule)) or "none"),
         ("author", text(data.get("author") or "not stated")),
     ]
     return table(("", ""), about)
 
 
-def _technique(key: str, named: bool = False) -> str:
-    known = techniques().get(key)
-    if known is None:
-        return text(key)
-    return link(f"{key} {text(known.name)}" if named else key, known.reference)
+def _technique(one: Technique, named: bool = False) -> str:
+    return link(f"{one.id} {text(one.name)}" if named else one.id, one.reference)
 
 
 def _correlation(rule: Rule) -> Iterator[str]:
@@ -160,14 +175,34 @@ def _correlation(rule: Rule) -> Iterator[str]:
     counted = _COUNTED.get(correlation.type, "events").format(field=field)
     operator = _OPERATORS.get(correlation.operator, correlation.operator)
     groups = ", ".join(map(code, correlation.group_by)) or "nothing: all events together"
+    alerts, shows = ("shows those with", "is shown") if rule.tier == HUNTING else ("alerts on", "alerts")
+    kind, further = "clock windows", ""
+    if (windows := correlation.overlapping) is not None:
+        step = code(Timespan(windows.step).text())
+        kind = "overlapping windows"
+        further = (
+            f" A window starts every {step} and is that much longer, so that no burst is cut in two; of "
+            f"windows one after the other the first {shows}, once."
+        )
     yield (
-        f"It counts {counted} in clock windows of {code(correlation.timespan)}, grouped by {groups}, "
-        f"and alerts on {operator} {correlation.threshold:g}."
+        f"It counts {counted} in {kind} of {code(correlation.timespan)}, grouped by {groups}, "
+        f"and {alerts} {operator} {correlation.threshold:g}.{further}"
     )
     for document in rule.documents:
         if document is not rule.main:
             title = strong(f"Counted: {document.data.get('title', 'the base rule')}.")
             yield " ".join([title, *paragraphs(document.data.get("description") or "")])
+
+
+def _seen_today(rule: Rule) -> Iterator[str]:
+    """What becomes of each value of the rule today: the custom key ``seen_today``."""
+    stated = rule.main.data.get("seen_today")
+    if not stated:
+        return
+    yield "## What it sees today"
+    yield f"{text(stated['in'])}, as read on {text(stated['read'])}:"
+    values: Mapping[str, str] = stated["values"]
+    yield table(("value", "today"), ((code(value), text(said)) for value, said in values.items()))
 
 
 def _data(rule: Rule) -> str:
@@ -176,6 +211,45 @@ def _data(rule: Rule) -> str:
         lines.append(f"Tables in Microsoft Sentinel: {', '.join(map(code, tables))}.")
     lines += [text(source) for source in _listed(rule, "data_sources")]
     return _bullets(lines)
+
+
+def _needs(
+    rule: Rule, pipelines: Mapping[str, Pipeline], absent: Mapping[str, Sequence[str]]
+) -> Iterator[str]:
+    """What must be there on each platform, and how one sees that it is not."""
+    rows, queries = [], []
+    for here in platforms():
+        needed = () if here.id in absent else of_rule(rule, pipelines[here.id])
+        for one in needed:
+            rows.append((here.title, code(one.place), text(one.source), text(one.setting), text(one.licence)))
+            queries += [f"{here.title}, {code(one.place)}:", fence(one.silent, here.fence)]
+    if rows:
+        yield "What must be there; where a platform has several places, one that delivers is enough:"
+        yield table(("platform", "place", "filled by", "setting", "licence"), rows)
+        yield "A source is silent where its query has no row, over the last day:"
+        yield from queries
+
+
+def all_needs(
+    rules: Sequence[Rule], pipelines: Mapping[str, Pipeline], entries: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """What must be there for all rules, a platform after the other."""
+    parts = ["# What must be there", SIGNATURE]
+    parts.append("A source is silent where its query has no row, over the last day.")
+    for here in platforms():
+        of_place: dict[Prerequisite, list[Rule]] = {}
+        for rule in rules:
+            if here.id not in entries[rule.name].get("absent", {}):
+                for one in of_rule(rule, pipelines[here.id]):
+                    of_place.setdefault(one, []).append(rule)
+        if of_place:
+            parts.append(f"## {here.title}")
+        for one, readers in of_place.items():
+            parts.append(f"### {code(one.place)}: {text(one.source)}")
+            names = ", ".join(link(code(rule.name), f"{rule.name}.md") for rule in readers)
+            about = (("setting", text(one.setting)), ("licence", text(one.licence)), ("rules", names))
+            parts += [table(("", ""), about), fence(one.silent, here.fence)]
+    return "\n\n".join(parts) + "\n"
 
 
 def _source(rule: Rule) -> str:
@@ -199,7 +273,7 @@ def _fields(
     ]
     yield table(("field", "for", *(here.title for here in shown_on)), rows)
     yield "Each platform's name stands in its pipeline; a query may read further fields, to make these whole."
-    yield "What an alert shows, on every platform:"
+    yield f"What {'a result' if rule.tier == 'hunting' else 'an alert'} shows, on every platform:"
     alert = rule.alert
     detail = "".join(code(part) if is_field else _within(part) for is_field, part in alert.detail_parts())
     held = {"DetectionType": text(alert.type), "DetectionDetail": detail}
@@ -225,7 +299,7 @@ def _queries(rule: Rule, files: Mapping[str, bytes], absent: Mapping[str, Sequen
     for here in platforms():
         yield f"### {here.title}"
         if here.id in absent:
-            yield "The rule cannot be said here:"
+            yield "There is no rule for it here:"
             yield _bullets(map(text, absent[here.id]))
         for form in here.forms:
             path = f"{here.id}/queries/{rule.name}{form.ending}"
@@ -245,6 +319,11 @@ def _parameters(rule: Rule, imports: Sequence[ImportFiles]) -> Iterator[str]:
 
 def _setting_row(setting: Setting) -> tuple[str, ...]:
     return platform(setting.platform).title, setting.where, code(setting.key), code(setting.value)
+
+
+def _false_positives(rule: Rule, month: MonthFigures) -> Iterator[str]:
+    for number, said in enumerate(_listed(rule, "falsepositives"), start=1):
+        yield text(said) + month.of_false_positive(rule, number)
 
 
 def _tests(rule: Rule, cases: Sequence[Case]) -> Iterator[str]:
@@ -279,7 +358,7 @@ def _files(rule: Rule, files: Mapping[str, bytes]) -> Iterator[str]:
     listed = json.loads(files[MANIFEST])
     own = [a["path"] for entry in listed["rules"] if entry["name"] == rule.name for a in entry["artefacts"]]
     yield _bullets(map(_dist, own))
-    yield "All rules together:"
+    yield "Files of several rules:"
     # The pipelines are what rules are converted with; nobody imports them.
     paths = [artefact["path"] for artefact in listed["artefacts"]]
     yield _bullets(_dist(path) for path in paths if not path.startswith("pipelines/"))

@@ -7,17 +7,27 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
+import java.util.regex.Pattern;
 
 import org.apache.logging.log4j.core.config.Configurator;
 import org.apache.logging.log4j.core.config.DefaultConfiguration;
 import org.apache.logging.log4j.core.selector.BasicContextSelector;
+import org.apache.lucene.analysis.Analyzer;
+import org.apache.lucene.analysis.LowerCaseFilter;
+import org.apache.lucene.analysis.TokenStream;
+import org.apache.lucene.analysis.Tokenizer;
+import org.apache.lucene.analysis.pattern.PatternTokenizer;
 import org.elasticsearch.Build;
 import org.elasticsearch.common.logging.LogConfigurator;
 import org.elasticsearch.common.settings.Settings;
 import org.elasticsearch.env.Environment;
 import org.elasticsearch.http.HttpServerTransport;
+import org.elasticsearch.index.analysis.AnalyzerProvider;
+import org.elasticsearch.index.analysis.AnalyzerScope;
 import org.elasticsearch.index.mapper.KeywordFieldMapper;
 import org.elasticsearch.index.mapper.Mapper;
+import org.elasticsearch.indices.analysis.AnalysisModule.AnalysisProvider;
+import org.elasticsearch.plugins.AnalysisPlugin;
 import org.elasticsearch.plugins.MapperPlugin;
 import org.elasticsearch.plugins.MockPluginsService;
 import org.elasticsearch.plugins.Plugin;
@@ -37,7 +47,8 @@ import org.elasticsearch.transport.netty4.Netty4Plugin;
  * index mapping is taken as it is: a keyword field without {@code ignore_above} gives the same verdicts to terms,
  * wildcards and regular expressions. It differs in one thing: a value beyond Lucene's longest term, 32,766 bytes of
  * UTF-8, which a real wildcard field takes, makes the node refuse the document ("immense term"). No value is ignored
- * without a word.
+ * without a word. The {@code pattern} analyzer has a stand-in, too, made of the same parts of Lucene as the module's:
+ * {@link PatternTokenizer} and {@link LowerCaseFilter}.
  */
 public final class ElasticsearchJudge extends Node {
     private ElasticsearchJudge(Environment environment) {
@@ -49,7 +60,7 @@ public final class ElasticsearchJudge extends Node {
         @Override
         PluginsService newPluginService(Environment environment, PluginsLoader loader) {
             return new MockPluginsService(
-                environment.settings(), environment, List.of(Netty4Plugin.class, WildcardStandIn.class));
+                environment.settings(), environment, List.of(Netty4Plugin.class, WildcardStandIn.class, PatternStandIn.class));
         }
     }
 
@@ -58,6 +69,37 @@ public final class ElasticsearchJudge extends Node {
         @Override
         public Map<String, Mapper.TypeParser> getMappers() {
             return Map.of("wildcard", KeywordFieldMapper.PARSER);
+        }
+    }
+
+    /** The analyzer {@code pattern} without stop words: what stands between matches, in lower case. */
+    public static final class PatternStandIn extends Plugin implements AnalysisPlugin {
+        @Override
+        public Map<String, AnalysisProvider<AnalyzerProvider<? extends Analyzer>>> getAnalyzers() {
+            return Map.of("pattern", (index, environment, name, settings) ->
+                new PatternProvider(name, Pattern.compile(settings.get("pattern", "\\W+"))));
+        }
+    }
+
+    private record PatternProvider(String name, Analyzer get) implements AnalyzerProvider<Analyzer> {
+        PatternProvider(String name, Pattern separators) {
+            this(name, new Analyzer() {
+                @Override
+                protected TokenStreamComponents createComponents(String field) {
+                    Tokenizer words = new PatternTokenizer(separators, -1);
+                    return new TokenStreamComponents(words, new LowerCaseFilter(words));
+                }
+
+                @Override
+                protected TokenStream normalize(String field, TokenStream words) {
+                    return new LowerCaseFilter(words);
+                }
+            });
+        }
+
+        @Override
+        public AnalyzerScope scope() {
+            return AnalyzerScope.INDEX;
         }
     }
 

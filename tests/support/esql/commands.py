@@ -6,6 +6,7 @@ import fnmatch
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from support.esql.aggregates import aggregate
@@ -53,11 +54,13 @@ class _Table:
     truncated: bool = False
 
 
-def evaluate(text: str, indices: Sequence[Index], default_rows: int = DEFAULT_ROWS) -> Result:
-    """The rows of a query over these indices; without LIMIT at most ``default_rows``. Raises `Refused` and
-    `VerificationFailed`."""
+def evaluate(
+    text: str, indices: Sequence[Index], default_rows: int = DEFAULT_ROWS, now: datetime | None = None
+) -> Result:
+    """The rows of a query over these indices; without LIMIT at most ``default_rows``. ``now`` is the time of
+    the query. Raises `Refused` and `VerificationFailed`."""
     commands, lexer = parse(text)
-    context = Context(lexer)
+    context = Context(lexer, now=now)
     first = commands[0]
     assert isinstance(first, From)
     table = _from(context, first, indices)

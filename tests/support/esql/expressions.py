@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from support.esql import lucene_regex
@@ -87,6 +87,7 @@ class Context:
 
     lexer: Lexer
     warnings: dict[str, None] = field(default_factory=dict)
+    now: datetime | None = None
 
     def refused(self, at: int, what: str) -> Refused:
         return Refused(self.lexer.position(at), what)

@@ -236,6 +236,15 @@ def millis(moment: datetime) -> int:
     return (moment - EPOCH) // timedelta(milliseconds=1)
 
 
+@_function("NOW", 0, 0)
+def _now(compiler: Compiler, node: Call, args: list[Typed]) -> Typed:
+    """esql-now: the time of the query, one for all rows."""
+    now = compiler.context.now
+    if now is None:
+        raise compiler.context.refused(node.at, "a query that asks NOW() needs a time")
+    return Typed("date", lambda row: now)
+
+
 @_function("DATE_TRUNC", 2, 2)
 def _date_trunc(compiler: Compiler, node: Call, args: list[Typed]) -> Typed:
     """esql-date_trunc: the beginning of the interval. Durations (to hours) and other numbers of days count

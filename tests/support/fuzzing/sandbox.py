@@ -31,6 +31,8 @@ from detection_pack.build.dist import GENERATOR, MANIFEST
 LIMIT = 5.0
 #: A finding, or how many records a replay has skipped.
 ONE_LINE = re.compile(r"^(?:\S.*:\d+: .+; .+|skipped: \d+ records? in all(?:, the first \d+ named above)?)$")
+#: What a replay says of the log that it has read.
+READ = re.compile(r"(read|repeated|other kinds|skipped): .+")
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _CHANGES = {
     "os.mkdir",
@@ -256,7 +258,7 @@ def _said(command: Command, code: int | None, out: str, err: str) -> Iterator[Fa
     if "Traceback (most recent call last)" in out + err:
         yield Fault("traceback", err[-2000:])
     for line in err.removesuffix("\n").split("\n") if err else ():
-        if not (ONE_LINE.match(line) and line.isprintable()):
+        if not ((ONE_LINE.match(line) or READ.match(line)) and line.isprintable()):
             yield Fault("error line", repr(line[:300]))
             break
     for line in out.split("\n"):

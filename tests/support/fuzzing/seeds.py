@@ -46,22 +46,27 @@ class Seed:
         return list(yaml.load_all(self.data, yaml.CSafeLoader))
 
 
+#: The log sources of the core rules: there is one of every kind among them.
+SOURCES = ("m365", "process_creation")
+
+
 @cache
 def rules() -> tuple[Seed, ...]:
-    found = [*sorted((ROOT / "sigma").rglob("*.yml")), *sorted(RICH.glob("*.yml"))]
+    found = [*sorted((ROOT / "sigma" / "core").glob("*.yml")), *sorted(RICH.glob("*.yml"))]
     return tuple(map(Seed, found))
 
 
 @cache
 def pipelines() -> tuple[Seed, ...]:
-    """Every file of the log sources that a build reads."""
+    """Every file of these log sources that a build reads."""
     folder = ROOT / "pipelines"
-    return tuple(Seed(path, folder) for path in sorted(folder.glob("*/*.yml")))
+    return tuple(Seed(path, folder) for name in SOURCES for path in sorted((folder / name).glob("*.yml")))
 
 
 @cache
 def events_files() -> tuple[Seed, ...]:
-    return tuple(Seed(path) for path in sorted((ROOT / "tests" / "events").glob("*.yml")))
+    named = sorted(path.name for path in (ROOT / "sigma" / "core").glob("*.yml"))
+    return tuple(Seed(ROOT / "tests" / "events" / name) for name in named)
 
 
 def shortened(tree: Any, longest: int) -> Any:

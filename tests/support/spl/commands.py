@@ -43,7 +43,7 @@ def _where(reader: Reader, context: Context) -> Step:
     """Keeps the rows whose expression is true."""
     position = reader.next.position
     with reader.expression():
-        condition = Expressions(reader, context.mode).parse()
+        condition = Expressions(reader, context.mode, context.scope.now).parse()
 
     def kept(row: Row) -> bool:
         value = condition(row)
@@ -61,7 +61,7 @@ def _eval(reader: Reader, context: Context) -> Step:
         while True:
             position, name = reader.next.position, reader.name()
             reader.expect("=")
-            assigned.append((position, name, Expressions(reader, context.mode).parse()))
+            assigned.append((position, name, Expressions(reader, context.mode, context.scope.now).parse()))
             if not reader.accept(","):
                 break
 
@@ -111,23 +111,59 @@ def _stats(reader: Reader, context: Context) -> Step:
 
 
 def _streamstats(reader: Reader, context: Context) -> Step:
-    """Statistics of each row and those before it in its group; options are refused."""
+    """Statistics of each row and those before it in its group; with ``current=f`` of those before it alone.
+    Other options are refused."""
+    current = not reader.accept("current")
+    if not current:
+        reader.expect("=")
+        reader.expect("f")
     found, by = _aggregations(reader, context)
 
     def streamed(rows: Sequence[Row]) -> list[Row]:
         seen: dict[tuple[str, ...], list[Row]] = {}
         out = []
         for row in rows:
-            keys = list(aggregates.groups([row], by))
-            if len(keys) != 1:
-                raise UnsupportedSearch("streamstats of a row in no group, or in several")
-            before = seen.setdefault(keys[0], [])
-            before.append(row)
-            added = {a.name: v for a in found if (v := a.result(before)) is not None}
-            out.append(row.having({**row.fields, **added}))
+            before = seen.setdefault(_one_group(row, by), [])
+            if current:
+                before.append(row)
+            out.append(_with_statistics(row, found, before))
+            if not current:
+                before.append(row)
         return out
 
     return streamed
+
+
+def _eventstats(reader: Reader, context: Context) -> Step:
+    """Statistics of its whole group in each row."""
+    found, by = _aggregations(reader, context)
+
+    def counted(rows: Sequence[Row]) -> list[Row]:
+        whole: dict[tuple[str, ...], list[Row]] = {}
+        for row in rows:
+            whole.setdefault(_one_group(row, by), []).append(row)
+        return [_with_statistics(row, found, whole[_one_group(row, by)]) for row in rows]
+
+    return counted
+
+
+def _one_group(row: Row, by: Sequence[str]) -> tuple[str, ...]:
+    keys = list(aggregates.groups([row], by))
+    if len(keys) != 1:
+        raise UnsupportedSearch("statistics of a row in no group, or in several")
+    return keys[0]
+
+
+def _with_statistics(row: Row, found: Sequence[aggregates.Aggregate], of: Sequence[Row]) -> Row:
+    added = {a.name: v for a in found if (v := a.result(of)) is not None}
+    return row.having({**{n: v for n, v in row.fields.items() if n not in {a.name for a in found}}, **added})
+
+
+def _addinfo(reader: Reader, context: Context) -> Step:
+    """The latest time of the search, which its range or ``latest=now`` states; the other fields are left
+    out."""
+    until = context.scope.now if context.scope.dispatched is None else context.scope.dispatched[1]
+    return lambda rows: [row.having({**row.fields, "info_max_time": until}) for row in rows]
 
 
 def _names(reader: Reader) -> list[str]:
@@ -221,6 +257,17 @@ def _mvexpand(reader: Reader, context: Context) -> Step:
     return lambda rows: [one for row in rows for one in expanded(row)]
 
 
+def _fields(reader: Reader, context: Context) -> Step:
+    """``fields [-] <field>…``: these fields and the internal ones, or all but these."""
+    without = reader.accept("-")
+    names = _names(reader)
+
+    def kept(name: str) -> bool:
+        return name not in names if without else name in names or name.startswith("_")
+
+    return lambda rows: [row.having({n: v for n, v in row.fields.items() if kept(n)}) for row in rows]
+
+
 def _lookup(reader: Reader, context: Context) -> Step:
     """``lookup <table> <field>… OUTPUT <field> [AS <field>]…``, the first line of the table that matches.
 
@@ -266,10 +313,13 @@ COMMANDS: dict[str, Callable[[Reader, Context], Step]] = {
     "bin": _bin,
     "stats": _stats,
     "streamstats": _streamstats,
+    "eventstats": _eventstats,
+    "addinfo": _addinfo,
     "table": _table,
     "sort": _sort,
     "rename": _rename,
     "dedup": _dedup,
     "mvexpand": _mvexpand,
+    "fields": _fields,
     "lookup": _lookup,
 }

@@ -19,6 +19,7 @@ from support.spl.functions import FUNCTIONS, scalar
 from support.spl.lexer import Reader
 from support.spl.pattern import Mode
 from support.spl.rows import Row, text_of
+from support.spl.search import moment_of
 
 #: What an expression gives: a value of a field, a Boolean, or null.
 Expression = Callable[[Row], Any]
@@ -35,11 +36,12 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 
 
 class Expressions:
-    """Reads expressions; ``mode`` is how PCRE reads texts in them."""
+    """Reads expressions; ``mode`` is how PCRE reads texts in them, ``now`` the time of the search."""
 
-    def __init__(self, reader: Reader, mode: Mode) -> None:
+    def __init__(self, reader: Reader, mode: Mode, now: float | None = None) -> None:
         self.reader = reader
         self.mode = mode
+        self.now = now
 
     def parse(self) -> Expression:
         return self._or()
@@ -153,12 +155,31 @@ class Expressions:
         self.reader.expect(")")
         if name == "mvfilter":
             return self._mvfilter(arguments, position)
+        if name in ("now", "relative_time") and self.now is not None:
+            return self._time(name, arguments, position)
         if name not in FUNCTIONS:
             raise UnsupportedSearch(f"the function {name}", position)
         function = FUNCTIONS[name]
         if not function.least <= len(arguments) <= function.most:
             raise UnsupportedSearch(f"{name} with {len(arguments)} arguments", position)
         return lambda row: function.run([partial(a, row) for a in arguments], self.mode, position)
+
+    def _time(self, name: str, arguments: list[Expression], position: int) -> Expression:
+        """Date and time functions: "now", and "relative_time(<time>, <specifier>)"."""
+        now = self.now
+        if name == "now" and not arguments:
+            return lambda row: now
+        if name == "now" or len(arguments) != 2:
+            raise UnsupportedSearch(f"{name} with {len(arguments)} arguments", position)
+        time, specifier = arguments
+
+        def moved(row: Row) -> float:
+            since = number(time(row))
+            if since is None:
+                raise UnsupportedSearch("relative_time of what is no time", position)
+            return moment_of(text_of(specifier(row)), since, position)
+
+        return moved
 
     def _mvfilter(self, arguments: list[Expression], position: int) -> Expression:
         """The values for which the condition holds; null where there is none.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import json
 import math
 import re
 import urllib.parse
@@ -148,6 +149,45 @@ def _split(mode: Mode, position: int, text: Any, delimiter: str) -> Any:
     return from_list(text_of(text).split(delimiter)) if delimiter else None
 
 
+def _mvindex(arguments: Sequence[Lazy], mode: Mode, position: int) -> Any:
+    """Multivalue functions, "mvindex": the first value is 0; null beyond the last."""
+    values, place = values_of(arguments[0]()), arguments[1]()
+    if place is None:
+        return None
+    if place < 0:
+        raise UnsupportedSearch("mvindex with a negative place", position)
+    return values[int(place)] if int(place) < len(values) else None
+
+
+def _mvfind(arguments: Sequence[Lazy], mode: Mode, position: int) -> Any:
+    """Multivalue functions, "mvfind": the place of the first value that matches, or null."""
+    regex = str(arguments[1]())
+    places = (n for n, value in enumerate(values_of(arguments[0]())) if mode.matches(regex, value))
+    return next(places, None)
+
+
+def _spath(mode: Mode, position: int, text: Any, path: str) -> Any:
+    """JSON functions, "spath": a value by its path, in which ``{}`` stands for every member of an array."""
+    try:
+        found = [json.loads(text_of(text))]
+    except ValueError:
+        return None
+    for step in str(path).split("."):
+        key, every, rest = step.partition("{}")
+        if not key or rest:
+            raise UnsupportedSearch(f"the path {path!r}", position)
+        found = [one[key] for one in found if isinstance(one, dict) and key in one]
+        if every:
+            found = [member for one in found if isinstance(one, list) for member in one]
+    return from_list([_json_text(one) for one in found if one is not None])
+
+
+def _json_text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
 def _rounded(how: Callable[[float], int]) -> Function:
     def body(mode: Mode, position: int, value: Any) -> int:
         if isinstance(value, str) and not _NUMBER.fullmatch(value):
@@ -179,7 +219,10 @@ FUNCTIONS = {
     "replace": strict(_replace, 3),
     "urldecode": strict(_urldecode, 1),
     "split": strict(_split, 2),
+    "spath": strict(_spath, 2),
     "mvjoin": Function(2, 2, _mvjoin),
+    "mvindex": Function(2, 2, _mvindex),
+    "mvfind": Function(2, 2, _mvfind),
     "mvcount": Function(1, 1, _mvcount),
     "mvappend": Function(1, 1000, _mvappend),
     "mvrange": strict(_mvrange, 2, 3),

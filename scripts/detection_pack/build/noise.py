@@ -50,6 +50,9 @@ def _of_value(reading: Reading, leaf: Leaf, keys: Keys, value: Any) -> Iterator[
     if weak:
         what = f'"{value}" is a wildcard without {LITERAL} literal characters in a row'
         todo = "write more of the text, or |exists: true" if _is_any(weak[0]) else "write more of the text"
+        if _is_any(weak[0]) and len(leaf.values) > 1 and "all" not in leaf.modifiers:
+            what = f'"{value}" matches whatever the field holds, so that the values beside it say nothing'
+            todo = "leave it out"
         yield reading.at("weak-wildcard", leaf.document, keys, what, todo)
     for found in strings:
         if isinstance(found, SigmaRegularExpression) and isinstance(value, str):
