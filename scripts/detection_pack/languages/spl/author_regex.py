@@ -1,9 +1,11 @@
 r"""A regular expression of a rule's author, rewritten so that PCRE reads it alike as characters and as bytes.
 
 Of bytes a dot, a negated class or ``\S`` takes one where a character beyond ASCII has several, a repetition
-repeats the last of them, ``(?i)`` knows ASCII alone, and between characters it also makes ``s`` of ``ſ``. An
-atom that is repeated without end stays as it is: what it takes is the same text either way. Dialects that
-differ in more are refused before (`patterns`).
+repeats the last of them, ``(?i)`` knows ASCII alone, and between characters it also makes ``s`` of ``ſ``. So
+each of them is written as a whole character, which of bytes begins at its first byte alone; ``+`` is one of
+these and then ``*``, unless a character must follow. Under ``*`` the atom stays as it is: wherever it stops
+within a character, nothing that counts goes on there. Dialects that differ in more are refused before
+(`patterns`).
 """
 
 from __future__ import annotations
@@ -50,9 +52,42 @@ def author_regex(value: SigmaRegularExpression, field: str) -> str:
             out.append(atom)
         else:
             following = atoms[position + 1] if position + 1 < len(atoms) else ""
-            endless = following in ("*", "+")
-            out.append(_rewritten(atom, state, endless, field))
+            one, endless = (_rewritten(atom, state, endless, field) for endless in (False, True))
+            if following == "+" and one != endless and not _ends_whole(atoms, position + 2):
+                out.append(one)
+                atoms[position + 1] = "*"
+            out.append(endless if following in ("*", "+") else one)
     return "".join(out)
+
+
+def _ends_whole(atoms: list[str], position: int) -> bool:
+    """Whether an endless repetition that is over at ``position`` must end at a whole character, for whatever
+    way the expression goes on has a character next, or the end of the value."""
+    position += atoms[position : position + 1] in (["?"], ["+"])
+    while position < len(atoms):
+        atom, following = atoms[position], atoms[position + 1 : position + 2]
+        if atom == "|":
+            position = _closing(atoms, position)
+        elif atom == ")" and not (following and following[0][0] in "*+?{"):
+            position += 1
+        elif atom in ("$", r"\z", r"\Z"):
+            return True
+        elif _character(atom) is None or (following and following[0][0] == "{"):
+            return False
+        elif following not in (["?"], ["*"]):
+            return True
+        else:
+            position += 2
+    return True
+
+
+def _closing(atoms: list[str], position: int) -> int:
+    """Where the group ends that ``position`` is in; the end of the expression where it is in none."""
+    depth = 0
+    while position < len(atoms) and (depth or atoms[position] != ")"):
+        depth += (atoms[position][0] == "(") - (atoms[position] == ")")
+        position += 1
+    return position
 
 
 def _changed(state: _State, on: str, off: str) -> _State:

@@ -141,11 +141,16 @@ TERM_END = _assertion(
         r"(?![\x00-\xff])[\p{L}\p{N}]",
     ],
 )
-#: One character beyond ASCII. What stands before it must end with a whole character.
 #: The ends of a term as version 1.1 wrote them, read as characters; a comparison of builds executes them.
 FORMER_START, FORMER_END = r"(?<![\p{L}\p{N}])", r"(?![\p{L}\p{N}])"
+#: Of bytes, a place within a character: a first byte and some of the others stand before it.
+_WITHIN = (
+    rf"(?<={_BYTES_2}[\xc2-\xdf]|{_BYTES_3}[\xe0-\xf4]|{_BYTES_3}[\xe0-\xf4][\x80-\xbf]"
+    rf"|{_BYTES_3}[\xf0-\xf4][\x80-\xbf]{{2}})"
+)
+#: One character beyond ASCII; of bytes, a whole one, wherever a search or a repetition before it may stand.
 BEYOND_ASCII = (
-    rf"(?-i:[\x80-\xbf\xf7\xff]|{_BYTES_2}[\xc2-\xdf][\x80-\xbf]"
+    rf"(?-i:(?!{_WITHIN})[\x80-\xbf]|[\xf7\xff]|{_BYTES_2}[\xc2-\xdf][\x80-\xbf]"
     rf"|{_BYTES_3}(?:[\xe0-\xef][\x80-\xbf]{{2}}|[\xf0-\xf4][\x80-\xbf]{{3}})"
     rf"|{_LATIN}|[\xd7\xdf](?![\x80-\xbf])|[^\x00-\xff])"
 )

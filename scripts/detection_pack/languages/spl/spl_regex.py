@@ -27,6 +27,9 @@ _ESCAPE = re.compile(
     r"\\(?:x[0-9a-fA-F]{2}|x\{[0-9a-fA-F]{1,6}\}|[pP]\{[A-Za-z]{1,2}\}|[pP][LNMPSZC]|[dDwWsSbBAz]|[tnrf]|[^A-Za-z0-9])",
     re.DOTALL,
 )
+#: PCRE counts the vertical tab as a space, RE2 does not; under (?i) RE2 counts the Kelvin sign and the long
+#: s, which are k and s, as letters of ASCII.
+_TYPES = {r"\s": f"[{_SPACE}]", r"\S": f"[^{_SPACE}]", r"\w": r"(?-i:\w)", r"\W": r"(?-i:\W)"}
 _CLASS = re.compile(r"\[\^?\]?(?:\\.|\[:\^?[a-z]+:\]|[^\]\\])*\]", re.DOTALL)
 _QUANTIFIER = re.compile(r"(?:[*+?]|\{\d+(?:,\d*)?\})\??")
 
@@ -114,8 +117,7 @@ class _Translation:
             found = _ESCAPE.match(self.regex, i)
             if found is None:
                 raise self._refused(i)
-            # PCRE counts the vertical tab as a space, RE2 does not.
-            piece = {r"\s": f"[{_SPACE}]", r"\S": f"[^{_SPACE}]"}.get(found[0], found[0])
+            piece = _TYPES.get(found[0], found[0])
         else:
             found = re.compile(".", re.DOTALL).match(self.regex, i)
             assert found is not None
