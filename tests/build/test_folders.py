@@ -186,22 +186,37 @@ def replacing(out: Path, renamed: bool) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.parametrize("ends", ["SIGKILL", "SIGTERM", "SIGINT"])
 @pytest.mark.parametrize("renamed", [False, True], ids=["exchanged", "renamed"])
-def test_killed_at_any_moment_the_folder_is_whole_or_comes_back(renamed: bool, tmp_path: Path) -> None:
-    """50 kills. Without an exchange the folder may be away until the next build, and never for longer."""
+@pytest.mark.parametrize("times", [20, pytest.param(70, marks=pytest.mark.campaign)])
+def test_ended_at_any_moment_the_folder_is_whole_or_comes_back(
+    times: int, renamed: bool, ends: str, tmp_path: Path
+) -> None:
+    """Without an exchange the folder may be away until the next build, and never for longer; an interrupt
+    puts things in order itself."""
     if not renamed and sys.platform != "linux":
         pytest.skip("names can be exchanged in one step on Linux alone")
     out = tmp_path / "out"
     replace_folders([folder(out, "old")])
     words = {word: folder(out, word).files for word in ("old", "new")}
     chance = random.Random(7)
-    for _ in range(50):
+    number = signal.Signals[ends]
+    for _ in range(times):
+        ready, began = os.pipe()
         child = os.fork()
         if child == 0:
-            _replace_for_ever(out, renamed)
+            _replace_for_ever(out, renamed, began)
+        os.close(began)
+        assert os.read(ready, 1) == b"1"
+        os.close(ready)
         time.sleep(chance.random() * 0.05)
-        os.kill(child, signal.SIGKILL)
-        assert os.waitpid(child, 0)[1] == signal.SIGKILL
+        os.kill(child, number)
+        status = os.waitpid(child, 0)[1]
+        if number == signal.SIGINT:
+            assert os.WEXITSTATUS(status) == 130
+            assert out.exists()
+        else:
+            assert os.WTERMSIG(status) == number
         if renamed:
             folders._recover(out)
         assert content(out) in words.values()
@@ -209,15 +224,21 @@ def test_killed_at_any_moment_the_folder_is_whole_or_comes_back(renamed: bool, t
     assert content(out) == folder(out, "last").files and beside(out) == set()
 
 
-def _replace_for_ever(out: Path, renamed: bool) -> None:
+def _replace_for_ever(out: Path, renamed: bool, began: int) -> None:
     if renamed:
         folders._exchanged = lambda one, other: False
+    code = 1
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
+        os.write(began, b"1")
         while True:
             for word in ("new", "old"):
                 replace_folders([folder(out, word)])
+    except KeyboardInterrupt:
+        code = 130
     finally:
-        os._exit(1)
+        os._exit(code)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
