@@ -19,8 +19,21 @@ from conftest import DIST, ROOT
 from detection_pack.model.event import Event
 from detection_pack.platforms.arrivals import Arrival
 from detection_pack.platforms.elastic.imports import load_rules, name_of
+from detection_pack.platforms.elastic.run import look_back
 from detection_pack.platforms.elastic.schedule import Alert, scheduled
-from support.days import CLOCK, FIRST, MINUTE, ORDERED, OVERLAPPING, PLAIN, bursts, generated, run_starts
+from support.days import (
+    CLOCK,
+    FIRST,
+    MINUTE,
+    ORDERED,
+    OVERLAPPING,
+    PLAIN,
+    Burst,
+    bursts,
+    generated,
+    records_of,
+    run_starts,
+)
 from support.sources import M365
 
 RULES = {(name_of(rule), rule["type"]): rule for rule in load_rules(DIST)}
@@ -66,6 +79,33 @@ def test_every_burst_is_alerted_on_once(rule: str, count: int) -> None:
         assert f"{twice} of {len(expected)} did" in " ".join(page.split())
     else:
         assert twice <= 1
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("rule", [CLOCK, OVERLAPPING])
+def test_the_threshold_rule_finds_the_bursts_that_the_page_says(rule: str, count: int) -> None:
+    """It goes by arrival: what comes in hours apart is not counted together, and different hours may be."""
+    made = generated(rule, count)
+    expected, threshold = bursts(made), RULES[rule, "threshold"]
+    found: Counter[Burst] = Counter()
+    others = 0
+    for alert in simulated(threshold, made.arrivals):
+        counted = {
+            a.event.id
+            for a in made.arrivals
+            if alert.at - look_back(threshold) < a.ingested <= alert.at
+            and {a.event.record["UserId"], a.event.record.get("ClientIP")} >= set(alert.values)
+        }
+        assert len(counted) >= threshold["threshold"]["cardinality"][0]["value"]
+        own = [burst for burst in expected if counted & {a.event.id for a in records_of(burst, made)}]
+        found.update(own[-1:])
+        others += not own
+    assert count != 6 or len(found) >= 5
+    if count == 28:
+        twice = sum(number > 1 for number in found.values())
+        said = f"{len(found)} of {len(expected)} bursts, {twice} of them twice, and {others} times"
+        page = (ROOT / "docs" / "import" / "elastic.md").read_text(encoding="utf-8")
+        assert f"`{rule}` {said}" in " ".join(page.split())
 
 
 def test_a_busy_hour_does_not_alert_again_when_it_leaves_the_look_back() -> None:

@@ -163,15 +163,10 @@ class Burst:
 
 def bursts(of: Generated) -> list[Burst]:
     """All bursts, said naively: for each moment at which a window may start, what stands in it."""
-    length = {CLOCK: HOUR, OVERLAPPING: HOUR, ORDERED: 24 * HOUR}[of.rule]
-    steps = overlapping(int(length.total_seconds()))
-    step = length if of.rule == CLOCK else timedelta(seconds=steps.step)
-    width = length if of.rule == CLOCK else timedelta(seconds=steps.width)
+    step, width = _window(of.rule)
     groups: dict[tuple[str, ...], list[Arrival]] = {}
     for arrival in of.arrivals:
-        record = arrival.event.record
-        address = (record.get("ClientIP", ""),) if of.rule == CLOCK else ()
-        groups.setdefault((record["UserId"].lower(), *address), []).append(arrival)
+        groups.setdefault(_group(of.rule, arrival), []).append(arrival)
     found = []
     for group, own in groups.items():
         starting = {_floor(_when(a), step) - step * back for a in own for back in range(width // step)}
@@ -188,6 +183,27 @@ def bursts(of: Generated) -> list[Burst]:
                 chains.append([begin])
         found += [Burst(group, tuple(chain)) for chain in chains]
     return found
+
+
+def records_of(burst: Burst, of: Generated) -> list[Arrival]:
+    """What stands in a burst's windows."""
+    since, until = burst.windows[0], burst.windows[-1] + _window(of.rule)[1]
+    return [a for a in of.arrivals if _group(of.rule, a) == burst.group and since <= _when(a) < until]
+
+
+def _window(rule: str) -> tuple[timedelta, timedelta]:
+    """A rule's step and the width of its windows."""
+    length = {CLOCK: HOUR, OVERLAPPING: HOUR, ORDERED: 24 * HOUR}[rule]
+    if rule == CLOCK:
+        return length, length
+    steps = overlapping(int(length.total_seconds()))
+    return timedelta(seconds=steps.step), timedelta(seconds=steps.width)
+
+
+def _group(rule: str, arrival: Arrival) -> tuple[str, ...]:
+    record = arrival.event.record
+    address = (record.get("ClientIP", ""),) if rule == CLOCK else ()
+    return (record["UserId"].lower(), *address)
 
 
 def _holds(rule: str, inside: Sequence[Arrival]) -> bool:
