@@ -27,6 +27,7 @@ from typing import Any
 
 from detection_pack import cli
 from detection_pack.build.dist import GENERATOR, MANIFEST
+from detection_pack.languages.kept import FOLDER
 
 LIMIT = 5.0
 #: A finding, or how many records a replay has skipped.
@@ -169,8 +170,10 @@ class Sandbox:
 
     @contextmanager
     def _watched(self, faults: list[Fault]) -> Iterator[None]:
-        """Working and temporary folder inside the sandbox, and audit events looked at."""
-        cwd, temporary = Path.cwd(), tempfile.tempdir
+        """Working and temporary folder inside the sandbox, nothing kept for the next run, and audit events
+        looked at."""
+        cwd, temporary, keeps = Path.cwd(), tempfile.tempdir, os.environ.get(FOLDER)
+        os.environ[FOLDER] = ""
         os.chdir(self.folder / "cwd")
         tempfile.tempdir = str(self.folder / "tmp")
         _Audit.install()
@@ -180,6 +183,9 @@ class Sandbox:
         finally:
             seen, _Audit.folder = _Audit.seen, None
             tempfile.tempdir = temporary
+            os.environ[FOLDER] = keeps or ""
+            if keeps is None:
+                del os.environ[FOLDER]
             os.chdir(cwd)
             faults += [Fault("escape", what) for what in dict.fromkeys(seen)]
 
