@@ -20,7 +20,7 @@ import yaml
 from conftest import DIST, ROOT
 from detection_pack.build.dist import rule_entries
 from detection_pack.model.case import log_source_of
-from detection_pack.model.event import Hit
+from detection_pack.model.event import Event, Hit
 from detection_pack.model.findings import PackError
 from detection_pack.model.log_source import LogSource
 from detection_pack.model.pack import Pack
@@ -30,7 +30,7 @@ from detection_pack.platforms.platform import platform
 from detection_pack.replay.log_replay import Asked, executed, opened
 from detection_pack.replay.verdict import exact, selected
 from detection_pack.simulate.record_sets import RecordSet, load_record_sets
-from detection_pack.simulate.simulation import simulated
+from detection_pack.simulate.simulation import MARK, simulated
 from support.sources import SOURCES
 
 SETS = load_record_sets(ROOT, SOURCES)
@@ -172,6 +172,24 @@ def test_no_rule_filter_or_alert_reads_the_mark(source: LogSource) -> None:
 def test_a_rule_that_reads_a_mark_is_noticed() -> None:
     rule = {"selection": {"A|contains": ["x"]}, "alert": {"detail": "{B} and {C}", "user": "D"}}
     assert {"A", "B", "C", "D"} <= set(read_fields(rule))
+
+
+#: Log sources whose mark no platform keeps; their records are found by the computer.
+UNKEPT = {"powershell_script": "simulated01.contoso.example"}
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=lambda source: source.name)
+def test_a_platform_that_takes_the_record_keeps_the_mark(source: LogSource) -> None:
+    sets = [one for one in SETS if one.records[0].source is source]
+    records = simulated(sets, AT).records
+    events = [Event(str(number), source, record) for number, record in enumerate(records)]
+    looked_for = UNKEPT.get(source.name, MARK)
+    for name in PLATFORMS:
+        stored = [one for one in platform(name).stored(events) if one.refused is None]
+        assert bool(stored) == (name not in source.absent)
+        found = {one.event for one in stored if looked_for in str(one.fields)}
+        assert found == {one.event for one in stored}, name
+        assert source.name not in UNKEPT or not any(MARK in str(one.fields) for one in stored)
 
 
 # ---- faults -----------------------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 
 from conftest import ROOT
 from detection_pack.cli import main
+from detection_pack.model.case import log_source_of
+from detection_pack.model.pack import Pack
 from detection_pack.model.record_time import value_at
 from detection_pack.simulate.record_sets import load_record_sets
 from detection_pack.simulate.simulation import MARK, chosen, simulated
@@ -42,10 +44,12 @@ def write(folder: Path, *more: str) -> Path:
     return out
 
 
-def fired(path: Path, capsys: pytest.CaptureFixture[str]) -> set[str]:
-    """The rules with a hit."""
+def fired(path: Path, rules: list[str], capsys: pytest.CaptureFixture[str]) -> set[str]:
+    """Those of the rules that have a hit."""
     capsys.readouterr()
-    assert main(["--root", str(ROOT), "replay", str(path), "--quiet", "--strict", "--format", "json"]) == 0
+    chosen_rules = [part for rule in rules for part in ("--rule", rule)]
+    command = ["replay", str(path), "--quiet", "--strict", "--format", "json", *chosen_rules]
+    assert main(["--root", str(ROOT), *command]) == 0
     return {rule["rule"] for rule in json.loads(capsys.readouterr().out)["rules"] if rule["hits"]}
 
 
@@ -55,13 +59,16 @@ def printed(capsys: pytest.CaptureFixture[str]) -> set[str]:
 
 
 def test_replay_of_the_file_fires_the_rules_asked_for(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, pack: Pack, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each set by itself is executed in test_record_sets.py."""
-    asked = {"onprem_powershell_collection", "graph_mail_search", "exchange_server_export"}
+    """Each set by itself is executed in test_record_sets.py. A rule of another log source has no record."""
+    asked = {"onprem_powershell_collection", "graph_mail_search"}
     out = write(tmp_path, *(part for rule in asked for part in ("--rule", rule)))
     assert printed(capsys) == asked
-    assert fired(out, capsys) == asked
+    sources = {log_source_of(rule, SOURCES).name for rule in pack.rules if rule.name in asked}
+    near = [rule.name for rule in pack.rules if log_source_of(rule, SOURCES).name in sources]
+    assert len(near) > len(asked)
+    assert fired(out, near, capsys) == asked
 
 
 def test_a_rule_is_fired_alone_wherever_it_can_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
