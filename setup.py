@@ -24,6 +24,7 @@ DATA = (
     "pyproject.toml",
     "sigma",
     "sigma-check.yml",
+    "tests/atomics",
     "tests/events",
 )
 #: What may lie in these folders and is no part of the pack. Packaging tools write to dist/ by habit.

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +27,7 @@ from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.log_source_reader import load_log_sources
 from detection_pack.model.pack import Pack, load_pack, pack_version
 from detection_pack.model.platform_names import PLATFORMS
+from detection_pack.model.record_time import parse_time
 from detection_pack.model.rule import TIERS
 from detection_pack.pages import coverage, rule_pages
 
@@ -143,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--format", choices=("text", "json", "markdown"), default="text")
     command.add_argument("--check", action="store_true", help="exit 1 if version or changelog lag behind")
     command.set_defaults(run=_diff)
+    _add_simulate(commands)
     return parser
 
 
@@ -192,6 +195,30 @@ def _explain_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--platform", action="append", choices=PLATFORMS, help="only this one")
     command.add_argument("--format", choices=("text", "json"), default="text")
     command.set_defaults(run=_explain)
+
+
+def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "simulate",
+        help="write records of the atomic tests for today, to send through a pipeline",
+        description="Write raw records of tests/atomics as JSON lines, as if they had been logged within the "
+        "last hour: new identifiers, the same distances, marked as simulated in a field that no rule reads. "
+        "Print which rules must fire on them.",
+    )
+    command.add_argument("--out", type=Path, metavar="FILE", required=True, help="where to write them")
+    command.add_argument(
+        "--rule", action="append", default=[], metavar="RULE", help="only what this rule fires on"
+    )
+    command.add_argument(
+        "--at", type=_moment, metavar="TIME", help="in place of now, such as 2026-03-10T09:15:00Z"
+    )
+    command.set_defaults(run=_simulate)
+
+
+def _moment(text: str) -> datetime:
+    if (moment := parse_time(text)) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a time such as 2026-03-10T09:15:00Z")
+    return moment
 
 
 def _jobs(text: str) -> int:
@@ -517,6 +544,31 @@ def _diff(arguments: argparse.Namespace) -> int:
     findings = release_findings(root, report) if arguments.check else []
     _report(findings)
     return FINDINGS if findings else FINE
+
+
+def _simulate(arguments: argparse.Namespace) -> int:
+    from detection_pack.simulate.record_sets import load_record_sets
+    from detection_pack.simulate.simulation import chosen, simulated
+
+    root = _root(arguments)
+    if arguments.out.is_dir() or not arguments.out.parent.is_dir():
+        raise _Unusable(str(arguments.out), "cannot be written", "name a file in a folder that is there")
+    at = arguments.at or datetime.now(UTC).replace(microsecond=0)
+    try:
+        sets = chosen(load_record_sets(root, load_log_sources(root)), arguments.rule)
+        made = simulated(sets, at, arguments.rule)
+    except PackError as error:
+        _report(error.findings)
+        return UNUSABLE
+    _written(lambda: write_file(arguments.out, made.lines()))
+    print(
+        f"{arguments.out}: {len(made.records)} records, {made.first:%Y-%m-%dT%H:%M:%SZ} to "
+        f"{made.last:%Y-%m-%dT%H:%M:%SZ}"
+    )
+    print(f"fires: {', '.join(made.fires)}")
+    if made.beside:
+        print(f"not asked for, and fires on the same records: {', '.join(made.beside)}")
+    return FINE
 
 
 def _root(arguments: argparse.Namespace) -> Path:

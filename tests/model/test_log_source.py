@@ -31,6 +31,9 @@ fields:
   kind: {type: integer, enumeration: DoorKind, meaning: which way}
 enumerations:
   DoorKind: {0: In, 1: Out}
+simulation:
+  mark: note
+  ids: {serial: number}
 """
 
 #: What stands in GOOD -> what stands there instead, the line that is to blame and a piece of the message.
@@ -52,6 +55,8 @@ FAULTS: dict[str, tuple[str, str, int, str]] = {
     "number of text": ("1: Out", "x: Out", 10, "is not a number with its name"),
     "negative": ("1: Out", "-1: Out", 10, "is not a number with its name"),
     "table elsewhere": ("{0: In, 1: Out}", "../secret.csv", 10, "is not the name of a table"),
+    "no mark": ("mark: note", "mark: ''", 12, '"mark" is not a text'),
+    "kind of identifier": ("serial: number", "serial: counter", 13, "is not a kind of identifier"),
     "table that is not there": ("{0: In, 1: Out}", "kinds.csv", 10, "kinds.csv cannot be read"),
 }
 

@@ -190,3 +190,26 @@ def test_clean_rows_are_read_at_once(tmp_path: Path, form: str, monkeypatch: pyt
     with read([path], SOURCES, {"m365": KEYS}) as reading:
         assert len(said(reading)) == 30
     assert len(one_by_one) == 1
+
+
+@pytest.mark.parametrize("form", ["lines", "AuditData", "RawEventData"])
+def test_records_of_several_sources_in_one_file(tmp_path: Path, form: str) -> None:
+    """Most rows of an export of the unified audit log are of one source; the others are not of it, too."""
+    plain = {"CreationTime": "2024-05-01T10:00:00", "RecordType": 2, "Operation": "Create", "UserId": "a"}
+    others = [
+        plain | {"RecordType": 24, "Operation": "SearchExported", "Workload": "SecurityComplianceCenter"},
+        plain | {"RecordType": 47, "Operation": "AdminMailAccess", "Workload": "SecurityComplianceCenter"},
+        plain | {"RecordType": 8, "Operation": "Consent to application.", "Workload": "AzureActiveDirectory"},
+    ]
+    records = numbered([plain | {"Workload": "Exchange"}] * 30 + others)
+    path = written(tmp_path, FORMS[form](records), "utf-8", "no")
+    wanted = {
+        "m365": KEYS,
+        "compliance_audit": frozenset(["Operation"]),
+        "directory_audit": frozenset(["Operation"]),
+    }
+    with read([path], SOURCES, wanted) as reading:
+        counts: dict[str, int] = {}
+        for (source, _), number in reading.counts.items():
+            counts[source] = counts.get(source, 0) + number
+    assert counts == {"m365": 30, "compliance_audit": 2, "directory_audit": 1}

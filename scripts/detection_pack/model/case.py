@@ -188,7 +188,7 @@ def _event(source: LogSource, label: str, record: dict[str, Any]) -> Event:
     """A case's record, which has its label for an identity where it states none."""
     name = source.identity[0]
     if len(source.identity) == 1 and _can_have(record, name):
-        record = _with(record, name, label)
+        record = with_part(record, name, label)
     return Event(source.identity_of(record) or label, source, record)
 
 
@@ -207,7 +207,7 @@ def _records(document: Document, list_name: str, index: int) -> Iterator[tuple[s
             raise PackError.at(document.path, at, '"each" holds no mappings', "write a list of field: value")
         record = base
         for name, value in {**own, **override}.items():
-            record = _with(record, name, value)
+            record = with_part(record, name, value)
         record = plain_record(record)
         suffix = f"-{number}" if len(overrides) > 1 else ""
         yield suffix, record
@@ -217,9 +217,10 @@ def _records(document: Document, list_name: str, index: int) -> Iterator[tuple[s
 # one part of a nested record and leave the others as the defaults have them.
 
 
-def _with(record: Mapping[Any, Any], name: Any, value: Any) -> dict[Any, Any]:
+def with_part(record: Mapping[Any, Any], name: Any, value: Any) -> dict[Any, Any]:
+    """The record with another value under a name; what the record holds is not changed."""
     head, rest = _parts(record, name)
-    return {**record, head: value if rest is None else _with(record[head], rest, value)}
+    return {**record, head: value if rest is None else with_part(record[head], rest, value)}
 
 
 def _without(record: Mapping[Any, Any], name: Any) -> dict[Any, Any]:

@@ -65,6 +65,18 @@ class AlertDefaults:
     extra: str | None = None
 
 
+@dataclass(frozen=True)
+class Simulation:
+    """How a simulated record differs from one that was logged.
+
+    ``mark``: the field that says so, which no rule reads. ``ids``: fields that get a new value in each
+    record, "uuid" or "number" (of 53 bits).
+    """
+
+    mark: str
+    ids: Mapping[str, str]
+
+
 @dataclass(frozen=True, eq=False)
 class LogSource:
     """One folder below pipelines/. Two are the same only if they are one object.
@@ -73,7 +85,8 @@ class LogSource:
     ``identity``: the fields that identify a raw record together. ``kind``: the field that tells kinds of
     records apart, if one does; ``others``: keys that say what an export's entry of another kind is.
     ``enumerations``: number to name. ``new``: what `detection-pack new` starts from, as it stands there.
-    ``absent``: the platforms that have no such records, each with the reason.
+    ``absent``: the platforms that have no such records, each with the reason. ``simulation``: None where
+    no record can be simulated.
     """
 
     name: str
@@ -92,6 +105,7 @@ class LogSource:
     never_held: NeverHeld | None = field(default=None, repr=False)
     new: Mapping[str, Any] = field(default_factory=dict, repr=False)
     absent: Mapping[str, str] = field(default_factory=dict, repr=False)
+    simulation: Simulation | None = field(default=None, repr=False)
 
     def identity_of(self, record: Mapping[str, Any]) -> str | None:
         """The record's identity as text, its parts divided by slashes; None where it has no part of it."""

@@ -24,6 +24,7 @@ from detection_pack.model.log_source import (
     KnownValues,
     LogSource,
     NeverHeld,
+    Simulation,
     SourceField,
 )
 from detection_pack.model.platform_names import PLATFORMS
@@ -36,7 +37,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{1,63}")
 _PLAIN_FILE = re.compile(r"[A-Za-z0-9_]+\.csv")
 _KEYS = (
     *("title", "logsources", "absent", "records", "fields", "enumerations", "exports", "alert", "checks"),
-    "new",
+    *("new", "simulation"),
 )
 _TYPES = ("string", "integer", "number", "boolean", "datetime", "ip", "list", "object")
 _EXPORT_KEYS = (
@@ -44,6 +45,8 @@ _EXPORT_KEYS = (
     "partial",
 )
 _FIELD_KEYS = ("type", "enumeration", "meaning")
+#: What a simulated record's new identifiers may be.
+ID_KINDS = ("uuid", "number")
 
 
 def load_log_sources(
@@ -144,6 +147,7 @@ class _Reader:
         alert = self.alert(self.mapping(("alert",), data.get("alert")))
         new = self.new(self.mapping(("new",), data.get("new")))
         absent = dict(self.absent(self.mapping(("absent",), data.get("absent"))))
+        simulation = self.simulation(data.get("simulation"))
         if self.faults or time is None:
             return None
         return LogSource(
@@ -163,6 +167,7 @@ class _Reader:
             never_held=never,
             new=new,
             absent=absent,
+            simulation=simulation,
         )
 
     # ---- parts --------------------------------------------------------------------------------------
@@ -346,6 +351,19 @@ class _Reader:
             if not stated.get(key):
                 self.fault(("new",), f'has no "{key}"', "say what a new rule starts as")
         return stated
+
+    def simulation(self, stated: Any) -> Simulation | None:
+        if stated is None:
+            return None
+        entry = self.mapping(("simulation",), stated)
+        self.only(("simulation",), entry, ("mark", "ids"))
+        ids = self.mapping(("simulation", "ids"), entry.get("ids"))
+        for name, kind in ids.items():
+            if kind not in ID_KINDS:
+                at, todo = ("simulation", "ids", name), f"use {' or '.join(ID_KINDS)}"
+                self.fault(at, f'"{kind}" is not a kind of identifier', todo)
+        mark = self.text(("simulation", "mark"), entry.get("mark"))
+        return Simulation(mark, {str(name): str(kind) for name, kind in ids.items()})
 
     # ---- shapes -------------------------------------------------------------------------------------
 

@@ -113,10 +113,28 @@ class CleanRows:
                 yield f"{self._outer(name)} IS NULL"
         for form in self.earlier:
             for condition in form.recognise:
-                there = [key for key, wanted in condition.items() if ABSENT not in wanted]
-                rare = [key for key in there if key not in values and self._possible(key)]
-                if rare and len(rare) + len([k for k in there if k in values]) == len(there):
-                    yield f"({' OR '.join(f'{self._outer(key)} IS NULL' for key in rare)})"
+                if (held := self._held_by_earlier(form, condition, values)) is not None:
+                    yield held
+
+    def _held_by_earlier(
+        self, form: ExportForm, condition: Mapping[str, Sequence[str]], values: Mapping[str, str]
+    ) -> str | None:
+        """That an earlier form does not know the row by this condition; None where no row can fulfil it.
+
+        What must be absent is not asked: a row that is left to `matching` for nothing costs time alone.
+        """
+        there = {key: wanted for key, wanted in condition.items() if ABSENT not in wanted}
+        same = self.key is None or self.key in form.inside
+        if same:
+            known = dict(values)
+            missing = [key for key in there if key not in known]
+            if not all(self.key is not None or self._possible(key) for key in missing):
+                return None
+            known.update({key: self._inner(key) for key in missing})
+            return f"NOT {self._fulfils(there, known)}" if there else None
+        if not there or not all(self._possible(key) for key in there):
+            return None
+        return f"NOT {self._fulfils(there, {key: self._outer(key) for key in there})}"
 
     def _possible(self, name: str) -> bool:
         if self.file.table is not None:
