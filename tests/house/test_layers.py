@@ -28,7 +28,8 @@ ALLOWED: dict[str, frozenset[str]] = {
         "checks": "replay build platforms languages model",
         "diff": "replay build platforms languages model",
         "new": "checks build model",
-        "cli": "new checks diff replay pages build model",
+        "tune": "replay build platforms languages model",
+        "cli": "new tune checks diff replay pages build model",
     }.items()
 }
 #: What two platforms of one vendor share stands in a folder of its own, which is no platform.
