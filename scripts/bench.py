@@ -42,6 +42,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 import bench_month  # noqa: E402
 import bench_replay  # noqa: E402
+import bench_tuning  # noqa: E402
 from support import corpus  # noqa: E402
 
 TARGETS = {"sentinel": "kusto", "splunk": "splunk", "elastic": "lucene"}
@@ -165,10 +166,15 @@ def main() -> int:
     replay = commands.add_parser("replay", help="replays of a log against DuckDB's scan of it")
     replay.add_argument("--runs", type=int, default=3, help="pairs for each ratio")
     replay.add_argument("--records", type=int, nargs="+", default=[50_000, 1_000_000], help="sizes of logs")
+    commands.add_parser(
+        "tuning", help="what lists and parameters do to it; writes reference/month/tuning.yml"
+    )
     commands.add_parser("month", help="alerts of a benign month; writes reference/month/figures.yml")
     chosen = parser.parse_args()
     if chosen.command == "month":
         return 0 if bench_month.measure() else 1
+    if chosen.command == "tuning":
+        return 0 if bench_tuning.measure() else 1
     if chosen.command == "replay":
         return 0 if bench_replay.measure(chosen.records, chosen.runs) else 1
     fine = pack_ratio(chosen.runs)

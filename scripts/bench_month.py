@@ -391,18 +391,18 @@ def count(
                 before = wanted.get(name, frozenset())
                 wanted[name] = None if keys is None or before is None else before | keys
         made = list(records(month, activities, first_day))
-        store = _filled(pack, wanted, made)
+        store = filled(pack, wanted, made)
         clock = Clock(max(record.time for record in made) + timedelta(days=1), EVER)
         by_id = {record.id: record for record in made}
         found: dict[str, dict[str, Count]] = {name: {} for name in known}
         for kind, one in built:
-            for entry, hits in _executed(pack, one, store, clock):
+            for entry, hits in executed(pack, one, store, clock):
                 claims = _claims(entry.name, made) if kind == SHIPPED else {}
-                found[entry.name][kind] = _count(entry, hits, by_id, claims)
+                found[entry.name][kind] = counted_hits(entry, hits, by_id, claims)
     return Counted(found, len(made), sum(record.activity.thinned for record in made))
 
 
-def _filled(pack: Pack, wanted: Mapping[str, frozenset[str] | None], made: Iterable[Made]) -> Any:
+def filled(pack: Pack, wanted: Mapping[str, frozenset[str] | None], made: Iterable[Made]) -> Any:
     store = RecordStore(pack.sources.values(), wanted)
     for place, one in enumerate(made):
         source = one.template.source
@@ -417,7 +417,7 @@ def _filled(pack: Pack, wanted: Mapping[str, frozenset[str] | None], made: Itera
 
 
 @dataclass(frozen=True)
-class _Built:
+class Build:
     """Rules of one platform, in the folder of their queries."""
 
     here: Platform
@@ -425,12 +425,12 @@ class _Built:
     entries: Sequence[RuleEntry]
 
 
-def _built(kind: str, pack: Pack, month: Month, folder: Path) -> list[_Built]:
+def _built(kind: str, pack: Pack, month: Month, folder: Path) -> list[Build]:
     """The builds of a kind, and the rules in them that it changes: all of what is shipped."""
     dist = pack.root / "dist"
-    shipped = _by_platform(rule_entries(dist))
+    shipped = by_platform(rule_entries(dist))
     if kind == SHIPPED:
-        return [_Built(here, dist, entries) for here, entries in shipped]
+        return [Build(here, dist, entries) for here, entries in shipped]
     filters: list[dict[str, Any]] = []
     if kind == SITE:
         filters = list(yaml.safe_load_all((month.folder / FILTERS).read_text(encoding="utf-8")))
@@ -455,7 +455,7 @@ def _written_and_built(
     documents: Mapping[str, Sequence[Mapping[str, Any]]],
     filters: Iterable[Mapping[str, Any]],
     folder: Path,
-) -> _Built:
+) -> Build:
     """Rules, and what of the filters is about them, built for one platform."""
     rules = folder / "rules"
     rules.mkdir(parents=True)
@@ -473,7 +473,7 @@ def _written_and_built(
     entries = rule_entries(folder / "dist")
     if (missing := documents.keys() - {entry.name for entry in entries}) or len(entries) != len(documents):
         raise MonthError(f"{kind}: not built as the pack is: {', '.join(sorted(missing))}")
-    return _Built(here, folder / "dist", entries)
+    return Build(here, folder / "dist", entries)
 
 
 def _names(rule: Rule) -> set[str]:
@@ -499,7 +499,7 @@ def _unfiltered(rule: Rule) -> list[dict[str, Any]]:
     return found
 
 
-def _executed(pack: Pack, built: _Built, store: Any, clock: Clock) -> Iterator[tuple[RuleEntry, list[Hit]]]:
+def executed(pack: Pack, built: Build, store: Any, clock: Clock) -> Iterator[tuple[RuleEntry, list[Hit]]]:
     known = pack.by_name
     here = built.here
     for sources, group in by_source(built.entries, known, pack.sources):
@@ -520,7 +520,7 @@ def _platform_of(entry: RuleEntry) -> Platform:
     raise MonthError(f"{entry.name} is built for no platform")
 
 
-def _by_platform(entries: Iterable[RuleEntry]) -> list[tuple[Platform, list[RuleEntry]]]:
+def by_platform(entries: Iterable[RuleEntry]) -> list[tuple[Platform, list[RuleEntry]]]:
     found: dict[str, list[RuleEntry]] = {}
     for entry in entries:
         found.setdefault(_platform_of(entry).id, []).append(entry)
@@ -535,7 +535,7 @@ def _claims(rule: str, made: Iterable[Made]) -> dict[str, list[Made]]:
     return found
 
 
-def _count(
+def counted_hits(
     entry: RuleEntry,
     hits: Sequence[Hit],
     known: Mapping[str, Made],
@@ -609,10 +609,10 @@ def figures(pack: Pack, month: Month, counted: Counted) -> dict[str, Any]:
     for rule in sorted(pack.rules, key=lambda one: one.name):
         kinds = counted.rules[rule.name]
         shipped = kinds[SHIPPED]
-        weekly = {kind: _a_week(kinds.get(kind, shipped).alerts, month) for kind in (WITHOUT, SHIPPED, SITE)}
+        weekly = {kind: a_week(kinds.get(kind, shipped).alerts, month) for kind in (WITHOUT, SHIPPED, SITE)}
         claims = [(number, month.claimed[name, number]) for name, number in named_false_positives(rule)]
         of_each = {
-            number: _a_week(sum(shipped.by_activity.get(one.id, 0) for one in activities), month)
+            number: a_week(sum(shipped.by_activity.get(one.id, 0) for one in activities), month)
             for number, activities in claims
         }
         here = _platform_of(entries[rule.name]).id
@@ -633,7 +633,7 @@ def figures(pack: Pack, month: Month, counted: Counted) -> dict[str, Any]:
     return {"month": about, "rules": rules}
 
 
-def _a_week(alerts: float, month: Month) -> float:
+def a_week(alerts: float, month: Month) -> float:
     return round(alerts / month.weeks, 2)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from detection_pack.build import dist as build
 from detection_pack.build import outcomes
@@ -29,6 +29,7 @@ from detection_pack.model.pack import Pack, load_pack, pack_version
 from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.record_time import parse_time
 from detection_pack.model.rule import TIERS
+from detection_pack.model.site_lists import load_list_filters, load_site, with_site
 from detection_pack.pages import coverage, rule_pages
 
 FINE, FINDINGS, UNUSABLE = 0, 1, 2
@@ -39,6 +40,7 @@ READER_GONE = 141
 _PACKAGED = Path(__file__).resolve().parent / "_pack"
 _CHECKOUT = Path(__file__).resolve().parents[2]
 Result = TypeVar("Result")
+_OF_SITE = "leave out what a site lists for the filters of sigma/filters/"
 _OWN_ATTACK = "know ATT&CK by this STIX bundle, enterprise-attack.json, instead of the pack's own data"
 
 
@@ -100,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--keep-going", action="store_true", help="report refused rules and build the rest")
     command.add_argument("--package", type=Path, metavar="DIR", help="make a release there instead")
+    command.add_argument("--site", type=Path, metavar="FILE", help=f"with --out: {_OF_SITE}")
     command.add_argument("--attack", type=Path, metavar="FILE", help=_OWN_ATTACK)
     command.set_defaults(run=_build)
 
@@ -113,6 +116,8 @@ def _parser() -> argparse.ArgumentParser:
             "condition of the rule and on which value, and for a correlation group, window and count.",
         )
     )
+
+    _add_tune(commands)
 
     command = commands.add_parser(
         "validate",
@@ -170,6 +175,7 @@ def _replay_options(command: argparse.ArgumentParser) -> None:
         metavar="RULE.PARAMETER=VALUE",
         help="with LOG: try threshold, window or exclude (FIELD:VALUE) of a rule, and show both",
     )
+    command.add_argument("--site", type=Path, metavar="FILE", help=f"with LOG: {_OF_SITE}, and show both")
     command.add_argument("--report", type=Path, metavar="FILE.html", help="with LOG: write it as one page")
     command.add_argument("--expect", type=Path, metavar="FILE", help="with LOG: exit 1 where it is not met")
     command.add_argument("--junit", type=Path, metavar="FILE", help="with --expect: write it as JUnit XML")
@@ -221,6 +227,29 @@ def _moment(text: str) -> datetime:
     return moment
 
 
+def _add_tune(commands: Any) -> None:
+    command = commands.add_parser(
+        "tune",
+        help="propose the smallest exclusion of hits that are false",
+        description="Finds what the hits that are named have in common and no other hit of the rule has, as "
+        "rows of a list of sigma/filters/ or as a Sigma filter, and proves on the log and on the rule's own "
+        "events, on every platform, that all others still fire. Exit code 1: they cannot be told apart.",
+    )
+    command.add_argument("logs", nargs="+", type=Path, metavar="LOG", help="exports to read, as replay does")
+    command.add_argument("--rule", required=True, metavar="NAME")
+    command.add_argument(
+        "--benign",
+        action="append",
+        required=True,
+        metavar="ID",
+        help="a hit that is false: the id of its record, of a correlation a value of its group",
+    )
+    command.add_argument("--platform", action="append", choices=PLATFORMS, help="only this one")
+    command.add_argument("--dist", type=Path, metavar="DIR", help="the build to execute (default: dist/)")
+    command.add_argument("--quiet", action="store_true", help="show no progress")
+    command.set_defaults(run=_tune)
+
+
 def _jobs(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= 256:
         raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 1 to 256")
@@ -260,6 +289,10 @@ def _build(arguments: argparse.Namespace) -> int:
         raise _Unusable("--out", "is missing, and the installed pack is not written to", "name a folder")
     if arguments.rules is not None and build.overlap(arguments.rules, out):
         raise _Unusable(str(out), "and the rules lie in one another", "name a folder apart for --out")
+    if arguments.site is not None and (arguments.rules is not None or arguments.out is None):
+        raise _Unusable(
+            "--site", "needs --out, and goes with the pack's own rules", "name the folder to write"
+        )
     if arguments.platform and arguments.rules is None:
         raise _Unusable("--platform", "goes with --rules", "leave it out: the pack has all platforms")
     faults: list[Finding] = []
@@ -278,13 +311,16 @@ def _build(arguments: argparse.Namespace) -> int:
         pack = load_pack(
             root, findings=faults if arguments.keep_going else None, pipelines_dir=arguments.pipelines
         )
+        if arguments.site is not None:
+            pack = _with_site(pack, arguments.site)
         built = build.make(pack, arguments.keep_going)
         own = arguments.out is None and arguments.package is None
         if own:
             pages = [rule_pages.folder(pack, built)]
             overview = coverage.page(root, built) if not built.refused else None
     refused = [*faults, *built.refused]
-    _report([*refused, *built.warnings])
+    # A value of a site's list is what it says, whatever a value of a rule would mean.
+    _report([*refused, *(one for one in built.warnings if one.path != str(arguments.site))])
     if arguments.check:
         findings = build.stale(built, out, *pages)
         if overview is not None:
@@ -305,6 +341,15 @@ def _build(arguments: argparse.Namespace) -> int:
     return FINDINGS if refused else FINE
 
 
+def _with_site(pack: Pack, path: Path) -> Pack:
+    """The pack without what a site lists. A list that cannot be read is wrong use."""
+    try:
+        return with_site(pack, load_site(path, load_list_filters(pack.root)))
+    except PackError as error:
+        _report(error.findings)
+        raise SystemExit(UNUSABLE) from error
+
+
 def _written(write: Callable[[], Result]) -> Result:
     """A folder that cannot be written is wrong use, not a finding."""
     try:
@@ -315,7 +360,7 @@ def _written(write: Callable[[], Result]) -> Result:
 
 
 #: Options of `replay` that say something of a log alone.
-_OF_LOGS = ("out", "report", "set", "expect", "junit")
+_OF_LOGS = ("out", "report", "set", "site", "expect", "junit")
 
 
 def _replay(arguments: argparse.Namespace) -> int:
@@ -381,7 +426,12 @@ def _replay_logs(
         try:
             expected = expectations.load_expectations(arguments.expect, names) if arguments.expect else []
             changes = trial.changes(arguments.set)
-            asked = log_replay.Asked(dist, platforms, names, changes, arguments.strict, arguments.verbose)
+            site = None
+            if arguments.site is not None:
+                site = load_site(arguments.site, load_list_filters(pack.root))
+            asked = log_replay.Asked(
+                dist, platforms, names, changes, arguments.strict, arguments.verbose, site
+            )
             with progress(arguments.quiet) as told:
                 reading, tried = log_replay.opened(asked, pack, arguments.logs, Path(scratch), told)
                 with reading:
@@ -494,6 +544,32 @@ def _explain(arguments: argparse.Namespace) -> int:
         print(json.dumps(explanation_json(told), indent=1))
     else:
         print(explanation_text(told))
+    return FINE
+
+
+def _tune(arguments: argparse.Namespace) -> int:
+    from detection_pack.replay.progress import progress
+    from detection_pack.replay.reading import read
+    from detection_pack.replay.verdict import selected
+    from detection_pack.tune.tuning import NotTold, Wanted, tuned
+
+    root = _root(arguments)
+    dist = arguments.dist or root / "dist"
+    try:
+        pack = load_pack(root)
+        [entry] = selected(build.rule_entries(dist), [arguments.rule])
+        wanted = Wanted(pack.rule(entry.name), arguments.platform or list(PLATFORMS), arguments.benign)
+        with progress(arguments.quiet) as told:
+            reading = read(
+                arguments.logs, pack.sources, progress=lambda label, number: told(label, number, 0)
+            )
+        scratch = tempfile.TemporaryDirectory(prefix="detection-pack-")
+        with scratch as folder, reading, progress(arguments.quiet) as told:
+            proposal = tuned(pack, dist, wanted, reading, Path(folder), told)
+    except PackError as error:
+        _report(error.findings)
+        return FINDINGS if isinstance(error, NotTold) else UNUSABLE
+    print(proposal.text(), end="")
     return FINE
 
 

@@ -29,7 +29,8 @@ ALLOWED: dict[str, frozenset[str]] = {
         "diff": "replay build platforms languages model",
         "new": "checks build model",
         "simulate": "model",
-        "cli": "simulate new checks diff replay pages build model",
+        "tune": "replay build platforms languages model",
+        "cli": "simulate new tune checks diff replay pages build model",
     }.items()
 }
 #: What two platforms of one vendor share stands in a folder of its own, which is no platform.

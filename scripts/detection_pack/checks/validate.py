@@ -30,6 +30,7 @@ from detection_pack.model.rule import TIERS, Rule
 from detection_pack.model.rule_files import rule_files
 from detection_pack.model.rule_reader import read_rule, read_rules
 from detection_pack.model.rule_texts import unforeseen
+from detection_pack.model.site_lists import load_list_filters, unknown_rules
 from detection_pack.platforms.diagnosis import diagnose
 from detection_pack.platforms.platform import platforms
 
@@ -76,6 +77,7 @@ class _Validation:
         self._notes()
         if whole:
             self.findings += self._facts()
+            self._lists()
         if execute:
             self.findings += self._contradictions()
         return sorted(dict.fromkeys(self.findings))
@@ -227,6 +229,12 @@ class _Validation:
         path = self.root / COVERAGE
         for document in load_documents(path) if path.is_file() else ():
             yield from facts.aged(document, ("read",), "what others detect", today)
+
+    def _lists(self) -> None:
+        """The filters that a site fills in."""
+        lists = load_list_filters(self.root, self.findings)
+        rules = [reading.rule for reading in self.readings if reading.rule is not None]
+        self.findings += unknown_rules(lists, rules)
 
     def _contradictions(self) -> Iterable[Finding]:
         """Of rules without any error, whose events have none."""

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
 
-from sigma.filters import SigmaFilter
+# The folder sigma/filters/ of the pack hides the module from mypy, if run beside it; Python finds it.
+from sigma.filters import SigmaFilter  # type: ignore[attr-defined]
 from sigma.rule import SigmaLogSource, SigmaRule
 
 from detection_pack.model.documents import Document, Key

@@ -65,13 +65,15 @@ class FoundHit:
 
 @dataclass(frozen=True)
 class RuleAnswer:
-    """How one rule did. ``platforms``: by id how many hits each found, or why it could not run the rule."""
+    """How one rule did. ``platforms``: by id how many hits each found, or why it could not run the rule;
+    ``lists``: by a list of a site how many hits it leaves."""
 
     about: AboutRule
     hits: tuple[FoundHit, ...]
     platforms: Mapping[str, int | str]
     span: tuple[datetime, datetime] | None
     trial: Mapping[str, Any] | None = None
+    lists: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def counts(self) -> list[int]:
@@ -108,6 +110,7 @@ class RuleAnswer:
             },
             "disagrees": self.disagrees,
             "trial": None if self.trial is None else dict(self.trial),
+            "lists": {name: {"hits": left} for name, left in self.lists.items()},
         }
 
 

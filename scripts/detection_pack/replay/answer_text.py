@@ -36,6 +36,8 @@ def _rules(rules: Sequence[Mapping[str, Any]]) -> str:
         )
         if rule["trial"] is not None:
             rows.append([f"  with {rule['trial']['set']}", "", str(rule["trial"]["hits"]), "", "", "", ""])
+        for name, left in rule.get("lists", {}).items():
+            rows.append([f"  left by {name}", "", str(left["hits"]), "", "", "", ""])
     return _table(rows)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from detection_pack.model.findings import PackError
 from detection_pack.model.log_source import LogSource, source_of
 from detection_pack.model.pack import Pack
 from detection_pack.model.rule import Rule
+from detection_pack.model.site_lists import Site
 from detection_pack.platforms.platform import Run, platform
 from detection_pack.replay.answer import AboutRule, Answer, RuleAnswer, found_hits
 from detection_pack.replay.by_source import by_source, records_of_sources
@@ -21,7 +22,7 @@ from detection_pack.replay.inputs import STANDARD_INPUT, absent
 from detection_pack.replay.needs import wanted_keys
 from detection_pack.replay.reading import Reading, read
 from detection_pack.replay.seen import what_was_read
-from detection_pack.replay.trial import Change, tried
+from detection_pack.replay.trial import Change, listed, tried
 from detection_pack.replay.verdict import clock_for, selected
 
 #: Told what is being done: a platform and a rule, how many are done and how many there are.
@@ -30,7 +31,8 @@ Told = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Asked:
-    """What a log is asked. ``rules``: names of rules, none for all of dist/."""
+    """What a log is asked. ``rules``: names of rules, none for all of dist/. ``site``: lists whose effect is
+    to be shown."""
 
     dist: Path
     platforms: Sequence[str]
@@ -38,25 +40,40 @@ class Asked:
     changes: Sequence[Change] = ()
     strict: bool = False
     verbose: bool = False
+    site: Site | None = None
+
+
+@dataclass(frozen=True)
+class Trials:
+    """The builds of rules that are tried in another form: with the changes of ``--set`` (None without), and
+    by name without what a list leaves out."""
+
+    changed: Path | None = None
+    lists: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def builds(self) -> list[Path]:
+        return [*([] if self.changed is None else [self.changed]), *self.lists.values()]
 
 
 def opened(
     asked: Asked, pack: Pack, paths: Sequence[Path], folder: Path, told: Told
-) -> tuple[Reading, Path | None]:
-    """The log, with what the rules read of it, and the build of the rules that are tried with another
-    parameter (None without ``changes``), below ``folder``. Raises `PackError`."""
+) -> tuple[Reading, Trials]:
+    """The log, with what the rules read of it, and the builds of the rules that are tried in another form,
+    below ``folder``. Raises `PackError`."""
     if not any(str(path) == STANDARD_INPUT or path.exists() for path in paths):
         raise PackError(list(map(absent, paths)))
     entries = selected(rule_entries(asked.dist), asked.rules)
-    trial = _built(pack, asked.changes, folder, [entry.name for entry in entries])
+    names = [entry.name for entry in entries]
+    trials = Trials(_built(pack, asked.changes, folder, names), _lists(pack, asked.site, folder, names))
     known = pack.by_name
     wanted = wanted_keys(asked.dist, entries, asked.platforms, pack.sources, known)
-    if trial is not None:
+    for trial in trials.builds:
         more = wanted_keys(trial, rule_entries(trial), asked.platforms, pack.sources, known)
         wanted = {name: _both(keys, more[name]) for name, keys in wanted.items()}
     progress = lambda label, number: told(label, number, 0)  # noqa: E731
     reading = read(paths, pack.sources, wanted, strict=asked.strict, verbose=asked.verbose, progress=progress)
-    return reading, trial
+    return reading, trials
 
 
 def _both(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset[str] | None:
@@ -76,20 +93,38 @@ def _built(pack: Pack, changes: Sequence[Change], folder: Path, known: Sequence[
     return folder / "dist"
 
 
-def answered(asked: Asked, pack: Pack, reading: Reading, trial: Path | None, told: Told) -> Answer:
+def _lists(pack: Pack, site: Site | None, folder: Path, known: Sequence[str]) -> dict[str, Path]:
+    """By the name of each list the build of the rules that it is about, and that of all lists together."""
+    found: dict[str, Path] = {}
+    for name, built in () if site is None else listed(pack, site, known):
+        if built.refused:
+            raise PackError(built.refused)
+        found[name] = folder / "lists" / str(len(found))
+        write_dist(built, found[name])
+    return found
+
+
+def answered(asked: Asked, pack: Pack, reading: Reading, trials: Trials, told: Told) -> Answer:
     """What the rules find in a log that has been read."""
     entries = selected(rule_entries(asked.dist), asked.rules)
     known = pack.by_name
     hits, refused = executed(asked.dist, entries, asked.platforms, reading, pack, told)
     changed: dict[str, Any] = {}
-    if trial is not None:
-        again, _ = executed(trial, rule_entries(trial), asked.platforms, reading, pack, told)
+    if trials.changed is not None:
+        tried_entries = rule_entries(trials.changed)
+        again, _ = executed(trials.changed, tried_entries, asked.platforms, reading, pack, told)
         for change in asked.changes:
             said = changed.get(change.rule, {}).get("set")
             changed[change.rule] = {
                 "set": change.text if said is None else f"{said}, {change.text}",
                 "hits": len(found_hits(change.rule, again)),
             }
+    lists: dict[str, dict[str, int]] = {}
+    for name, trial in trials.lists.items():
+        of_list = rule_entries(trial)
+        again, _ = executed(trial, of_list, asked.platforms, reading, pack, told)
+        for entry in of_list:
+            lists.setdefault(entry.name, {})[name] = len(found_hits(entry.name, again))
     rules = []
     for entry in entries:
         found = found_hits(entry.name, hits)
@@ -100,7 +135,11 @@ def answered(asked: Asked, pack: Pack, reading: Reading, trial: Path | None, tol
             elif platform(name).own(entry):
                 platforms[name] = sum(name in hit.platforms for hit in found)
         about = _about(entry, known.get(entry.name), pack.sources)
-        rules.append(RuleAnswer(about, found, platforms, reading.span, changed.get(entry.name)))
+        rules.append(
+            RuleAnswer(
+                about, found, platforms, reading.span, changed.get(entry.name), lists.get(entry.name, {})
+            )
+        )
     chosen = [known[entry.name] for entry in entries if entry.name in known]
     return Answer(what_was_read(reading, chosen, pack.sources), tuple(rules))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from detection_pack.model.limits import MAX_COUNT
 from detection_pack.model.pack import Pack
 from detection_pack.model.rule import Rule
 from detection_pack.model.rule_reader import load_rule
+from detection_pack.model.site_lists import Site, with_site
 from detection_pack.model.timespan import Timespan
 
 _CHANGE = re.compile(r"([^.=]+)\.([^.=]+)=(.*)", re.DOTALL)
@@ -60,6 +61,25 @@ def tried(pack: Pack, wanted: Sequence[Change], folder: Path) -> Built:
         by_rule.setdefault(change.rule, []).append(change)
     rules = [_changed(pack.rule(name), own, folder) for name, own in by_rule.items()]
     return make(dataclasses.replace(pack, rules=tuple(rules)), keep_going=True)
+
+
+#: What the lists of a site together are called.
+ALL_LISTS = "all lists"
+
+
+def listed(pack: Pack, site: Site, names: Sequence[str]) -> Iterator[tuple[str, Built]]:
+    """By the name of each list of the site the rules that it is about, of these names, without what it leaves
+    out; at last, where there are several, all lists together. Raises `PackError`."""
+    chosen = [pack.rule(name) for name in names if name in pack.by_name]
+    by_rule = site.names(chosen)
+    lists = list(dict.fromkeys(name for own in by_rule.values() for name in own))
+    for name in sorted(lists):
+        rules = tuple(rule for rule in chosen if name in by_rule.get(rule.name, ()))
+        changed = with_site(dataclasses.replace(pack, rules=rules), site.only(name))
+        yield name, make(changed, keep_going=True)
+    if len(lists) > 1:
+        rules = tuple(rule for rule in chosen if rule.name in by_rule)
+        yield ALL_LISTS, make(with_site(dataclasses.replace(pack, rules=rules), site), keep_going=True)
 
 
 def _changed(rule: Rule, wanted: Sequence[Change], folder: Path) -> Rule:

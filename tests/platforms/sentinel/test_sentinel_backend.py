@@ -200,11 +200,13 @@ def test_whole_terms_where_a_rule_says_so(tmp_path: Path, name: str, said: dict[
 
 
 def test_address_ranges(tmp_path: Path) -> None:
-    """duckdb-kql has no ipv4_is_in_range, so this one is read, and judged by Microsoft's parser below."""
-    body = query_of(rule_of(tmp_path, {"ClientIP|cidr": ["198.51.100.0/24", "2001:db8::/32"]}), PIPELINE).body
+    rule = rule_of(tmp_path, {"ClientIP|cidr": ["198.51.100.0/24", "2001:db8::/32"]})
+    body = query_of(rule, PIPELINE).body
     assert 'coalesce(ipv4_is_in_range(ClientIP, "198.51.100.0/24"), false)' in body
     assert 'coalesce(ipv6_is_in_range(ClientIP, "2001:db8::/32"), false)' in body
     assert body.index("| extend ClientIP = ") < body.index("ipv4_is_in_range")
+    addresses = ("198.51.100.7", "198.51.100.7:443", "[2001:db8::7]:443", "198.51.101.7", "2001:db9::7", "")
+    assert matched(rule, *({"ClientIP": one} for one in addresses)) == [True] * 3 + [False] * 3
 
 
 def test_file_name_is_an_equality(tmp_path: Path) -> None:

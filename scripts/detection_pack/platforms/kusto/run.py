@@ -14,6 +14,7 @@ import duckdb_kql
 from duckdb_kql.errors import KqlError
 
 from detection_pack.languages.kept import kept
+from detection_pack.languages.kql.address_ranges import RANGE_MACROS, register
 from detection_pack.languages.kql.joined_terms import with_joined_terms
 from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.findings import PackError
@@ -40,6 +41,9 @@ _GROUPED = "\n| summarize\n"
 _LOOKBACK = re.compile(r"^let (LookbackPeriod|\w+Lookback) = [^;]+;", re.MULTILINE)
 
 
+register()
+
+
 class Workspace:
     """A Log Analytics workspace (or the advanced hunting tables) in memory that holds ``events``.
 
@@ -57,6 +61,7 @@ class Workspace:
     ) -> None:
         self._records = records_of(events, sources)
         self.connection = self._records.cursor()
+        self.connection.execute(RANGE_MACROS)
         self.schema = schema
         self._tables = Tables(self.connection, schema, self._records, ingested)
         self._columns = dict(self._tables.columns)

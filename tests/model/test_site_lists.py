@@ -1,0 +1,308 @@
+"""The trap: a list that leaves out more than its rows say, or less, or something when it is empty.
+
+A row is tried on every rule that it is for and on every platform, by execution: a record that has all of its
+values is gone, and one that differs in any of them still fires.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import ROOT
+from detection_pack.build.dist import make, write
+from detection_pack.cli import main
+from detection_pack.model.case import Case, events_file, load_cases, log_source_of
+from detection_pack.model.event import Event, Hit
+from detection_pack.model.findings import PackError
+from detection_pack.model.pack import Pack, load_pack
+from detection_pack.model.platform_names import PLATFORMS
+from detection_pack.model.site_lists import ListFilter, load_list_filters, load_site, with_site
+from detection_pack.platforms.platform import platform
+from detection_pack.replay.verdict import replay
+
+LISTS = load_list_filters(ROOT)
+#: Values that a field takes, and another one, by parameter; the number tells a list and a rule apart.
+VALUES = {
+    "agent": ("Client=WebServices;curl/8.{};", "Client=WebServices;curl/9.{};"),
+    "address": ("198.51.100.{}", "203.0.113.{}"),
+    "account": ("svc-{}@contoso.example", "other-{}@contoso.example"),
+}
+#: What a rule looks for itself, so that no other value would do.
+CHOSEN = {("mail_read_by_abused_app", "application")}
+#: A batch has no address that shows what it asks, and Defender XDR not the permissions that stand in for it.
+UNSEEN = {("batching_applications", "graph_mailbox_export", "defender")}
+
+
+@pytest.fixture(scope="module")
+def pack() -> Pack:
+    return load_pack(ROOT)
+
+
+def site_of(tmp_path: Path, stated: Any) -> Path:
+    path = tmp_path / "site.yml"
+    path.write_text(json.dumps(stated, indent=1), encoding="utf-8")
+    return path
+
+
+def put(record: dict[str, Any], name: str, value: str) -> None:
+    """Give a record a field: of a list of names and values, of an object, or a key of its own."""
+    head, dot, rest = name.partition(".")
+    if not dot and isinstance(record.get("event"), dict):
+        old = [one for one in record["event"].get("parameters", ()) if one["name"] != name]
+        record["event"]["parameters"] = [*old, {"name": name, "value": value}]
+    elif dot and isinstance(record.get(head), list):
+        old = [one for one in record[head] if one["Name"] != rest]
+        key = "NewValue" if any("NewValue" in one for one in old) else "Value"
+        record[head] = [*old, {"Name": rest, key: value}]
+    elif dot and name not in record:
+        put(record.setdefault(head, {}), rest, value)
+    else:
+        record[name] = value
+    if name == "properties.ipAddress":
+        # The same address stands in a record of Graph twice.
+        record["callerIpAddress"] = value
+
+
+@dataclass(frozen=True)
+class Tried:
+    """Records of a rule's case that a row is to leave out, and rows that are each in one value another."""
+
+    within: str
+    rule: str
+    events: tuple[Event, ...]
+    row: Mapping[str, list[str]]
+    others: tuple[Mapping[str, list[str]], ...]
+    marks: frozenset[str]
+
+    def is_hit(self, hit: Hit) -> bool:
+        if hit.rule != self.rule or not platform(hit.platform).is_own_query(hit.artefact, self.rule):
+            return False
+        if hit.group is not None:
+            return bool(self.marks & {value.lower() for _, value in hit.group})
+        return bool(hit.events & {event.id for event in self.events})
+
+
+def tries(pack: Pack) -> Iterator[Tried]:
+    number = 0
+    for name, filters in LISTS.items():
+        for one in filters:
+            for rule in pack.rules:
+                if {str(d.data.get("name")) for d in rule.documents} & set(one.rules):
+                    number += 1
+                    yield made_up(pack, name, one, rule.name, number)
+
+
+def made_up(pack: Pack, name: str, one: ListFilter, rule: str, number: int) -> Tried:
+    cases = load_cases(events_file(ROOT, rule), log_source_of(pack.rule(rule), pack.sources))
+    case = next(case for case in cases if fits(case, one))
+    fields = {key.split("|")[0]: parameter for key, parameter in one.parameters.items()}
+    row, other = {}, {}
+    for key, parameter in fields.items():
+        # What is another in each record stays so: a correlation may count it.
+        own = [str(event.record[key]) for event in case.events if event.record.get(key)]
+        varies = len(set(own)) > 1 or (rule, parameter) in CHOSEN
+        mine, others = VALUES.get(parameter, ("value{}", "another{}"))
+        row[parameter] = sorted(set(own)) if varies else [mine.format(number)]
+        other[parameter] = [others.format(number)]
+    events = []
+    for at, event in enumerate(case.events):
+        record = copy.deepcopy(dict(event.record))
+        for key, parameter in fields.items():
+            if row[parameter] == [VALUES.get(parameter, ("value{}",))[0].format(number)]:
+                domain = "CONTOSO\\" if (name, parameter) == ("scheduled_jobs", "account") else ""
+                put(record, key, domain + row[parameter][0].upper())
+        for key, value in one.fixed.items():
+            put(record, key.split("|")[0], value)
+        if len(event.source.identity) == 1:
+            put(record, event.source.identity[0], f"{number}-{at}")
+        events.append(Event(f"{number}-{at}", event.source, record))
+    near = tuple({**row, parameter: other[parameter]} for parameter in row)
+    marks = {value for values in row.values() for value in values} | {*map(str, one.fixed.values())}
+    return Tried(name, rule, tuple(events), row, near, frozenset(map(str.lower, marks)))
+
+
+def fits(case: Case, one: ListFilter) -> bool:
+    """Whether the case's records can have the fields: a consent has other properties than a grant."""
+    heads = {key.split(".")[0] for key in one.parameters if "." in key}
+    return case.matches and all(head in event.record for event in case.events for head in heads)
+
+
+def still(dist: Path, tried: Sequence[Tried]) -> set[tuple[str, str, str]]:
+    """``(list, rule, platform)`` of what fires, by the rules' own queries."""
+    events = [event for one in tried for event in one.events]
+    hits = replay(dist, events, rules={one.rule for one in tried})
+    return {(one.within, one.rule, hit.platform) for one in tried for hit in hits if one.is_hit(hit)}
+
+
+@pytest.mark.parametrize("tier", ["core", pytest.param("others", marks=pytest.mark.campaign)])
+def test_a_row_leaves_out_exactly_what_it_says(tier: str, pack: Pack, tmp_path: Path) -> None:
+    tried = [one for one in tries(pack) if (pack.rule(one.rule).tier == "core") is (tier == "core")]
+    rules = tuple(rule for rule in pack.rules if rule.name in {one.rule for one in tried})
+    pack = replace(pack, rules=rules)
+    stated: dict[str, list[Any]] = {}
+    near: dict[str, list[Any]] = {}
+    for one in tried:
+        stated.setdefault(one.within, []).append({**one.row, "reason": "ticket 4711"})
+        near.setdefault(one.within, []).extend(one.others)
+    write(make(with_site(pack, load_site(site_of(tmp_path, stated), LISTS))), tmp_path / "exact")
+    write(make(with_site(pack, load_site(site_of(tmp_path, near), LISTS))), tmp_path / "near")
+    had = {
+        (one.within, one.rule, name)
+        for one in tried
+        for name in PLATFORMS
+        if not absent(pack, one.rule, name)
+    }
+    assert still(tmp_path / "near", tried) == had - UNSEEN
+    assert still(tmp_path / "exact", tried) == set()
+    if tier != "core":
+        assert {one.within for one in tries(load_pack(ROOT))} == set(LISTS)
+
+
+def absent(pack: Pack, rule: str, name: str) -> bool:
+    return pack.pipelines[name].absence(pack.rule(rule)) is not None
+
+
+def test_an_empty_list_changes_nothing(pack: Pack, tmp_path: Path) -> None:
+    few = replace(pack, rules=tuple(rule for rule in pack.rules if rule.tier == "core"))
+    forms: list[Any] = [{}, {name: [] for name in LISTS}, dict.fromkeys(LISTS)]
+    for stated in forms:
+        site = load_site(site_of(tmp_path, stated), LISTS)
+        assert site.filters == ()
+        assert with_site(few, site).rules == few.rules
+    (tmp_path / "site.yml").write_text("# nothing yet\n", encoding="utf-8")
+    assert make(with_site(few, load_site(tmp_path / "site.yml", LISTS))).files == make(few).files
+
+
+def test_a_value_is_what_it_says(pack: Pack, tmp_path: Path) -> None:
+    """An asterisk is one, a backslash does not hide it, and a network in other words is the same network."""
+    row = {"account": "svc*?\\a", "address": ["2001:DB8:0::/32", "198.51.100.7"]}
+    site = load_site(site_of(tmp_path, {"archive_services": [row]}), LISTS)
+    [made] = with_site(replace(pack, rules=(pack.rule("suspicious_ews_client"),)), site).rules
+    assert made.main.data["detection"]["_filter_1_row"] == [
+        {"UserId": r"svc\*\?\\a", "ClientIPAddress|cidr": ["2001:db8::/32", "198.51.100.7/32"]}
+    ]
+    assert (made.documents[0].path_of("detection", "_filter_1_row"), made.path) == (
+        tmp_path / "site.yml",
+        pack.rule("suspicious_ews_client").path,
+    )
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        ({"archive_service": []}, 'no list is called "archive_service"; did you mean "archive_services"?'),
+        ({"archive_services": {"account": "a"}}, "archive_services is not a list of rows"),
+        ({"archive_services": ["a"]}, "a row of archive_services is not a mapping"),
+        ({"archive_services": [{"account": "a"}]}, "states account; state account and address"),
+        ({"archive_services": [{"account": "a", "address": "192.0.2.1", "mailbox": "b"}]}, "and mailbox"),
+        ({"archive_services": [{"account": "a", "address": "192.0.2.1/24"}]}, "neither an address nor a"),
+        ({"archive_services": [{"account": "a", "address": "0.0.0.0/0"}]}, "holds every address"),
+        ({"archive_services": [{"account": "a", "address": "::/3"}]}, "holds every address"),
+        ({"archive_services": [{"account": "a", "address": "::ffff:192.0.2.1"}]}, "write it as IPv4"),
+        ({"archive_services": [{"account": [], "address": "192.0.2.1"}]}, "account has no value"),
+        ({"archive_services": [{"account": " ", "address": "192.0.2.1"}]}, "a value that is not text"),
+        ({"archive_services": [{"account": True, "address": "192.0.2.1"}]}, "a value that is not text"),
+        ({"investigators": [{}]}, "states nothing; state account; or account and case; or"),
+        ({"investigators": [{"account": f"a{n}"} for n in range(1001)]}, "more than 1,000 rows"),
+        (["archive_services"], "is not a mapping of lists"),
+    ],
+)
+def test_what_is_wrong_is_said(stated: Any, said: str, tmp_path: Path) -> None:
+    path = site_of(tmp_path, stated)
+    with pytest.raises(PackError) as raised:
+        load_site(path, LISTS)
+    assert said in "\n".join(map(str, raised.value.findings))
+    assert all(finding.path == str(path) for finding in raised.value.findings)
+
+
+def test_every_filter_names_rules_of_its_log_source(pack: Pack) -> None:
+    known = {str(d.data.get("name")): d for rule in pack.rules for d in rule.documents}
+    for filters in LISTS.values():
+        for one in filters:
+            assert set(one.rules) <= known.keys()
+            assert all(one.filter.covers(known[name]) for name in one.rules)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("row: {UserId|expand: '%a%'}\n  condition: row", "is not a filter of a list"),
+        ("row: {UserId|expand: 'x%a%'}\n  condition: not row", "not one placeholder"),
+        ("row: {UserId|expand: '%a%', AppId|expand: '%a%'}\n  condition: not row", "one parameter twice"),
+        ("row: {UserId|contian: a}\n  condition: not row", "contian"),
+        ("other: {UserId: a}\n  condition: not other", "is not a filter of a list"),
+    ],
+)
+def test_a_faulty_filter_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    folder = tmp_path / "sigma" / "filters"
+    folder.mkdir(parents=True)
+    head = "title: T\nlogsource: {product: m365}\nfilter:\n  rules: [a_rule]\n  "
+    (folder / "some_list.yml").write_text(head + text, encoding="utf-8")
+    with pytest.raises(PackError, match=said):
+        load_list_filters(tmp_path)
+
+
+# ---- the command line ------------------------------------------------------------------------------------
+def mail_of(account: str, address: str, number: int) -> dict[str, Any]:
+    return {
+        "Id": f"e{number}",
+        "CreationTime": f"2026-03-11T10:{number:02d}:00",
+        "RecordType": 2,
+        "Operation": "Create",
+        "Workload": "Exchange",
+        "UserId": account,
+        "ClientIPAddress": address,
+        "ClientIP": address,
+        "ClientInfoString": "Client=WebServices;python-requests/2.31;",
+    }
+
+
+def test_a_replay_shows_what_each_list_leaves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "log.jsonl"
+    known = "svc-archive@contoso.example"
+    records = [mail_of(known, "198.51.100.11", 1), mail_of(known, "203.0.113.9", 2)]
+    records += [mail_of("eve@contoso.example", "198.51.100.11", 3)]
+    log.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    path = site_of(
+        tmp_path,
+        {
+            "archive_services": [{"account": known, "address": "198.51.100.0/28", "reason": "ticket 4711"}],
+            "scripted_clients": [
+                {
+                    "account": "EVE@contoso.example",
+                    "address": "198.51.100.11",
+                    "agent": "Client=WebServices;python-requests/2.31;",
+                }
+            ],
+            "investigators": [{"account": known}],
+        },
+    )
+    asked = ["replay", str(log), "--rule", "suspicious_ews_client", "--site", str(path), "--format", "json"]
+    assert main(["--root", str(ROOT), *asked]) == 0
+    [rule] = json.loads(capsys.readouterr().out)["rules"]
+    assert rule["hits"] == 3
+    assert rule["lists"] == {
+        "archive_services": {"hits": 2},
+        "scripted_clients": {"hits": 2},
+        "all lists": {"hits": 1},
+    }
+    assert main(["--root", str(ROOT), *asked[:-2]]) == 0
+    assert "left by archive_services" in capsys.readouterr().out
+
+
+def test_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = site_of(tmp_path, {"nothing": []})
+    with pytest.raises(SystemExit) as ended:
+        main(["--root", str(ROOT), "build", "--site", str(path)])
+    assert ended.value.code == 2
+    with pytest.raises(SystemExit) as ended:
+        main(["--root", str(ROOT), "build", "--site", str(path), "--out", str(tmp_path / "out")])
+    assert ended.value.code == 2 and 'no list is called "nothing"' in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
