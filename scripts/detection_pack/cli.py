@@ -33,6 +33,8 @@ FINE, FINDINGS, UNUSABLE = 0, 1, 2
 #: Whoever read the output has closed it: the code of a program that SIGPIPE ends. What was found is not known
 #: to anybody then, so it is not 0.
 READER_GONE = 141
+#: Ctrl-C: the code of a program that SIGINT ends.
+INTERRUPTED = 130
 #: Where a wheel has the pack's data; a checkout has them around scripts/.
 _PACKAGED = Path(__file__).resolve().parent / "_pack"
 _CHECKOUT = Path(__file__).resolve().parents[2]
@@ -569,6 +571,9 @@ def _deploy(arguments: argparse.Namespace) -> int:
     except PackError as error:
         _report(error.findings)
         return UNUSABLE
+    except KeyboardInterrupt:
+        _report([Finding("detection-pack", 1, "interrupted", "run it again: it says what is there by now")])
+        return INTERRUPTED
     if arguments.format == "json":
         print(json.dumps({"results": [result.as_json() for result in results]}, indent=1))
     else:

@@ -22,6 +22,7 @@ import pytest
 
 from conftest import DIST, ROOT
 from detection_pack.cli import main
+from detection_pack.deploy.deployment import STATES
 from detection_pack.platforms import http_api
 from support.product_servers import (
     Answer,
@@ -158,8 +159,7 @@ def played(case: Case, capsys: pytest.CaptureFixture[str]) -> Iterator[Played]:
 
 
 def states(text: str) -> Counter[str]:
-    known = ("would create", "created", "would update", "updated", "unchanged", "differs", "failed")
-    return Counter(line.partition(":")[0] for line in text.split("\n") if line.partition(": ")[0] in known)
+    return Counter(line.partition(":")[0] for line in text.split("\n") if line.partition(": ")[0] in STATES)
 
 
 # -- once, and a second time ---------------------------------------------------------------------------------
@@ -483,3 +483,145 @@ def test_json_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
             {"rule": RULE, "kind": "custom detection", "state": "would create", "detail": "", "kept": []}
         ]
     }
+
+
+# -- Kibana, Azure and Graph on their own --------------------------------------------------------------------
+
+
+def on(server: ProductServer, capsys: pytest.CaptureFixture[str], name: str, *more: str) -> Iterator[Played]:
+    with serving(server) as url:
+        yield Played(server, url, name, more, capsys)
+
+
+@pytest.fixture
+def kibana(capsys: pytest.CaptureFixture[str]) -> Iterator[Played]:
+    yield from on(Kibana(), capsys, "elastic")
+
+
+@pytest.fixture
+def azure(capsys: pytest.CaptureFixture[str]) -> Iterator[Played]:
+    yield from on(Azure(), capsys, "sentinel", *WORKSPACE)
+
+
+def test_an_import_never_asks_to_overwrite(kibana: Played) -> None:
+    kibana.deploy("--apply")
+    imports = [one for one in kibana.server.asked if one.path.endswith("_import")]
+    assert {one.path: one.query.get("overwrite", "false") for one in imports} == {
+        "/api/detection_engine/rules/_import": "false",
+        "/api/saved_objects/_import": "false",
+    }
+
+
+def test_a_rule_that_came_to_be_there_meanwhile_is_not_replaced(kibana: Played) -> None:
+    """Between the comparison and the import somebody else makes the rule, and switches it on."""
+
+    def meanwhile(request: Any) -> Answer | None:
+        if request.path == "/api/detection_engine/rules/_import" and not kibana.server.rules:
+            mine = {"rule_id": manifest_id(RULE), "type": "query", "query": "mine", "enabled": True}
+            kibana.server.rules[manifest_id(RULE)] = mine
+        return None
+
+    kibana.server.faults.append(meanwhile)
+    code, text = kibana.deploy("--apply")
+    assert code == 1 and states(text)["failed"] == 1 and "already exists" in text
+    assert kibana_rule(kibana.server)["query"] == "mine" and kibana_rule(kibana.server)["enabled"] is True
+
+
+def test_a_rule_that_the_answer_does_not_name_is_found_missing(kibana: Played) -> None:
+    """HTTP 200, "success", and one rule less than was sent."""
+    answered = kibana.server.answer
+
+    def one_less(request: Any) -> Answer:
+        said = answered(request)
+        if request.path == "/api/detection_engine/rules/_import":
+            del kibana.server.rules[manifest_id(RULE)]
+        return said  # type: ignore[no-any-return]
+
+    kibana.server.answer = one_less
+    code, text = kibana.deploy("--apply")
+    assert code == 1 and f"failed: {RULE} (query rule): the product does not have it" in text
+    assert states(text)["failed"] == 1 and states(text)["created"] > 40
+
+
+def test_what_a_product_alters_is_said(kibana: Played) -> None:
+    answered = kibana.server.answer
+
+    def altering(request: Any) -> Answer:
+        said = answered(request)
+        for rule in kibana.server.rules.values():
+            rule["max_signals"] = 7
+        return said  # type: ignore[no-any-return]
+
+    kibana.server.answer = altering
+    code, text = kibana.deploy("--apply", "--rule", RULE)
+    said = f"altered: {RULE} (query rule): created, and the product has it otherwise in max_signals"
+    assert code == 1 and said in text
+
+
+def test_a_session_that_somebody_has_edited(kibana: Played) -> None:
+    kibana.deploy("--apply")
+    found = [one for (kind, _), one in kibana.server.objects.items() if kind == "search"]
+    session = next(one for one in found if not one["attributes"]["isTextBasedQuery"])
+    before = json.dumps(session, sort_keys=True)
+    session["attributes"]["columns"] = ["mine"]
+    source = session["attributes"]["kibanaSavedObjectMeta"]
+    source["searchSourceJSON"] = source["searchSourceJSON"].replace("lucene", "kuery")
+    code, text = kibana.deploy("--apply")
+    assert code == 1 and "(Discover session): columns, kibanaSavedObjectMeta\n" in text
+    assert session["attributes"]["columns"] == ["mine"]
+    code, text = kibana.deploy("--apply", "--overwrite")
+    assert code == 0 and states(text)["updated"] == 1
+    after = kibana.server.objects["search", session["id"]]
+    assert json.dumps(after, sort_keys=True) == before
+
+
+def test_a_session_in_tabs_is_the_session(kibana: Played) -> None:
+    """From 9.2 on Kibana keeps a session's attributes in the first of its tabs."""
+    kibana.deploy("--apply")
+    for (kind, _), one in kibana.server.objects.items():
+        if kind == "search":
+            about = one["attributes"]
+            kept = {key: about.pop(key) for key in [*about] if key not in ("title", "description")}
+            one["attributes"] = about | {"tabs": [{"id": "a", "label": "Untitled", "attributes": kept}]}
+    code, text = kibana.deploy("--apply")
+    assert code == 0 and set(states(text)) == {"unchanged"}
+
+
+def test_a_name_and_a_password_will_do(kibana: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KIBANA_API_KEY")
+    monkeypatch.setenv("KIBANA_USERNAME", "deployer")
+    monkeypatch.setenv("KIBANA_PASSWORD", "hunter2:ä".replace("ä", "a"))
+    kibana.server.authorization = "Basic ZGVwbG95ZXI6aHVudGVyMjph"
+    assert kibana.deploy("--rule", RULE)[0] == 0
+    monkeypatch.setenv("KIBANA_PASSWORD", "hunter2\r\nX: y")
+    code, text = kibana.deploy("--rule", RULE)
+    assert code == 2 and text.startswith("KIBANA_PASSWORD:1: holds a character") and "hunter2" not in text
+
+
+def test_a_change_between_reading_and_writing_is_not_lost(azure: Played) -> None:
+    azure.deploy("--apply", "--rule", RULE)
+    _azure_edit(azure.server)
+
+    def meanwhile(request: Any) -> Answer | None:
+        if request.method == "PUT":
+            azure.server.resources[request.path]["etag"] = '"newer"'
+            azure.server.resources[request.path]["properties"]["severity"] = "Low"
+        return None
+
+    azure.server.faults.append(meanwhile)
+    code, text = azure.deploy("--apply", "--overwrite", "--rule", RULE)
+    assert (
+        code == 1 and f"failed: {RULE} (analytics rule): " in text and "somebody changed it meanwhile" in text
+    )
+    assert azure_rule(azure.server)["query"] == "edited" and azure_rule(azure.server)["severity"] == "Low"
+
+
+def test_ctrl_c_ends_it_with_a_line(kibana: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("urllib.request.OpenerDirector.open", interrupted)
+    assert kibana.deploy() == (
+        130,
+        "detection-pack:1: interrupted; run it again: it says what is there by now\n",
+    )

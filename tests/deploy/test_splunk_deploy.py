@@ -151,7 +151,9 @@ def test_an_archive_that_the_server_does_not_find(played: Played, tmp_path: Path
     code, text = played.deploy("--apply", "--location", other)
     # What the server has read is not what the folder holds: it says so.
     assert (
-        code == 1 and "failed: remote_email_collection (app): the product has it otherwise in build" in text
+        code == 1
+        and "altered: remote_email_collection (app): created, and the product has it otherwise in build"
+        in text
     )
 
 

@@ -18,10 +18,10 @@ from detection_pack.platforms.http_api import Refused
 
 #: The states of a thing, in the order of the summary.
 NEW, CREATED, CHANGES, UPDATED = "would create", "created", "would update", "updated"
-UNCHANGED, DIFFERS, FAILED = "unchanged", "differs", "failed"
-STATES = (NEW, CREATED, CHANGES, UPDATED, UNCHANGED, DIFFERS, FAILED)
+UNCHANGED, DIFFERS, ALTERED, FAILED = "unchanged", "differs", "altered", "failed"
+STATES = (NEW, CREATED, CHANGES, UPDATED, UNCHANGED, DIFFERS, ALTERED, FAILED)
 #: The states that a person has to look at.
-_OPEN = (DIFFERS, FAILED)
+_OPEN = (DIFFERS, ALTERED, FAILED)
 #: HTTP statuses after which each further request would fail alike.
 _NOBODY = (401, 403)
 
@@ -173,10 +173,11 @@ def _read_back(
     if there is None or failed:
         return Deployed(item.rule, item.kind, FAILED, why or "cannot be read again")
     differs = differing(item.body, there, target.theirs)
-    said = f"the product has it otherwise in {', '.join(differs)}" if differs else ""
-    detail = "; ".join(filter(None, [planned.detail if planned else "", said]))
     kept = planned.kept if planned else ()
-    return Deployed(item.rule, item.kind, state if not differs else FAILED, detail, kept)
+    if differs:
+        said = f"{state}, and the product has it otherwise in {', '.join(differs)}"
+        return Deployed(item.rule, item.kind, ALTERED, said, kept)
+    return Deployed(item.rule, item.kind, state, planned.detail if planned else "", kept)
 
 
 def _quiet(read: Callable[[], Any]) -> Any:
