@@ -625,3 +625,23 @@ def test_ctrl_c_ends_it_with_a_line(kibana: Played, monkeypatch: pytest.MonkeyPa
         130,
         "detection-pack:1: interrupted; run it again: it says what is there by now\n",
     )
+
+
+def test_the_options_name_what_the_platforms_read() -> None:
+    """They stand apart, so that no other command loads a platform's engine for them."""
+    from detection_pack.deploy.products import PRODUCTS
+    from detection_pack.platforms.defender import deploy as defender
+    from detection_pack.platforms.elastic import deploy as elastic
+    from detection_pack.platforms.sentinel import deploy as sentinel
+    from detection_pack.platforms.splunk import deploy as splunk
+
+    read = {
+        "elastic": ((elastic.KEY, elastic.USER, elastic.PASSWORD), ()),
+        "splunk": ((splunk.TOKEN, splunk.USER, splunk.PASSWORD), (splunk.LOCATION, splunk.SAVE)),
+        "sentinel": ((sentinel.TOKEN,), (sentinel.SUBSCRIPTION, sentinel.GROUP, sentinel.WORKSPACE)),
+        "defender": ((defender.TOKEN,), ()),
+    }
+    for name, (variables, options) in read.items():
+        product = PRODUCTS[name]
+        assert set(re.findall(r"[A-Z_]{6,}", " ".join(product.variables))) == set(variables)
+        assert tuple(product.options) == options

@@ -1,69 +1,91 @@
-"""The products that rules are deployed to, by platform: what opens one, and the commands to do it by hand."""
+"""The products that rules are deployed to, by platform: what opens one, and the commands to do it by hand.
+
+A platform's way in is loaded when it is used: every command asks for the options here, and some platforms
+bring an engine along.
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from detection_pack.deploy.checked_files import checked_dist
-from detection_pack.platforms.defender import deploy as defender
-from detection_pack.platforms.deploy_target import DeployRequest, Environment, Opened, Steps
-from detection_pack.platforms.elastic import deploy as elastic
-from detection_pack.platforms.sentinel import deploy as sentinel
-from detection_pack.platforms.splunk import deploy as splunk
+from detection_pack.platforms.deploy_target import DeployRequest, DeployTarget, Environment
 
 
 @dataclass(frozen=True)
 class Product:
-    """``options`` are those that this product alone takes, each with its help. ``whole``: it takes all rules
-    or none."""
+    """One product. ``variables`` of the environment hold its credentials; ``options`` are those that it alone
+    takes, each with its help. ``whole``: it takes all rules or none."""
 
-    about: str
-    opened: Opened
-    steps: Steps
+    id: str
+    title: str
+    variables: tuple[str, ...]
+    hand: str
     options: Mapping[str, str]
     whole: bool = False
 
+    @property
+    def about(self) -> str:
+        named = " or ".join(self.variables)
+        return f"{self.title}. Credentials: {named}, in the environment. --print shows {self.hand}."
 
-PRODUCTS: Mapping[str, Product] = {
-    "elastic": Product(
-        f"Kibana: rules and Discover sessions. Credentials: {elastic.KEY}, or {elastic.USER} and "
-        f"{elastic.PASSWORD}, in the environment.",
-        elastic.opened,
-        elastic.steps,
+    def opened(self, asked: DeployRequest) -> list[DeployTarget]:
+        """What is deployed to, each kind of thing. Raises `PackError`."""
+        found: list[DeployTarget] = self._way_in().opened(asked)
+        return found
+
+    def steps(self, asked: DeployRequest) -> list[str]:
+        """The commands that do the same without this program, a line each. Raises `PackError`."""
+        lines: list[str] = self._way_in().steps(asked)
+        return lines
+
+    def _way_in(self) -> ModuleType:
+        return importlib.import_module(f"detection_pack.platforms.{self.id}.deploy")
+
+
+_LISTED = (
+    Product(
+        "elastic",
+        "Kibana: rules and Discover sessions",
+        ("KIBANA_API_KEY", "KIBANA_USERNAME and KIBANA_PASSWORD"),
+        "curl's commands",
         {},
     ),
-    "splunk": Product(
-        f"Splunk's management port: the app. Credentials: {splunk.TOKEN}, or {splunk.USER} and "
-        f"{splunk.PASSWORD}, in the environment. --print shows the steps for Splunk Cloud.",
-        splunk.opened,
-        splunk.steps,
+    Product(
+        "splunk",
+        "Splunk's management port: the app",
+        ("SPLUNK_TOKEN", "SPLUNK_USERNAME and SPLUNK_PASSWORD"),
+        "the steps for Splunk Cloud",
         {
-            splunk.LOCATION: "path or https URL where the server finds the archive (default: its path here)",
-            splunk.SAVE: "new file for the rows of the allow-list, which an update of the app empties",
+            "location": "path or https URL where the server finds the archive (default: its path here)",
+            "save-allow-list": "new file for the rows of the allow-list, which an update of the app empties",
         },
         whole=True,
     ),
-    "sentinel": Product(
-        f"Azure Resource Manager: analytics rules and hunting queries. Credentials: {sentinel.TOKEN} in the "
-        "environment. --print shows the az commands.",
-        sentinel.opened,
-        sentinel.steps,
+    Product(
+        "sentinel",
+        "Azure Resource Manager: analytics rules and hunting queries",
+        ("AZURE_ACCESS_TOKEN",),
+        "the az commands",
         {
-            sentinel.SUBSCRIPTION: "the subscription's id",
-            sentinel.GROUP: "the resource group's name",
-            sentinel.WORKSPACE: "the workspace's name",
+            "subscription": "the subscription's id",
+            "resource-group": "the resource group's name",
+            "workspace": "the workspace's name",
         },
     ),
-    "defender": Product(
-        f"Microsoft Graph: custom detections. Credentials: {defender.TOKEN} in the environment. --print "
-        "shows the commands.",
-        defender.opened,
-        defender.steps,
+    Product(
+        "defender",
+        "Microsoft Graph: custom detections",
+        ("GRAPH_ACCESS_TOKEN",),
+        "PowerShell's commands",
         {},
     ),
-}
+)
+PRODUCTS: Mapping[str, Product] = {product.id: product for product in _LISTED}
 
 
 def asked_for(

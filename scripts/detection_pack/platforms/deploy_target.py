@@ -7,7 +7,7 @@ the room `deploy`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,11 +74,6 @@ class DeployRequest:
     ca_file: Path | None = None
     names: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
-
-
-#: A platform's way in: what is asked for, opened; and the commands that do the same without this program.
-Opened = Callable[[DeployRequest], list[DeployTarget]]
-Steps = Callable[[DeployRequest], list[str]]
 
 
 def differing(body: Mapping[str, Any], there: Mapping[str, Any], theirs: frozenset[str]) -> list[str]:
