@@ -23,7 +23,7 @@ from detection_pack.build.folders import Folder, stale_file, write_file
 from detection_pack.model.attack import using
 from detection_pack.model.attack_bundle import load_attack
 from detection_pack.model.event import Event, Hit
-from detection_pack.model.findings import Finding, PackError
+from detection_pack.model.findings import Finding, PackError, printable
 from detection_pack.model.log_source_reader import load_log_sources
 from detection_pack.model.pack import Pack, load_pack, pack_version
 from detection_pack.model.platform_names import PLATFORMS
@@ -36,6 +36,8 @@ FINE, FINDINGS, UNUSABLE = 0, 1, 2
 #: Whoever read the output has closed it: the code of a program that SIGPIPE ends. What was found is not known
 #: to anybody then, so it is not 0.
 READER_GONE = 141
+#: Ctrl-C: the code of a program that SIGINT ends.
+INTERRUPTED = 130
 #: Where a wheel has the pack's data; a checkout has them around scripts/.
 _PACKAGED = Path(__file__).resolve().parent / "_pack"
 _CHECKOUT = Path(__file__).resolve().parents[2]
@@ -151,7 +153,35 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--check", action="store_true", help="exit 1 if version or changelog lag behind")
     command.set_defaults(run=_diff)
     _add_simulate(commands)
+    _add_deploy(commands)
     return parser
+
+
+def _add_deploy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from detection_pack.deploy.products import PRODUCTS
+
+    command = commands.add_parser(
+        "deploy",
+        help="put dist/ into a product: a dry run unless --apply",
+        description="Compare with what is there, report each rule, and with --apply put what is new there. "
+        "Credentials come from the environment alone. Exit code 0: fine; 1: something differs and is left, "
+        "or failed; 2: wrong use, or the product cannot be asked.",
+    )
+    products = command.add_subparsers(required=True, metavar="PRODUCT")
+    for name, product in PRODUCTS.items():
+        one = products.add_parser(name, help=product.about, description=product.about)
+        one.add_argument("--url", metavar="URL", help="where it is")
+        one.add_argument("--dist", type=Path, metavar="DIR", help="the build to deploy (default: dist/)")
+        one.add_argument("--apply", action="store_true", help="write; without it nothing is written")
+        one.add_argument("--overwrite", action="store_true", help="replace what is there and differs, too")
+        one.add_argument("--print", action="store_true", help="print the commands instead, and ask nobody")
+        one.add_argument("--ca-file", type=Path, metavar="FILE", help="the certificate of the server's CA")
+        one.add_argument("--format", choices=("text", "json"), default="text")
+        if not product.whole:
+            one.add_argument("--rule", action="append", metavar="NAME", help="only this one")
+        for option, about in product.options.items():
+            one.add_argument(f"--{option}", metavar=option.rpartition("-")[2].upper(), help=about)
+        one.set_defaults(run=_deploy, product=name, rule=None)
 
 
 def _replay_options(command: argparse.ArgumentParser) -> None:
@@ -645,6 +675,38 @@ def _simulate(arguments: argparse.Namespace) -> int:
     if made.beside:
         print(f"not asked for, and fires on the same records: {', '.join(made.beside)}")
     return FINE
+
+
+def _deploy(arguments: argparse.Namespace) -> int:
+    from detection_pack.deploy import deployment
+    from detection_pack.deploy.products import PRODUCTS, asked_for
+
+    product = PRODUCTS[arguments.product]
+    options = {name: getattr(arguments, name.replace("-", "_")) for name in product.options}
+    try:
+        dist = arguments.dist or _root(arguments) / "dist"
+        asked = asked_for(arguments.product, dist, os.environ, arguments.url, arguments.ca_file, options)
+        names = frozenset(asked.names.values())
+        unknown = sorted({*(arguments.rule or ())} - names)
+        if unknown:
+            raise PackError.at("--rule", 1, f'no rule "{unknown[0]}"', "use a name of the manifest")
+        if arguments.print:
+            print("\n".join(map(printable, product.steps(asked))))
+            return FINE
+        rules = None if arguments.rule is None else frozenset(arguments.rule)
+        wish = deployment.Wish(arguments.apply, arguments.overwrite, rules)
+        results = deployment.deploy(product.opened(asked), wish, names)
+    except PackError as error:
+        _report(error.findings)
+        return UNUSABLE
+    except KeyboardInterrupt:
+        _report([Finding("detection-pack", 1, "interrupted", "run it again: it says what is there by now")])
+        return INTERRUPTED
+    if arguments.format == "json":
+        print(json.dumps({"results": [result.as_json() for result in results]}, indent=1))
+    else:
+        print(deployment.text(results, wish))
+    return FINE if deployment.fine(results) else FINDINGS
 
 
 def _root(arguments: argparse.Namespace) -> Path:

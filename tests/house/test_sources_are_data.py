@@ -49,6 +49,7 @@ GENERAL: dict[str, str] = {
     "user": "a key of the alert view",
     # Plain words, which activities of Google Workspace have as keys.
     "Value": "the column of a correlation's count, and what a list of names and values has",
+    "app": "what Splunk installs",
     "email": "a key of an app's author",
     "etag": "a property of templates",
     "event": "a word of an answer",
@@ -60,6 +61,7 @@ GENERAL: dict[str, str] = {
     "query": "a key of what is imported",
     "type": "a key of pySigma's items and of much else",
     "value": "a key of what a search finds",
+    "ContentType": "an option of PowerShell's requests",
     # Plain words, which Microsoft Entra has as columns and keys.
     "Result": "the name of a type variable",
     "displayName": "a key of an analytics rule in a template",

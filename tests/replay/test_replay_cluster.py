@@ -31,7 +31,7 @@ from detection_pack.build.dist import rule_entries
 from detection_pack.cli import main
 from detection_pack.model.event import Event
 from detection_pack.model.findings import PackError
-from detection_pack.platforms.elastic import cluster as cluster_module
+from detection_pack.platforms import http_api
 from detection_pack.platforms.elastic.cluster import Cluster, Refused
 from detection_pack.platforms.elastic.cluster_session import Leave, Session, open_session
 from detection_pack.platforms.elastic.cluster_store import PREFIX, ClusterStore, leftovers, remove
@@ -438,7 +438,7 @@ def test_what_is_not_a_cluster_for_us(
 
 
 def test_a_busy_cluster_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_module, "_WAITS", (0.0, 0.0))
+    monkeypatch.setattr(http_api, "WAITS", (0.0, 0.0))
     answers: Iterator[Answer] = iter([(429, {}, {}), (503, {}, {}), (200, {"ok": 1}, {})])
     with played(lambda _: next(answers)) as (url, asked):
         assert Cluster(url).request("GET", "/") == {"ok": 1} and len(asked) == 3

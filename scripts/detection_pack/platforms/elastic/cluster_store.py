@@ -25,7 +25,7 @@ from detection_pack.model.event import Event
 from detection_pack.model.findings import PackError
 from detection_pack.model.log_source import LogSource
 from detection_pack.model.record_time import parse_time
-from detection_pack.platforms.elastic.cluster import OPTION, Cluster, Refused
+from detection_pack.platforms.elastic.cluster import OPTION, Cluster, Refused, refusal
 from detection_pack.platforms.elastic.documents import ingested
 from detection_pack.platforms.elastic.store import TIMESTAMP, Bucket, Range, iso, mapping_of
 from detection_pack.platforms.records import Records, records_of
@@ -261,7 +261,7 @@ class ClusterStore:
                 elif stated["status"] == 400:
                     self.refused[self._rows[int(stated["_id"])][0]] = _cause(stated["error"])
                 else:
-                    raise Refused(self._cluster.url, stated["status"], _cause(stated["error"]))
+                    raise refusal(self._cluster.url, stated["status"], _cause(stated["error"]))
             if not later:
                 return
             lines = later

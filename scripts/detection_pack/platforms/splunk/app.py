@@ -7,6 +7,7 @@ stands in macros.conf and savedsearches.conf comes from `imports`.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import tarfile
@@ -77,10 +78,9 @@ def app_files(
     """The files of the app by path. ``macros`` is its macros.conf, ``searches`` each rule's stanzas,
     ``indexes`` the macros that a site sets to its indexes."""
     authors = [name for name in dict.fromkeys(one.author for one in credits) if name] or ["unknown"]
-    return {
+    files = {
         "README.md": _readme(version, credits, indexes, needed),
         "app.manifest": json.dumps(_manifest(version, authors), indent=2, ensure_ascii=False) + "\n",
-        "default/app.conf": conf_text(_app_conf(version, authors)),
         "default/macros.conf": macros,
         "default/savedsearches.conf": joined(searches),
         "default/transforms.conf": conf_text(
@@ -89,6 +89,13 @@ def app_files(
         f"lookups/{ALLOWLIST}.csv": ALLOWLIST_HEADER,
         "metadata/default.meta": _META,
     }
+    return files | {"default/app.conf": conf_text(_app_conf(version, authors, _build(files)))}
+
+
+def _build(files: Mapping[str, str]) -> int:
+    """A number of the app's content, from 1 up: by it a deployment tells builds of one version apart."""
+    digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).digest()
+    return int.from_bytes(digest[:4], "big") % (2**31 - 1) + 1
 
 
 def exclusion(about: str) -> dict[str, str]:
@@ -117,9 +124,9 @@ export = system
 """
 
 
-def _app_conf(version: str, authors: Sequence[str]) -> Stanzas:
+def _app_conf(version: str, authors: Sequence[str], build: int) -> Stanzas:
     return {
-        "install": {"is_configured": "0", "build": "1"},
+        "install": {"is_configured": "0", "build": str(build)},
         "ui": {"is_visible": "0", "label": LABEL},
         "launcher": {"author": ", ".join(authors), "description": ABOUT, "version": version},
         "package": {"id": APP, "check_for_updates": "0"},
