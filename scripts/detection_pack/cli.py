@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,6 +29,7 @@ from detection_pack.model.pack import Pack, load_pack, pack_version
 from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.rule import TIERS
 from detection_pack.pages import coverage, rule_pages
+from detection_pack.pages.guide_pages import guide_pages
 
 FINE, FINDINGS, UNUSABLE = 0, 1, 2
 #: Whoever read the output has closed it: the code of a program that SIGPIPE ends. What was found is not known
@@ -237,7 +239,7 @@ def _build(arguments: argparse.Namespace) -> int:
         raise _Unusable("--platform", "goes with --rules", "leave it out: the pack has all platforms")
     faults: list[Finding] = []
     pages: list[Folder] = []
-    overview: bytes | None = None
+    singles: dict[Path, bytes] = {}
     if arguments.rules is not None:
         built = build.make_folder(
             root,
@@ -255,13 +257,15 @@ def _build(arguments: argparse.Namespace) -> int:
         own = arguments.out is None and arguments.package is None
         if own:
             pages = [rule_pages.folder(pack, built)]
-            overview = coverage.page(root, built) if not built.refused else None
+            singles = guide_pages(pack)
+            if not built.refused and (overview := coverage.page(root, built)) is not None:
+                singles[coverage.PAGE] = overview
     refused = [*faults, *built.refused]
     _report([*refused, *built.warnings])
     if arguments.check:
         findings = build.stale(built, out, *pages)
-        if overview is not None:
-            findings += stale_file(root / coverage.PAGE, overview, coverage.PAGE.as_posix())
+        for path, content in singles.items():
+            findings += stale_file(root / path, content, path.as_posix())
         _report(findings)
         return FINDINGS if findings or refused else FINE
     if arguments.package is not None:
@@ -271,9 +275,8 @@ def _build(arguments: argparse.Namespace) -> int:
         print("\n".join(str(arguments.package / name) for name in names))
         return FINDINGS if refused else FINE
     _written(lambda: build.write(built, out, *pages))
-    if overview is not None:
-        page = overview
-        _written(lambda: write_file(root / coverage.PAGE, page))
+    for path, content in singles.items():
+        _written(partial(write_file, root / path, content))
     print(f"{out}: {built.rules} rules, {len(built.files)} files")
     return FINDINGS if refused else FINE
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from detection_pack.model.refused_value import RefusedValue
-from detection_pack.model.rule import AlertView, Correlation, Rule
+from detection_pack.model.rule import BY_HAND, AlertView, Correlation, Rule
 from detection_pack.model.timespan import SECONDS, Timespan
 from detection_pack.model.windows import Overlapping
 from detection_pack.platforms.elastic.conditions import stated_type
@@ -23,7 +23,7 @@ _RESERVED = frozenset(
 ) | {"nulls", "on", "or", "rlike", "true", "where", "with"}
 #: Where Kibana has the look-back: in a rule, and in Discover for what a person runs.
 _OF_RULES = 'the rule\'s own "from" in Kibana'
-_WHERE_FROM = {"hunting": "the time range of Discover"}
+_WHERE_FROM = dict.fromkeys(BY_HAND, "the time range of Discover")
 _UNITS = {"s": "second", "m": "minute", "h": "hour", "d": "day"}
 
 

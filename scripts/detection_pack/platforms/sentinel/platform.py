@@ -9,7 +9,7 @@ from typing import Any
 from detection_pack.languages.kql.kql_literals import kql_comment
 from detection_pack.model.event import Event, Hit, RuleEntry
 from detection_pack.model.pipeline import Pipeline
-from detection_pack.model.rule import HUNTING, Rule
+from detection_pack.model.rule import BY_HAND, Rule
 from detection_pack.platforms.conversion import Artefact, Part
 from detection_pack.platforms.kusto.backend import SentinelBackend
 from detection_pack.platforms.kusto.hunting import hunting_yaml
@@ -39,7 +39,7 @@ class Sentinel(Platform):
         query = query_from(rule, converted, lets)
         files = [Artefact(f"{self.id}/queries/{rule.name}.kql", query.text().encode(), rule.name)]
         shared: dict[str, Any] = {"query": dataclasses.asdict(query)}
-        if rule.tier == HUNTING:
+        if rule.tier in BY_HAND:
             hunt = hunting.hunting_query(rule, converted, lets, version)
             path = f"{hunting.HUNTS}{rule.name}.yaml"
             files.append(Artefact(path, hunting_yaml(hunt).encode(), rule.name))
