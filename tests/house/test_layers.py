@@ -27,8 +27,9 @@ ALLOWED: dict[str, frozenset[str]] = {
         "pages": "build platforms languages model",
         "checks": "replay build platforms languages model",
         "diff": "replay build platforms languages model",
+        "investigate": "replay build platforms languages model",
         "new": "checks build model",
-        "cli": "new checks diff replay pages build model",
+        "cli": "new investigate checks diff replay pages build model",
     }.items()
 }
 #: What two platforms of one vendor share stands in a folder of its own, which is no platform.

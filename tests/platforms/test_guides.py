@@ -68,8 +68,8 @@ def test_splunk_has_it_as_next_steps(pack: Pack) -> None:
 
 def test_kibana_has_it_in_the_note_with_each_command(pack: Pack) -> None:
     texts: dict[str, str] = {}
-    for rule in load_rules(DIST):
-        texts[name_of(rule)] = rule["note"]
+    for imported in load_rules(DIST):
+        texts[name_of(imported)] = imported["note"]
     rules = alerting(pack, "elastic")
     assert {rule.name for rule in rules} == set(texts)
     for rule in rules:
