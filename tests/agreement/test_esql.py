@@ -120,9 +120,11 @@ def plain(value: Any) -> object:
 def shipped(pack: Pack) -> Iterator[Query]:
     """Every ES|QL of dist/: the queries, and those of the rules to import."""
     types = {
-        rule.name: queries(rule, pipeline()).state["field_types"] for rule in pack.rules if rule.correlation
+        rule.name: queries(rule, pipeline()).state["field_types"]
+        for rule in pack.rules
+        if rule.correlation or rule.tier == "investigation"
     }
-    for path in sorted((DIST / "elastic" / "queries").glob("*.esql")):
+    for path in sorted(DIST.glob("elastic/*/*.esql")):
         yield Query(path.name, path.read_text(encoding="utf-8"), types[path.stem])
     for rule in load_rules(DIST):
         if rule["type"] == "esql":

@@ -92,6 +92,11 @@ def _queries(here: Platform, rule: Rule, pack: Pack) -> list[ReadyQuery]:
         if form.exact and path in contents:
             text = contents[path].decode("utf-8")
             found.append(ReadyQuery(rule.name, rule.title, here.id, form.language, text))
+    for form in here.forms:
+        further = contents.get(f"{here.id}/{INVESTIGATION}/{rule.name}{form.ending}")
+        if further is not None:
+            text = further.decode("utf-8")
+            found.append(ReadyQuery(rule.name, rule.title, here.id, form.language, text))
     return found
 
 

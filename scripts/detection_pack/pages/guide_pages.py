@@ -90,7 +90,8 @@ def _investigation(pack: Pack, playbook: Playbook, about: Sequence[Mapping[str, 
     yield "## Queries"
     yield (
         "Each is a rule of sigma/investigation, built like every other and executed on its events on each "
-        "platform that has its data; its page shows the queries."
+        "platform that has its data; its page shows the queries. For Elastic each stands in Lucene and, in "
+        "dist/elastic/investigation, in ES|QL."
     )
     yield table(
         ("query", "answers", "value to fill in", "platforms"), [_query(pack, rule) for rule in _queries(pack)]

@@ -122,6 +122,32 @@ def compose(
     return "\n".join(lines) + "\n"
 
 
+def events_query(rule: Rule, state: Mapping[str, Any], where: str, fields: Mapping[str, str]) -> str:
+    """A query for the events themselves, newest first, with the fields of the alert view (canonical to
+    platform names); an object is shown by the fields below it that are named, and otherwise left out."""
+    types: Mapping[str, str] = state.get("field_types") or {}
+    below: Mapping[str, Sequence[str]] = state.get("shown_fields") or {}
+    viewed = [fields[one] for one in rule.alert.fields if one in fields]
+    shown = [leaf for field in viewed for leaf in below.get(field, (field,))]
+    kept = [field for field in dict.fromkeys(shown) if stated_type(types, field) != "object"]
+    corrected: Mapping[str, str] = state.get("corrected_fields") or {}
+    corrections = [
+        f"| EVAL {name(field)} = {expression}"
+        for field, expression in corrected.items()
+        if field in kept or name(field) in where
+    ]
+    lines = [
+        f"// {_comment(rule.title)} ({rule.name})",
+        f"// the look-back ({rule.lookback}) is {_WHERE_FROM.get(rule.tier, _OF_RULES)}",
+        f"FROM {', '.join(_index(state))}",
+        *corrections,
+        f"| WHERE {where}",
+        f"| KEEP {', '.join(map(name, ['@timestamp', *kept]))}",
+        "| SORT @timestamp DESC",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def _listed(column: str, seconds: Iterable[int]) -> list[str]:
     """A row for each of these lengths, in milliseconds."""
     values = ", ".join(str(1000 * length) for length in seconds)

@@ -8,10 +8,10 @@ from typing import Any
 
 from detection_pack.model.event import Event, Hit, RuleEntry
 from detection_pack.model.pipeline import Pipeline
-from detection_pack.model.rule import BY_HAND, Rule
+from detection_pack.model.rule import BY_HAND, INVESTIGATION, Rule
 from detection_pack.platforms.conversion import Artefact, Part
 from detection_pack.platforms.elastic import hunts, imports
-from detection_pack.platforms.elastic.backend import ElasticQuery, queries
+from detection_pack.platforms.elastic.backend import ElasticQuery, events_esql, queries
 from detection_pack.platforms.elastic.import_files import ElasticImports
 from detection_pack.platforms.platform import ImportFiles, Platform, QueryForm, Run, Sources, Stored
 
@@ -20,6 +20,8 @@ class Elastic(Platform):
     id = "elastic"
     title = "Elastic"
     fence = "esql"
+    #: The investigation queries in ES|QL, for whoever goes on from a table.
+    investigation = f"{id}/investigation/"
     forms = (
         QueryForm(".lucene", "Lucene", "lucene"),
         QueryForm(".esql", "ES|QL", "esql"),
@@ -37,7 +39,11 @@ class Elastic(Platform):
         if rule.tier in BY_HAND:
             objects = hunts.objects_of(rule, query)
             claims = tuple(one["id"] for one in objects if one["type"] == "search")
-            return Part(rule.name, rule.tier, tuple(_files(rule, query)), {"objects": objects}, claims)
+            files = _files(rule, query)
+            if rule.tier == INVESTIGATION and query.esql is None:
+                text = events_esql(rule, pipelines[self.id])
+                files.append(Artefact(f"{self.investigation}{rule.name}.esql", text.encode(), rule.name))
+            return Part(rule.name, rule.tier, tuple(files), {"objects": objects}, claims)
         imported = imports.rules_of(rule, query, version)
         return Part(
             rule.name,
@@ -75,7 +81,9 @@ class Elastic(Platform):
     def must_run(self, rule: RuleEntry, own: Sequence[str], shared: Sequence[str]) -> list[str]:
         """The Lucene of a correlation is the base query of its threshold rule, and runs as a part of that."""
         held = hunts.HUNTS if rule.tier in BY_HAND else imports.PATH
-        listed = [*super().must_run(rule, own, shared), *(path for path in shared if path == held)]
+        # What is asked in ES|QL gives rows for a person, which are no verdict.
+        judged = [path for path in own if not path.startswith(self.investigation)]
+        listed = [*super().must_run(rule, judged, shared), *(path for path in shared if path == held)]
         return [path for path in listed if rule.window is None or not path.endswith(".lucene")]
 
 
