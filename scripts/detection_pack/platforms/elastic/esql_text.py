@@ -129,7 +129,8 @@ def events_query(rule: Rule, state: Mapping[str, Any], where: str, fields: Mappi
     below: Mapping[str, Sequence[str]] = state.get("shown_fields") or {}
     viewed = [fields[one] for one in rule.alert.fields if one in fields]
     shown = [leaf for field in viewed for leaf in below.get(field, (field,))]
-    kept = [field for field in dict.fromkeys(shown) if stated_type(types, field) != "object"]
+    # A field that no mapping states is an unknown column until a record has brought it.
+    kept = [field for field in dict.fromkeys(shown) if types.get(field, "object") != "object"]
     corrected: Mapping[str, str] = state.get("corrected_fields") or {}
     corrections = [
         f"| EVAL {name(field)} = {expression}"
