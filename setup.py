@@ -22,6 +22,7 @@ DATA = (
     "docs",
     "pipelines",
     "pyproject.toml",
+    "response",
     "sigma",
     "sigma-check.yml",
     "tests/atomics",

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,9 +29,10 @@ from detection_pack.model.log_source_reader import load_log_sources
 from detection_pack.model.pack import Pack, load_pack, pack_version
 from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.record_time import parse_time
-from detection_pack.model.rule import TIERS
+from detection_pack.model.rule import INVESTIGATION, TIERS
 from detection_pack.model.site_lists import load_list_filters, load_site, with_site
 from detection_pack.pages import coverage, rule_pages
+from detection_pack.pages.guide_pages import guide_pages
 
 FINE, FINDINGS, UNUSABLE = 0, 1, 2
 #: Whoever read the output has closed it: the code of a program that SIGPIPE ends. What was found is not known
@@ -109,6 +111,8 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_build)
 
     _replay_options(commands.add_parser("replay", help="execute dist/ on tests/events or on logs"))
+
+    _add_investigate(commands)
 
     _explain_arguments(
         commands.add_parser(
@@ -222,6 +226,31 @@ def _replay_options(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_replay)
 
 
+def _add_investigate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "investigate",
+        help="answer the first questions after an alert from an export",
+        description="With LOG: what one account did, in which mailboxes, with which clients, from which "
+        "addresses, which permissions and rules it changed, and what is missing. With --queries: the queries "
+        "of sigma/investigation with your value in them, for your platform.",
+    )
+    command.add_argument("logs", nargs="*", type=Path, metavar="LOG", help="exports to read, as replay does")
+    command.add_argument("--user", metavar="ACCOUNT", help="the account, as the log has it")
+    command.add_argument("--queries", action="store_true", help="print the queries instead")
+    for name in ("mailbox", "application", "address"):
+        command.add_argument(f"--{name}", metavar="VALUE", help=f"with --queries: the {name}")
+    command.add_argument(
+        "--platform", action="append", choices=PLATFORMS, help="with --queries: only this one"
+    )
+    command.add_argument("--format", choices=("table", "json"), default="table")
+    command.add_argument(
+        "--report", type=Path, metavar="FILE.html", help="replay the rules, too; write one page"
+    )
+    command.add_argument("--strict", action="store_true", help="exit 2 at the first unreadable record")
+    command.add_argument("--quiet", action="store_true", help="show no progress")
+    command.set_defaults(run=_investigate)
+
+
 def _explain_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("rule", metavar="RULE", help="a rule of the pack, or the file of any")
     command.add_argument(
@@ -327,7 +356,7 @@ def _build(arguments: argparse.Namespace) -> int:
         raise _Unusable("--platform", "goes with --rules", "leave it out: the pack has all platforms")
     faults: list[Finding] = []
     pages: list[Folder] = []
-    overview: bytes | None = None
+    singles: dict[Path, bytes] = {}
     if arguments.rules is not None:
         built = build.make_folder(
             root,
@@ -347,14 +376,16 @@ def _build(arguments: argparse.Namespace) -> int:
         own = arguments.out is None and arguments.package is None
         if own:
             pages = [rule_pages.folder(pack, built)]
-            overview = coverage.page(root, built) if not built.refused else None
+            singles = guide_pages(pack)
+            if not built.refused and (overview := coverage.page(root, built)) is not None:
+                singles[coverage.PAGE] = overview
     refused = [*faults, *built.refused]
     # A value of a site's list is what it says, whatever a value of a rule would mean.
     _report([*refused, *(one for one in built.warnings if one.path != str(arguments.site))])
     if arguments.check:
         findings = build.stale(built, out, *pages)
-        if overview is not None:
-            findings += stale_file(root / coverage.PAGE, overview, coverage.PAGE.as_posix())
+        for path, content in singles.items():
+            findings += stale_file(root / path, content, path.as_posix())
         _report(findings)
         return FINDINGS if findings or refused else FINE
     if arguments.package is not None:
@@ -364,9 +395,8 @@ def _build(arguments: argparse.Namespace) -> int:
         print("\n".join(str(arguments.package / name) for name in names))
         return FINDINGS if refused else FINE
     _written(lambda: build.write(built, out, *pages))
-    if overview is not None:
-        page = overview
-        _written(lambda: write_file(root / coverage.PAGE, page))
+    for path, content in singles.items():
+        _written(partial(write_file, root / path, content))
     print(f"{out}: {built.rules} rules, {len(built.files)} files")
     return FINDINGS if refused else FINE
 
@@ -438,7 +468,10 @@ def _replay(arguments: argparse.Namespace) -> int:
 def _chosen(arguments: argparse.Namespace, pack: Pack, known: Sequence[str]) -> list[str]:
     """The names of the rules that --rule and --tier leave, in the order of dist/."""
     tiers = {rule.name: rule.tier for rule in pack.rules}
-    wanted, of = set(arguments.rule or known), set(arguments.tier or TIERS)
+    # An investigation query asks for a value: a log is asked for it by its name or tier alone.
+    finding = [tier for tier in TIERS if tier != INVESTIGATION]
+    usual = finding if arguments.logs and not arguments.rule else TIERS
+    wanted, of = set(arguments.rule or known), set(arguments.tier or usual)
     found = [name for name in known if name in wanted and tiers.get(name, TIERS[0]) in of]
     if not found:
         raise PackError.at("--tier", 1, "leaves no rule", f"use {', '.join(sorted(set(tiers.values())))}")
@@ -492,6 +525,43 @@ def _replay_logs(
         _report([Finding(str(dist), 1, "has no rule that could be run", "look at the reasons above")])
         return UNUSABLE
     return FINDINGS if failed else FINE
+
+
+def _investigate(arguments: argparse.Namespace) -> int:
+    from detection_pack.investigate import command
+
+    given = {name: getattr(arguments, name) for name in ("mailbox", "application", "address")}
+    values = {"account": arguments.user, **given}
+    values = {name: value for name, value in values.items() if value is not None}
+    if arguments.queries and (arguments.logs or arguments.report):
+        raise _Unusable("--queries", "stands without a log and a report", "leave one of them out")
+    if arguments.queries and not values:
+        raise _Unusable(
+            "--queries", "has no value to put in", "name --user, --mailbox, --application or --address"
+        )
+    if not arguments.queries and (len(values) > 1 or arguments.user is None or arguments.platform):
+        raise _Unusable("--user", "is what a log is asked for, and nothing else", "name one account")
+    if not arguments.queries and not arguments.logs:
+        raise _Unusable("LOG", "is missing", "name an export, or ask for --queries")
+    report: Path | None = arguments.report
+    if report is not None and (report.is_dir() or not report.parent.is_dir()):
+        raise _Unusable(str(report), "cannot be written", "name a file in a folder that is there")
+    root = _root(arguments)
+    try:
+        pack = load_pack(root)
+        if arguments.queries:
+            names = [p for p in PLATFORMS if p in (arguments.platform or PLATFORMS)]
+            print(command.queries(pack, values, names, arguments.format))
+            return FINE
+        asked = command.Asked(arguments.logs, arguments.user, arguments.strict, arguments.quiet, report)
+        said, shown = command.investigate(pack, root / "dist", asked, arguments.format)
+    except PackError as error:
+        _report(error.findings)
+        return UNUSABLE
+    for line in said:
+        print(line, file=sys.stderr)
+    print(shown)
+    return FINE
 
 
 def _replay_on_cluster(arguments: argparse.Namespace, root: Path, dist: Path, names: Sequence[str]) -> int:

@@ -67,7 +67,9 @@ def test_bytes_depend_on_the_sources_alone(tmp_path: Path) -> None:
             [sys.executable, "-m", "detection_pack.cli", "build"], cwd=root, env=environment, check=True
         )
         results.append((snapshot(root / "dist"), snapshot(root / "docs")))
-    assert results[0] == results[1] == (snapshot(DIST), {f"rules/{k}": v for k, v in snapshot(PAGES).items()})
+    pages = {f"rules/{k}": v for k, v in snapshot(PAGES).items()}
+    guides = {name: (ROOT / "docs" / name).read_bytes() for name in ("investigation.md", "playbook.md")}
+    assert results[0] == results[1] == (snapshot(DIST), pages | guides)
 
 
 def test_check_names_each_stale_missing_and_foreign_file(

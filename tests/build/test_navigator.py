@@ -31,6 +31,8 @@ def shipped() -> dict[str, Any]:
 def test_the_layer_has_what_the_rules_are_tagged_with() -> None:
     expected: dict[str, dict[str, bool]] = {}
     for path in (ROOT / "sigma").rglob("*.yml"):
+        if path.parent.name == "investigation":
+            continue
         documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
         tags = [tag for document in documents for tag in document.get("tags", ())]
         for tag in tags:

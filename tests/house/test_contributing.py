@@ -30,7 +30,7 @@ PYTHONPATH='{root}/scripts' exec '{python}' -m {module} "$@"
 
 def copy_of_the_repository(target: Path) -> Path:
     """As a clone has it after the README's set-up command, whose programs are those of this environment."""
-    kept = ("sigma", "pipelines", "scripts", "tests", "docs", "dist", "reference", "requirements")
+    kept = ("sigma", "pipelines", "scripts", "tests", "docs", "dist", "reference", "requirements", "response")
     ignored = shutil.ignore_patterns("node_modules", "__pycache__", ".*_cache", "*.egg-info")
     for name in kept:
         shutil.copytree(ROOT / name, target / name, ignore=ignored)

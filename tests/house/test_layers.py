@@ -28,10 +28,11 @@ ALLOWED: dict[str, frozenset[str]] = {
         "checks": "replay build platforms languages model",
         "diff": "replay build platforms languages model",
         "deploy": "build platforms languages model",
+        "investigate": "replay build platforms languages model",
         "new": "checks build model",
         "simulate": "model",
         "tune": "replay build platforms languages model",
-        "cli": "simulate new tune checks diff deploy replay pages build model",
+        "cli": "simulate new tune investigate checks diff deploy replay pages build model",
     }.items()
 }
 #: What two platforms of one vendor share stands in a folder of its own, which is no platform.

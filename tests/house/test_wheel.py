@@ -23,7 +23,7 @@ from detection_pack.cli import main
 from detection_pack.model.pack import pack_version
 from support.checkout import snapshot, tree
 
-DATA = ("sigma", "pipelines", "tests/atomics", "tests/events", "dist", "docs")
+DATA = ("sigma", "pipelines", "response", "tests/atomics", "tests/events", "dist", "docs")
 RULE = """title: Probe
 logsource: {product: m365, service: exchange}
 detection: {s: {Operation: Set-Mailbox}, condition: s}

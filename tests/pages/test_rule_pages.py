@@ -100,11 +100,14 @@ def test_fields_have_the_names_that_the_queries_use(pack: Pack) -> None:
 
 def test_links_lead_somewhere() -> None:
     followed = 0
-    for path in PAGES.glob("*.md"):
-        for token in tokens_of(path.read_text(encoding="utf-8")):
+    for page in PAGES.glob("*.md"):
+        for token in tokens_of(page.read_text(encoding="utf-8")):
             if token.type == "link_open":
                 target = str(token.attrs["href"])
-                assert target.startswith("https://") or (PAGES / target).resolve().is_file(), target
+                path, _, place = target.partition("#")
+                assert target.startswith("https://") or (PAGES / path).resolve().is_file(), target
+                if place and path.startswith("../"):
+                    assert f'<a id="{place}"></a>' in (PAGES / path).read_text(encoding="utf-8"), target
                 followed += 1
     assert followed > 50
 
@@ -180,7 +183,7 @@ def test_pages_of_somebody_else_stop_the_build_before_anything_is_written(
     assert stopped.value.code == 2
     assert "docs/rules:1: holds files that no build made" in capsys.readouterr().err
     assert not (root / "dist").exists() and sorted(p.name for p in root.iterdir()) == [
-        "docs", "pipelines", "pyproject.toml", "reference", "sigma", "sigma-check.yml", "tests",
+        "docs", "pipelines", "pyproject.toml", "reference", "response", "sigma", "sigma-check.yml", "tests",
     ]  # fmt: skip
 
 

@@ -21,7 +21,7 @@ def tree(folder: Path) -> dict[str, bytes | None]:
 
 def copy_of_the_sources(target: Path) -> Path:
     """What a build reads, without what it writes."""
-    for name in ("sigma", "pipelines", "tests/events", "reference/month"):
+    for name in ("sigma", "pipelines", "response", "tests/events", "reference/month"):
         shutil.copytree(ROOT / name, target / name)
     for name in ("pyproject.toml", "sigma-check.yml"):
         shutil.copy(ROOT / name, target / name)
@@ -38,7 +38,7 @@ def copy_of_the_pack(target: Path) -> Path:
 
 def core_alone(root: Path) -> Path:
     """A copy of the pack without its other tiers, for what costs as much as the pack has rules."""
-    for tier in ("extended", "hunting"):
+    for tier in ("extended", "hunting", "investigation"):
         for path in (root / "sigma" / tier).glob("*.yml"):
             (root / "tests" / "events" / path.name).unlink()
             path.unlink()

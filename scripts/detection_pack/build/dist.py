@@ -18,6 +18,7 @@ from detection_pack.model.log_source_reader import load_log_sources
 from detection_pack.model.pack import Pack, name_taken, no_rule, pack_version
 from detection_pack.model.pipeline import load_pipelines
 from detection_pack.model.platform_names import PLATFORMS
+from detection_pack.model.rule import INVESTIGATION
 from detection_pack.model.rule_files import rule_files
 from detection_pack.platforms.conversion import Artefact
 from detection_pack.platforms.platform import platform
@@ -80,7 +81,8 @@ def _built(name: str, found: Sequence[Outcome], setting: Setting, keep_going: bo
         parts = [one.parts[here] for one in fine if here in one.parts]
         made += [artefact for part in parts for artefact in part.artefacts]
         made += platform(here).assembled(parts, setting.version)
-    rules = [navigator.listed(one.entry, list(one.parts)) for one in fine]
+    # What is asked after an alert finds no technique.
+    rules = [navigator.listed(o.entry, list(o.parts)) for o in fine if o.entry["tier"] != INVESTIGATION]
     made.append(Artefact(navigator.PATH, _json(navigator.layer(name, rules))))
     files = {artefact.path: artefact.content for artefact in made}
     files[MANIFEST] = _json(manifest(setting.version, [_entry(one) for one in fine], made))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from detection_pack.model.attack import attack
-from detection_pack.model.rule import HUNTING
+from detection_pack.model.rule import BY_HAND
 from detection_pack.platforms.platform import platform
 
 PATH = "attack_navigator.json"
@@ -65,8 +65,8 @@ def layer(name: str, rules: Sequence[Listed]) -> dict[str, Any]:
 
 
 def _technique(key: str, rules: Sequence[Listed]) -> dict[str, Any]:
-    ordered = sorted(rules, key=lambda rule: (rule.tier == HUNTING, rule.name))
-    alerts = [rule for rule in ordered if rule.tier != HUNTING]
+    ordered = sorted(rules, key=lambda rule: (rule.tier in BY_HAND, rule.name))
+    alerts = [rule for rule in ordered if rule.tier not in BY_HAND]
     return {
         "techniqueID": key,
         "score": len(alerts),
@@ -81,7 +81,7 @@ def _counted(number: int, what: str) -> str:
 
 
 def _about(rule: Listed) -> str:
-    kind = "hunt" if rule.tier == HUNTING else rule.level
+    kind = "hunt" if rule.tier in BY_HAND else rule.level
     where = ", ".join(platform(name).title for name in rule.platforms)
     return f"{rule.title} ({kind}; {where})"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from detection_pack.build.meaning import meaning
@@ -25,6 +25,7 @@ from detection_pack.model.pack import COVERAGE, Pack, pack_version
 from detection_pack.model.pipeline import Pipeline, load_pipeline, load_pipelines
 from detection_pack.model.placeholders import PLACEHOLDER, placeholders
 from detection_pack.model.platform_names import PLATFORMS
+from detection_pack.model.playbook import PLAYBOOK, dangling, read_playbook
 from detection_pack.model.reading import Reading
 from detection_pack.model.rule import TIERS, Rule
 from detection_pack.model.rule_files import rule_files
@@ -226,6 +227,7 @@ class _Validation:
             for document in reading.documents:
                 about = "what its values are worth today"
                 yield from facts.aged(document, ("seen_today", "read"), about, today)
+        yield from self._playbook(today)
         path = self.root / COVERAGE
         for document in load_documents(path) if path.is_file() else ():
             yield from facts.aged(document, ("read",), "what others detect", today)
@@ -235,6 +237,23 @@ class _Validation:
         lists = load_list_filters(self.root, self.findings)
         rules = [reading.rule for reading in self.readings if reading.rule is not None]
         self.findings += unknown_rules(lists, rules)
+
+    def _playbook(self, today: date) -> Iterator[Finding]:
+        """What is done after an alert: is it whole, and when was it read?"""
+        if not (self.root / PLAYBOOK).is_file():
+            return
+        try:
+            playbook, documents = read_playbook(self.root)
+        except PackError as error:
+            yield from error.findings
+            return
+        tiers = {path.stem: tier for path, tier in rule_files(self.root)}
+        yield from dangling(playbook, documents, tiers)
+        for index, step in enumerate(playbook.steps):
+            yield from facts.aged(documents[0], ("steps", index, "read"), f'"{step.id}"', today)
+        for document in documents[1:]:
+            for index in range(len(document.data.get("about") or ())):
+                yield from facts.aged(document, ("about", index, "read"), "a part of the guide", today)
 
     def _contradictions(self) -> Iterable[Finding]:
         """Of rules without any error, whose events have none."""

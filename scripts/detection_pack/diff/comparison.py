@@ -45,7 +45,7 @@ from detection_pack.model.documents import Document
 from detection_pack.model.findings import PackError
 from detection_pack.model.pack import Pack, load_pack
 from detection_pack.model.platform_names import PLATFORMS
-from detection_pack.model.rule import HUNTING, Rule
+from detection_pack.model.rule import BY_HAND, Rule
 from detection_pack.model.timespan import Timespan
 
 #: What a rule finds is said under these keys; every other key says something about it.
@@ -227,7 +227,7 @@ def _identity_reasons(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[Re
     if was.get("id") != now["id"]:
         reasons.append(Reason(Bump.MAJOR, "another id: an import makes a second rule beside the old one"))
     if (tier := was.get("tier")) != now["tier"]:
-        loses = tier == "core" or now["tier"] == HUNTING
+        loses = tier == "core" or now["tier"] in BY_HAND
         bump = Bump.MAJOR if loses else Bump.MINOR
         reasons.append(Reason(bump, f"moves from the {tier} tier to the {now['tier']} tier"))
     return reasons

@@ -22,7 +22,7 @@ _REFERENCED = re.compile(r"(&#(?:35|64);)(?=[0-9A-Za-z])")
 _ZERO_WIDTH_SPACE = "&#8203;"
 #: RFC 3986's characters without the quotes and brackets that could end a link.
 _ADDRESS = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9\-._~:/?#@!$&()*+,;=%]*", re.ASCII)
-_TARGET = re.compile(r"(?:https://|(?:\.\./)*[A-Za-z0-9#])[A-Za-z0-9\-._/]*", re.ASCII)
+_TARGET = re.compile(r"(?:https://|(?:\.\./)*[A-Za-z0-9#])[A-Za-z0-9\-._/]*(?:#[A-Za-z0-9\-]+)?", re.ASCII)
 
 
 def plain(value: object) -> str:

@@ -14,6 +14,7 @@ from detection_pack.model.documents import read_text
 from detection_pack.model.export_form import ExportForm
 from detection_pack.model.findings import PackError
 from detection_pack.model.record_time import ISO8601, RecordTime, value_at
+from detection_pack.model.traces import Traces
 
 FOLDER, FILE = "pipelines", "source.yml"
 
@@ -86,7 +87,7 @@ class LogSource:
     records apart, if one does; ``others``: keys that say what an export's entry of another kind is.
     ``enumerations``: number to name. ``new``: what `detection-pack new` starts from, as it stands there.
     ``absent``: the platforms that have no such records, each with the reason. ``simulation``: None where
-    no record can be simulated.
+    no record can be simulated. ``traces``: what an investigator reads of a record.
     """
 
     name: str
@@ -106,6 +107,7 @@ class LogSource:
     new: Mapping[str, Any] = field(default_factory=dict, repr=False)
     absent: Mapping[str, str] = field(default_factory=dict, repr=False)
     simulation: Simulation | None = field(default=None, repr=False)
+    traces: Traces = field(default_factory=Traces, repr=False)
 
     def identity_of(self, record: Mapping[str, Any]) -> str | None:
         """The record's identity as text, its parts divided by slashes; None where it has no part of it."""

@@ -30,6 +30,7 @@ from detection_pack.model.log_source import (
 from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.record_time import RecordTime, format_fault
 from detection_pack.model.rule import AlertView
+from detection_pack.model.traces import ROLES, Named, Traces
 
 #: The id of the findings that this module makes.
 CHECK = "log-source"
@@ -37,7 +38,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{1,63}")
 _PLAIN_FILE = re.compile(r"[A-Za-z0-9_]+\.csv")
 _KEYS = (
     *("title", "logsources", "absent", "records", "fields", "enumerations", "exports", "alert", "checks"),
-    *("new", "simulation"),
+    *("new", "simulation", "investigation"),
 )
 _TYPES = ("string", "integer", "number", "boolean", "datetime", "ip", "list", "object")
 _EXPORT_KEYS = (
@@ -148,6 +149,7 @@ class _Reader:
         new = self.new(self.mapping(("new",), data.get("new")))
         absent = dict(self.absent(self.mapping(("absent",), data.get("absent"))))
         simulation = self.simulation(data.get("simulation"))
+        traces = self.traces(self.mapping(("investigation",), data.get("investigation")))
         if self.faults or time is None:
             return None
         return LogSource(
@@ -168,6 +170,7 @@ class _Reader:
             new=new,
             absent=absent,
             simulation=simulation,
+            traces=traces,
         )
 
     # ---- parts --------------------------------------------------------------------------------------
@@ -364,6 +367,29 @@ class _Reader:
                 self.fault(at, f'"{kind}" is not a kind of identifier', todo)
         mark = self.text(("simulation", "mark"), entry.get("mark"))
         return Simulation(mark, {str(name): str(kind) for name, kind in ids.items()})
+
+    def traces(self, stated: Mapping[str, Any]) -> Traces:
+        at = ("investigation",)
+        self.only(at, stated, (*ROLES, "mentions", "changes", "gaps"))
+        if stated and not stated.get(ROLES[0]):
+            self.fault(at, f'names no "{ROLES[0]}"', "name the fields that say who did it")
+        roles = {role: self.texts((*at, role), stated[role]) for role in ROLES if role in stated}
+        named = {}
+        for part in ("changes", "gaps"):
+            found = named[part] = dict[str, tuple[Named, ...]]()
+            for key, listed in self.mapping((*at, part), stated.get(part)).items():
+                found[str(key)] = tuple(self.named((*at, part, key), listed))
+        return Traces(
+            roles, named["changes"], self.texts((*at, "mentions"), stated.get("mentions")), named["gaps"]
+        )
+
+    def named(self, at: tuple[Key, ...], stated: Any) -> Iterator[Named]:
+        for index, about in enumerate(self.listed(at, stated)):
+            entry = self.mapping((*at, index), about)
+            self.only((*at, index), entry, ("field", "values", "name"))
+            name = self.text((*at, index, "name"), entry["name"]) if "name" in entry else None
+            values = self.texts((*at, index, "values"), entry.get("values"))
+            yield Named(self.text((*at, index, "field"), entry.get("field")), values, name)
 
     # ---- shapes -------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.limits import MAX_COUNT
 from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.reading import Reading
-from detection_pack.model.rule import AlertView, Rule
+from detection_pack.model.rule import INVESTIGATION, AlertView, Rule
 from detection_pack.model.timespan import Timespan
 from detection_pack.model.windows import CLOCK
 
@@ -37,6 +37,7 @@ def own_key_faults(reading: Reading, rule: Rule) -> Iterator[Fault]:
     yield from _absent(reading, rule)
     yield from _seen_today(reading, rule)
     yield from _parameters(reading, rule)
+    yield from _asked(reading, rule)
 
 
 def _alert(reading: Reading, rule: Rule) -> Iterator[Fault]:
@@ -96,6 +97,21 @@ def _absent(reading: Reading, rule: Rule) -> Iterator[Fault]:
     if set(PLATFORMS) <= set(stated or {}):
         what, todo = "is for no platform", "leave one out of absent"
         yield reading.fault(PARAMETER, rule.main, ("absent",), what, todo)
+
+
+def _asked(reading: Reading, rule: Rule) -> Iterator[Fault]:
+    """What an investigation query asks for: its name, and the value that stands in the detection."""
+    if rule.tier != INVESTIGATION:
+        return
+    stated = rule.main.data.get("parameter")
+    fine = isinstance(stated, dict) and set(stated) == {"name", "value"}
+    held = {str(v) for d in rule.documents for leaf in leaves(d) for _, v in leaf.values}
+    if not fine or not all(isinstance(one, str) and one.strip() for one in stated.values()):
+        what, todo = '"parameter:" lacks a part', "write name: account and value: the value of the detection"
+        yield reading.fault(PARAMETER, rule.main, ("parameter",), what, todo)
+    elif stated["value"] not in held:
+        what = f'"{stated["value"]}" is not a value of the detection'
+        yield reading.fault(PARAMETER, rule.main, ("parameter", "value"), what, "write the one to fill in")
 
 
 def _seen_today(reading: Reading, rule: Rule) -> Iterator[Fault]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from detection_pack.model.findings import Finding, PackError
-from detection_pack.model.log_source import LogSource
+from detection_pack.model.log_source import LogSource, source_of
 from detection_pack.model.log_source_reader import load_log_sources
 from detection_pack.model.pipeline import Pipeline, load_pipelines
+from detection_pack.model.platform_names import PLATFORMS
+from detection_pack.model.playbook import Guide, Playbook, load_playbook
 from detection_pack.model.rule import Rule
 from detection_pack.model.rule_files import rule_files
 from detection_pack.model.rule_reader import load_rule, read_rules
@@ -25,7 +27,7 @@ class Pack:
     """Everything that a build needs. ``root`` is the folder that holds sigma/, pipelines/ and tests/.
 
     ``pipelines`` are those of the platforms and whatever else stands in pipelines/, by file stem; ``sources``
-    the log sources, by the names of their folders.
+    the log sources, by the names of their folders; ``playbook`` what is done after an alert.
     """
 
     root: Path
@@ -33,6 +35,7 @@ class Pack:
     rules: tuple[Rule, ...]
     pipelines: Mapping[str, Pipeline] = field(repr=False)
     sources: Mapping[str, LogSource] = field(default_factory=dict, repr=False)
+    playbook: Playbook = field(default_factory=Playbook, repr=False)
 
     @cached_property
     def by_name(self) -> Mapping[str, Rule]:
@@ -58,13 +61,38 @@ def load_pack(
     try:
         sources = load_log_sources(root, pipelines_dir)
         pipelines = load_pipelines(root, sources=sources, folder=pipelines_dir)
+        playbook = load_playbook(root)
     except PackError as error:
         raise PackError([*collected, *error.findings]) from error
     if not rules and not collected:
         raise no_rule(rules_dir or root / "sigma")
     if collected and findings is None:
         raise PackError(collected)
-    return Pack(root, pack_version(root), rules, pipelines, sources)
+    if rules_dir is None:
+        rules = tuple(_guided(rule, rules, sources, pipelines, playbook) for rule in rules)
+    return Pack(root, pack_version(root), rules, pipelines, sources, playbook)
+
+
+def _guided(
+    rule: Rule,
+    rules: Sequence[Rule],
+    sources: Mapping[str, LogSource],
+    pipelines: Mapping[str, Pipeline],
+    playbook: Playbook,
+) -> Rule:
+    """The rule with what its artefacts say of an alert of it."""
+    if (kind := playbook.kind_of(rule.name)) is None:
+        return rule
+    source = source_of(sources, rule.logsource)
+    fields = {} if source is None else source.fields
+    meanings = {name: fields[name].meaning for name in rule.alert.fields if name in fields}
+    asked = [one for one in rules if one.name in kind.queries]
+    titles = {
+        name: {one.name: one.title for one in asked if pipelines[name].absence(one) is None}
+        for name in PLATFORMS
+        if name in pipelines
+    }
+    return replace(rule, guide=Guide(kind, meanings, titles))
 
 
 def load_rules(root: Path, findings: list[Finding], rules_dir: Path | None = None) -> tuple[Rule, ...]:

@@ -23,11 +23,14 @@ from sigma.exceptions import SigmaError
 
 from detection_pack.model.documents import Document
 from detection_pack.model.findings import PackError
+from detection_pack.model.playbook import Guide
 from detection_pack.model.sigma_messages import said_of
 from detection_pack.model.windows import CLOCK, EVERY, OVERLAPPING, Overlapping, overlapping
 
-HUNTING = "hunting"
-TIERS = ("core", "extended", HUNTING)
+HUNTING, INVESTIGATION = "hunting", "investigation"
+TIERS = ("core", "extended", HUNTING, INVESTIGATION)
+#: The tiers that a person runs: their rules are never alerts.
+BY_HAND = (HUNTING, INVESTIGATION)
 DEFAULT_LOOKBACK = "24h"
 #: What to do where nothing better is known.
 CHANGE = "change the rule; see CONTRIBUTING.md"
@@ -132,7 +135,7 @@ class Rule:
     """A Sigma rule, or a correlation with the rules that it correlates, which may stand in other files.
 
     ``main`` is the document that speaks for it (the correlation if there is one), ``path`` and ``text`` are
-    those of its file.
+    those of its file. ``guide``: what is done after its alert, where the pack's playbook says so.
     """
 
     name: str
@@ -141,6 +144,7 @@ class Rule:
     documents: tuple[Document, ...]
     main: Document
     text: str = field(default="", repr=False, compare=False)
+    guide: Guide | None = field(default=None, repr=False, compare=False)
 
     @property
     def title(self) -> str:

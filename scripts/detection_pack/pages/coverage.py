@@ -17,7 +17,7 @@ from detection_pack.languages.markdown import code, link, table, text
 from detection_pack.model.documents import load_documents
 from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.pack import COVERAGE
-from detection_pack.model.rule import HUNTING
+from detection_pack.model.rule import BY_HAND
 from detection_pack.platforms.platform import platforms
 
 PAGE = Path("docs") / "coverage.md"
@@ -84,7 +84,7 @@ def _parts(data: Mapping[str, Any], entries: Mapping[str, Mapping[str, Any]]) ->
         for name in behaviour.get("rules", ()):
             entry = entries[name]
             where = [title for key, title in named.items() if key not in entry.get("absent", {})]
-            tier = "hunt" if entry["tier"] == HUNTING else entry["level"]
+            tier = "hunt" if entry["tier"] in BY_HAND else entry["level"]
             page = link(code(name), f"rules/{name}.md")
             listed.append((str(behaviour["number"]), page, text(tier), ", ".join(where)))
     yield table(("", "rule", "level", "platforms"), listed)
@@ -99,7 +99,7 @@ def _parts(data: Mapping[str, Any], entries: Mapping[str, Mapping[str, Any]]) ->
 
 def _own_mark(behaviour: Mapping[str, Any], entries: Mapping[str, Mapping[str, Any]]) -> str:
     tiers: Sequence[str] = [entries[name]["tier"] for name in behaviour.get("rules", ())]
-    if any(tier != HUNTING for tier in tiers):
+    if any(tier not in BY_HAND for tier in tiers):
         return _MARKS["alert"]
     return _MARKS["hunt"] if tiers else _NONE
 

@@ -14,7 +14,7 @@ from detection_pack.model.attack import Technique, techniques_of
 from detection_pack.model.case import THRESHOLD, Case, events_file, load_cases, log_source_of
 from detection_pack.model.pack import Pack
 from detection_pack.model.pipeline import Pipeline
-from detection_pack.model.rule import HUNTING, TIERS, Rule
+from detection_pack.model.rule import BY_HAND, TIERS, Rule
 from detection_pack.model.timespan import Timespan
 from detection_pack.pages.month import MonthFigures, month_figures
 from detection_pack.platforms.fields import PlatformField, detection_fields, platform_fields
@@ -32,6 +32,7 @@ _TIER_ABOUT = {
     "core": "the branches of the reference query",
     "extended": "what the reference query misses",
     "hunting": "queries of lower confidence, to hunt with",
+    "investigation": "queries with a value to fill in, for after an alert",
 }
 _COUNTED = {
     "value_count": "different values of {field}",
@@ -136,6 +137,7 @@ def _page(
         "## Parameters",
         *_parameters(rule, imports),
         *month.section(rule),
+        *_guide(rule),
         "## False positives",
         _bullets(_false_positives(rule, month)) or "The rule names none.",
         "## Tests",
@@ -175,7 +177,7 @@ def _correlation(rule: Rule) -> Iterator[str]:
     counted = _COUNTED.get(correlation.type, "events").format(field=field)
     operator = _OPERATORS.get(correlation.operator, correlation.operator)
     groups = ", ".join(map(code, correlation.group_by)) or "nothing: all events together"
-    alerts, shows = ("shows those with", "is shown") if rule.tier == HUNTING else ("alerts on", "alerts")
+    alerts, shows = ("shows those with", "is shown") if rule.tier in BY_HAND else ("alerts on", "alerts")
     kind, further = "clock windows", ""
     if (windows := correlation.overlapping) is not None:
         step = code(Timespan(windows.step).text())
@@ -273,7 +275,7 @@ def _fields(
     ]
     yield table(("field", "for", *(here.title for here in shown_on)), rows)
     yield "Each platform's name stands in its pipeline; a query may read further fields, to make these whole."
-    yield f"What {'a result' if rule.tier == 'hunting' else 'an alert'} shows, on every platform:"
+    yield f"What {'a result' if rule.tier in BY_HAND else 'an alert'} shows, on every platform:"
     alert = rule.alert
     detail = "".join(code(part) if is_field else _within(part) for is_field, part in alert.detail_parts())
     held = {"DetectionType": text(alert.type), "DetectionDetail": detail}
@@ -324,6 +326,21 @@ def _setting_row(setting: Setting) -> tuple[str, ...]:
 def _false_positives(rule: Rule, month: MonthFigures) -> Iterator[str]:
     for number, said in enumerate(_listed(rule, "falsepositives"), start=1):
         yield text(said) + month.of_false_positive(rule, number)
+
+
+def _guide(rule: Rule) -> Iterator[str]:
+    """Where to go on after an alert."""
+    if (guide := rule.guide) is None:
+        return
+    yield "## After an alert"
+    asked = link("What to ask", f"../investigation.md#{guide.kind.id}")
+    done = link("what to do", f"../playbook.md#{guide.kind.id}")
+    steps = [
+        f"{number}. {step.heading}: {link(text(step.title), f'../playbook.md#{step.id}')}"
+        for number, step in enumerate(guide.kind.steps, start=1)
+    ]
+    yield f"{asked}, in which order and by which queries; and {done}:"
+    yield "\n".join(steps)
 
 
 def _tests(rule: Rule, cases: Sequence[Case]) -> Iterator[str]:

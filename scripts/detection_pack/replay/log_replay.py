@@ -57,10 +57,15 @@ class Trials:
 
 
 def opened(
-    asked: Asked, pack: Pack, paths: Sequence[Path], folder: Path, told: Told
+    asked: Asked,
+    pack: Pack,
+    paths: Sequence[Path],
+    folder: Path,
+    told: Told,
+    further: Mapping[str, frozenset[str]] | None = None,
 ) -> tuple[Reading, Trials]:
-    """The log, with what the rules read of it, and the builds of the rules that are tried in another form,
-    below ``folder``. Raises `PackError`."""
+    """The log, with what the rules read of it and ``further`` keys by the name of the source, and the builds
+    of the rules that are tried in another form, below ``folder``. Raises `PackError`."""
     if not any(str(path) == STANDARD_INPUT or path.exists() for path in paths):
         raise PackError(list(map(absent, paths)))
     entries = selected(rule_entries(asked.dist), asked.rules)
@@ -71,6 +76,7 @@ def opened(
     for trial in trials.builds:
         more = wanted_keys(trial, rule_entries(trial), asked.platforms, pack.sources, known)
         wanted = {name: _both(keys, more[name]) for name, keys in wanted.items()}
+    wanted = {name: _both(keys, (further or {}).get(name, frozenset())) for name, keys in wanted.items()}
     progress = lambda label, number: told(label, number, 0)  # noqa: E731
     reading = read(paths, pack.sources, wanted, strict=asked.strict, verbose=asked.verbose, progress=progress)
     return reading, trials

@@ -28,19 +28,30 @@ from detection_pack.replay.report_queries import queries_of
 _DATA = Path(__file__).with_name("data")
 #: The three lists of a rule's ``top``, and what the page calls them.
 TOPS = {"users": "Users", "addresses": "Addresses", "applications": "Applications"}
+#: How many rows of an investigation's lists the page shows.
+_LISTED = 500
 #: How many of each the page shows, over all rules.
 _LONGEST_TOP = 10
 
 
-def write_report(path: Path, answer: Mapping[str, Any], dist: Path, version: str) -> None:
-    """Write the page of an answer (the object that ``replay --format json`` prints), whole or not at all.
+def write_report(
+    path: Path,
+    answer: Mapping[str, Any],
+    dist: Path,
+    version: str,
+    investigation: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the page of an answer (the object that ``replay --format json`` prints), whole or not at all,
+    and ``investigation`` (what ``investigate --format json`` prints) as a section of it.
 
     Raises `PackError` for a query of dist/ that cannot be read and for a file that cannot be written.
     """
-    write_file(path, page(answer, dist, version).encode())
+    write_file(path, page(answer, dist, version, investigation).encode())
 
 
-def page(answer: Mapping[str, Any], dist: Path, version: str) -> str:
+def page(
+    answer: Mapping[str, Any], dist: Path, version: str, investigation: Mapping[str, Any] | None = None
+) -> str:
     """The page as text. ``answer``: the keys of ``replay --format json``; what ``read`` lacks is left out."""
     names = [rule["rule"] for rule in answer["rules"]]
     used = [p for p in PLATFORMS if any(p in rule["platforms"] for rule in answer["rules"])]
@@ -64,6 +75,8 @@ def page(answer: Mapping[str, Any], dist: Path, version: str) -> str:
         tops=[(key, title, _top(answer["rules"], key)) for key, title in TOPS.items()],
         queries={name: [q for q in numbered if q[1].rule == name] for name in names},
         chart=chart(answer),
+        investigation=investigation,
+        listed_rows=_LISTED,
         version=version,
         style=Markup(style),
         script=Markup(script),

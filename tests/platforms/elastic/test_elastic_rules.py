@@ -25,7 +25,7 @@ from detection_pack.languages.markdown import plain
 from detection_pack.model.case import Case
 from detection_pack.model.event import Event, Hit
 from detection_pack.model.pack import Pack
-from detection_pack.model.rule import Rule
+from detection_pack.model.rule import BY_HAND, Rule
 from detection_pack.platforms.arrivals import Arrival
 from detection_pack.platforms.elastic.backend import queries
 from detection_pack.platforms.elastic.imports import PATH, load_rules, name_of, ndjson, rules_of
@@ -83,7 +83,9 @@ def test_every_line_is_a_rule_of_the_api_and_the_last_sums_up(pack: Pack) -> Non
     found: dict[str, list[str]] = {}
     for rule in RULES:
         found.setdefault(name_of(rule), []).append(rule["type"])
-    expected = {rule.name: kinds_of(rule) for rule in rules_given(pack, "elastic") if rule.tier != "hunting"}
+    expected = {
+        rule.name: kinds_of(rule) for rule in rules_given(pack, "elastic") if rule.tier not in BY_HAND
+    }
     assert found == expected
     assert all(expected[name] == kinds for name, kinds in KINDS.items())
 
@@ -105,7 +107,7 @@ def test_the_schema_refuses_what_kibana_would() -> None:
 def test_ids_are_the_rules_own_and_stable(pack: Pack) -> None:
     ids = {(name_of(rule), rule["type"]): rule["rule_id"] for rule in RULES}
     assert len(set(ids.values())) == len(ids)
-    for rule in (rule for rule in rules_given(pack, "elastic") if rule.tier != "hunting"):
+    for rule in (rule for rule in rules_given(pack, "elastic") if rule.tier not in BY_HAND):
         assert ids[rule.name, "esql" if rule.correlation else "query"] == rule.id
     assert ids["bulk_cross_mailbox_access", "threshold"] == "cb71ef5b-ce86-5bf0-a85f-3e68ac0548f0"
 
@@ -298,7 +300,7 @@ def test_rules_reach_the_verdicts_of_the_plain_queries(pack: Pack, cases: dict[s
         return {(hit.events, hit.group, hit.window, hit.value) for hit in own}
 
     executed = 0
-    alerting = [entry for entry in rule_entries(DIST) if entry.tier != "hunting"]
+    alerting = [entry for entry in rule_entries(DIST) if entry.tier not in BY_HAND]
     for entry in (entry for entry in alerting if entry.name in cases):
         events = [event for case in cases[entry.name] for event in case.events]
         clock = clock_for(events)

@@ -35,7 +35,7 @@ from detection_pack.languages.spl.spl_steps import Lookup
 from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.pack import Pack
 from detection_pack.model.pipeline import Pipeline, load_pipelines
-from detection_pack.model.rule import Rule
+from detection_pack.model.rule import BY_HAND, Rule
 from detection_pack.model.rule_reader import load_rule
 from detection_pack.platforms.arrivals import Arrival
 from detection_pack.platforms.platform import Run
@@ -174,7 +174,7 @@ def test_saved_searches_are_the_query_files_but_for_what_schedules_need(
 def as_a_query(search: bytes, rule: Rule, forms: SplunkQuery) -> bytes:
     """The search without what a schedule adds: the column AlertKey, those for assets and identities, what
     leaves out bursts that have alerted, and what leaves out the windows at the start of the look-back."""
-    if rule.tier == "hunting":
+    if rule.tier in BY_HAND:
         assert b"AlertKey" not in search
         return search
     if rule.correlation is not None:
@@ -237,7 +237,7 @@ def test_every_alert_is_scheduled_and_waits_to_be_enabled(files: dict[str, str],
     assert set(found) >= {rule.name for rule in given(pack, "splunk")}
     for name, setting in found.items():
         rule = pack.rule(name.partition(".")[0])
-        if rule.tier == "hunting":
+        if rule.tier in BY_HAND:
             continue  # tests/platforms/test_hunts.py
         assert (setting["disabled"], setting["enableSched"]) == ("1", "1")
         assert setting["dispatch.earliest_time"] == f"-{reach(rule)}@h"
@@ -560,7 +560,7 @@ def test_results_name_who_and_where_for_assets_and_identities(pack: Pack, taken:
     seen = set()
     for hit in run_opened(open_app(DIST), Run(DIST, taken.rules, taken.events, clock_for(taken.events))):
         alert = pack.rule(hit.rule).alert
-        for row in hit.rows if pack.rule(hit.rule).tier != "hunting" else ():
+        for row in hit.rows if pack.rule(hit.rule).tier not in BY_HAND else ():
             place = "dest" if "dest" in row else "src" if "src" in row else ""
             seen.add(place)
             assert ("user" in row, bool(place)) == (alert.user is not None, alert.source is not None)

@@ -15,7 +15,8 @@ from typing import Any
 
 from detection_pack.model.rule import Rule
 from detection_pack.platforms.conversion import Converted
-from detection_pack.platforms.defender.backend import BURST_START, TIME, detection_query
+from detection_pack.platforms.defender.backend import BURST_START, DEFENDER, TIME, detection_query
+from detection_pack.platforms.guide_text import plain_guide
 from detection_pack.platforms.kusto.alert_texts import rule_uuid, without_placeholders
 from detection_pack.platforms.kusto.attack import service_attack, service_techniques
 
@@ -46,6 +47,7 @@ def detection_of(rule: Rule, converted: Converted, parameters: Sequence[str]) ->
     if not entities:
         return None
     often = frequency_of(rule)
+    told = plain_guide(rule, DEFENDER, "dist/defender/hunting")
     title = without_placeholders(rule.title)
     description = without_placeholders(str(rule.main.data.get("description") or rule.title).strip())
     return {
@@ -60,6 +62,7 @@ def detection_of(rule: Rule, converted: Converted, parameters: Sequence[str]) ->
                 "title": title,
                 "description": description,
                 "severity": _SEVERITIES.get(rule.level, "medium"),
+                **({"recommendedActions": "\n".join(map(without_placeholders, told))} if told else {}),
                 "entityMappings": entities,
                 "customDetails": _details(rule, converted),
                 "tactics": _tactics(rule),

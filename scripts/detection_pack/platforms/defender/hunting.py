@@ -12,6 +12,7 @@ from detection_pack.languages.markdown import folded
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.rule import Rule
 from detection_pack.platforms.defender.backend import DEFENDER, query_of
+from detection_pack.platforms.guide_text import plain_guide
 from detection_pack.platforms.kusto.attack import service_attack
 from detection_pack.platforms.kusto.hunting import HuntingQuery, author_of, description_of
 from detection_pack.platforms.prerequisites import connectors_of
@@ -35,4 +36,5 @@ def hunting_query(rule: Rule, pipeline: Pipeline, version: str) -> HuntingQuery:
         techniques=named.techniques,
         query=text,
         version=version,
+        guide=tuple(plain_guide(rule, DEFENDER, "dist/defender/hunting")),
     )

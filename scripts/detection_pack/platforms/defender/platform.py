@@ -11,7 +11,7 @@ from typing import Any
 from detection_pack.model.event import Event, Hit, RuleEntry
 from detection_pack.model.findings import PackError
 from detection_pack.model.pipeline import Pipeline
-from detection_pack.model.rule import HUNTING, Rule
+from detection_pack.model.rule import BY_HAND, Rule
 from detection_pack.platforms.built_file import built_text
 from detection_pack.platforms.conversion import Artefact, Part
 from detection_pack.platforms.defender.backend import DefenderBackend, defender_query
@@ -40,7 +40,7 @@ class Defender(Platform):
 
     def part(self, rule: Rule, pipelines: Mapping[str, Pipeline], version: str) -> Part:
         """``queries/<name>.kql`` and ``detections/<name>.json``; hunts have ``hunting/<name>.yaml``."""
-        if rule.tier == HUNTING:
+        if rule.tier in BY_HAND:
             hunt = hunting_query(rule, pipelines[self.id], version)
             query = Artefact(_path(rule.name), hunt.query.encode(), rule.name)
             file = Artefact(f"{HUNTS}{rule.name}.yaml", hunting_yaml(hunt).encode(), rule.name)

@@ -48,6 +48,7 @@ from detection_pack.platforms.elastic.conditions import (
     word_characters,
 )
 from detection_pack.platforms.elastic.esql import EsqlBackend
+from detection_pack.platforms.elastic.esql_text import events_query
 from detection_pack.platforms.elastic.threshold import parameters
 from detection_pack.platforms.elastic.values import FOLDED, text_of
 
@@ -218,6 +219,12 @@ def queries(rule: Rule, pipeline: Pipeline) -> ElasticQuery:
         except PackError:
             threshold = None  # the exact ES|QL stands alone
     return ElasticQuery(lucene, threshold, exact.queries[0], _index(exact.state), exact.fields, exact.state)
+
+
+def events_esql(rule: Rule, pipeline: Pipeline) -> str:
+    """A plain rule's events as ES|QL. Raises `PackError` where it cannot be said."""
+    found = convert(rule, pipeline, EsqlBackend, source=rule)
+    return events_query(rule, found.state, found.queries[0], found.fields)
 
 
 def _index(state: Mapping[str, Any]) -> tuple[str, ...]:

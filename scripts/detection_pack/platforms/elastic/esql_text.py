@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from detection_pack.model.refused_value import RefusedValue
-from detection_pack.model.rule import AlertView, Correlation, Rule
+from detection_pack.model.rule import BY_HAND, AlertView, Correlation, Rule
 from detection_pack.model.timespan import SECONDS, Timespan
 from detection_pack.model.windows import Overlapping
 from detection_pack.platforms.elastic.conditions import stated_type
@@ -23,7 +23,7 @@ _RESERVED = frozenset(
 ) | {"nulls", "on", "or", "rlike", "true", "where", "with"}
 #: Where Kibana has the look-back: in a rule, and in Discover for what a person runs.
 _OF_RULES = 'the rule\'s own "from" in Kibana'
-_WHERE_FROM = {"hunting": "the time range of Discover"}
+_WHERE_FROM = dict.fromkeys(BY_HAND, "the time range of Discover")
 _UNITS = {"s": "second", "m": "minute", "h": "hour", "d": "day"}
 
 
@@ -118,6 +118,33 @@ def compose(
         f"| EVAL {', '.join(view)}",
         f"| KEEP {', '.join([*COLUMNS, *map(name, groups), WINDOW, counted.column])}",
         "| SORT time DESC",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def events_query(rule: Rule, state: Mapping[str, Any], where: str, fields: Mapping[str, str]) -> str:
+    """A query for the events themselves, newest first, with the fields of the alert view (canonical to
+    platform names); an object is shown by the fields below it that are named, and otherwise left out."""
+    types: Mapping[str, str] = state.get("field_types") or {}
+    below: Mapping[str, Sequence[str]] = state.get("shown_fields") or {}
+    viewed = [fields[one] for one in rule.alert.fields if one in fields]
+    shown = [leaf for field in viewed for leaf in below.get(field, (field,))]
+    # A field that no mapping states is an unknown column until a record has brought it.
+    kept = [field for field in dict.fromkeys(shown) if types.get(field, "object") != "object"]
+    corrected: Mapping[str, str] = state.get("corrected_fields") or {}
+    corrections = [
+        f"| EVAL {name(field)} = {expression}"
+        for field, expression in corrected.items()
+        if field in kept or name(field) in where
+    ]
+    lines = [
+        f"// {_comment(rule.title)} ({rule.name})",
+        f"// the look-back ({rule.lookback}) is {_WHERE_FROM.get(rule.tier, _OF_RULES)}",
+        f"FROM {', '.join(_index(state))}",
+        *corrections,
+        f"| WHERE {where}",
+        f"| KEEP {', '.join(map(name, ['@timestamp', *kept]))}",
+        "| SORT @timestamp DESC",
     ]
     return "\n".join(lines) + "\n"
 

@@ -22,6 +22,7 @@ from detection_pack.platforms.built_file import TODO, built_text
 from detection_pack.platforms.elastic.backend import ElasticQuery
 from detection_pack.platforms.elastic.imports import NAME_TAG, PLATFORM, rule_id, shown_fields
 from detection_pack.platforms.elastic.triage import paragraphs
+from detection_pack.platforms.guide_text import plain_guide
 
 HUNTS = f"{PLATFORM}/hunting/hunts.ndjson"
 #: The versions of the saved objects' forms that are written here.
@@ -56,7 +57,9 @@ def objects_of(rule: Rule, query: ElasticQuery) -> list[dict[str, Any]]:
         "type": "search",
         "attributes": {
             "title": folded(rule.title) or rule.name,
-            "description": "\n\n".join([*_description(rule), f"{NAME_TAG}{rule.name}"]),
+            "description": "\n\n".join(
+                [*_description(rule), *plain_guide(rule, PLATFORM, "hunts.ndjson"), f"{NAME_TAG}{rule.name}"]
+            ),
             "columns": [] if query.esql is not None else shown_fields(rule, query, kind),
             "sort": [] if query.esql is not None else [[_TIME, "desc"]],
             "grid": {},

@@ -8,10 +8,10 @@ from typing import Any
 
 from detection_pack.model.event import Event, Hit, RuleEntry
 from detection_pack.model.pipeline import Pipeline
-from detection_pack.model.rule import HUNTING, Rule
+from detection_pack.model.rule import BY_HAND, INVESTIGATION, Rule
 from detection_pack.platforms.conversion import Artefact, Part
 from detection_pack.platforms.elastic import hunts, imports
-from detection_pack.platforms.elastic.backend import ElasticQuery, queries
+from detection_pack.platforms.elastic.backend import ElasticQuery, events_esql, queries
 from detection_pack.platforms.elastic.import_files import ElasticImports
 from detection_pack.platforms.platform import ImportFiles, Platform, QueryForm, Run, Sources, Stored
 
@@ -20,6 +20,8 @@ class Elastic(Platform):
     id = "elastic"
     title = "Elastic"
     fence = "esql"
+    #: The investigation queries in ES|QL, for whoever goes on from a table.
+    investigation = f"{id}/investigation/"
     forms = (
         QueryForm(".lucene", "Lucene", "lucene"),
         QueryForm(".esql", "ES|QL", "esql"),
@@ -34,10 +36,14 @@ class Elastic(Platform):
         that the query reads and the fields that its alert shows. Kibana's rules hold all of them; a Discover
         session holds a rule of the hunting tier."""
         query = queries(rule, pipelines[self.id])
-        if rule.tier == HUNTING:
+        if rule.tier in BY_HAND:
             objects = hunts.objects_of(rule, query)
             claims = tuple(one["id"] for one in objects if one["type"] == "search")
-            return Part(rule.name, rule.tier, tuple(_files(rule, query)), {"objects": objects}, claims)
+            files = _files(rule, query)
+            if rule.tier == INVESTIGATION and query.esql is None:
+                text = events_esql(rule, pipelines[self.id])
+                files.append(Artefact(f"{self.investigation}{rule.name}.esql", text.encode(), rule.name))
+            return Part(rule.name, rule.tier, tuple(files), {"objects": objects}, claims)
         imported = imports.rules_of(rule, query, version)
         return Part(
             rule.name,
@@ -74,15 +80,17 @@ class Elastic(Platform):
 
     def must_run(self, rule: RuleEntry, own: Sequence[str], shared: Sequence[str]) -> list[str]:
         """The Lucene of a correlation is the base query of its threshold rule, and runs as a part of that."""
-        held = hunts.HUNTS if rule.tier == HUNTING else imports.PATH
-        listed = [*super().must_run(rule, own, shared), *(path for path in shared if path == held)]
+        held = hunts.HUNTS if rule.tier in BY_HAND else imports.PATH
+        # What is asked in ES|QL gives rows for a person, which are no verdict.
+        judged = [path for path in own if not path.startswith(self.investigation)]
+        listed = [*super().must_run(rule, judged, shared), *(path for path in shared if path == held)]
         return [path for path in listed if rule.window is None or not path.endswith(".lucene")]
 
 
 def _files(rule: Rule, query: ElasticQuery) -> list[Artefact]:
     out = []
     # A hunt is its exact query: its Lucene would be no more than a part of a threshold rule.
-    hunted = rule.tier == HUNTING and query.esql is not None
+    hunted = rule.tier in BY_HAND and query.esql is not None
     if query.lucene is not None and not hunted:
         # Lucene has no comments: the file is the query and one final newline.
         out.append(

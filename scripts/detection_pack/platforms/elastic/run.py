@@ -15,7 +15,7 @@ from detection_pack.languages.lucene.lucene_nodes import UnsupportedLucene
 from detection_pack.model.event import Event, Hit, RuleEntry
 from detection_pack.model.findings import PackError
 from detection_pack.model.record_time import parse_time
-from detection_pack.model.rule import HUNTING
+from detection_pack.model.rule import BY_HAND
 from detection_pack.platforms.built_file import built_text
 from detection_pack.platforms.elastic import timing
 from detection_pack.platforms.elastic.column_store import ColumnStore
@@ -192,8 +192,8 @@ def run_imports(
     """Execute the Kibana rules of these Sigma rules, or the Discover sessions of the hunting tier. A plain
     rule gives one hit with all its events; a correlation one hit a group and window. ``opened`` and
     ``esql`` as in `run`. Without ``clock.lookback`` a rule's own ``from`` says how far back."""
-    hunting = [entry for entry in given.rules if entry.tier == HUNTING]
-    alerting = [entry for entry in given.rules if entry.tier != HUNTING]
+    hunting = [entry for entry in given.rules if entry.tier in BY_HAND]
+    alerting = [entry for entry in given.rules if entry.tier not in BY_HAND]
     files = ((PATH, load_rules, alerting), (HUNTS, load_hunts, hunting))
     hits: list[Hit] = []
     with opened(given.events, given.sources, variables) as store:

@@ -9,9 +9,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from detection_pack.languages.markdown import fence, folded, plain
+from detection_pack.model.playbook import HOWS, Guide
 from detection_pack.model.rule import Rule
 from detection_pack.platforms.elastic.timing import Schedule
 from detection_pack.platforms.elastic.timing import text as span_text
+from detection_pack.platforms.guide_text import PLAYBOOK_PAGE, questions_of, step_line
 from detection_pack.platforms.prerequisites import Prerequisite
 
 #: A correlation is two rules; each says whom it is for.
@@ -65,6 +67,12 @@ def investigation_guide(rule: Rule, fields: Mapping[str, str], kind: str) -> str
     lines += [f"- {who}: `{field}`: {question}" for who, field, question in asked]
     named = [fields[p] for is_field, p in alert.detail_parts() if is_field and p in fields]
     lines += [f"- The detection itself: `{field}`" for field in dict.fromkeys(named)]
+    if guide := rule.guide:
+        meant = [f"- `{fields[n]}`: {plain(said)}" for n, said in guide.meanings.items() if n in fields]
+        lines += ["", "### What the fields mean", "", *dict.fromkeys(meant)] if meant else []
+        if guide.kind.normal:
+            lines += ["", "### What is normal", "", plain(guide.kind.normal)]
+        lines += _questions(guide)
     lines += ["", "### Decide", ""]
     pivot = " and ".join(f"`{field}`" for _, field, _ in asked[:2]) or "the fields above"
     steps = [
@@ -79,7 +87,32 @@ def investigation_guide(rule: Rule, fields: Mapping[str, str], kind: str) -> str
     lines += [f"{number}. {step}" for number, step in enumerate(steps, start=1)]
     if harmless := texts(rule.main.data.get("falsepositives")):
         lines += ["", "### Known false positives", "", *(f"- {plain(text)}" for text in harmless)]
+    if rule.guide is not None:
+        lines += _response(rule.guide)
     return "\n".join(lines) + "\n"
+
+
+def _questions(guide: Guide) -> list[str]:
+    """What to ask, each with the Discover sessions of the pack that answer it."""
+    asked = questions_of(guide, "elastic")
+    if not asked:
+        return []
+    lines = ["", "### Ask, in this order", "", "In brackets: Discover sessions of hunts.ndjson.", ""]
+    for number, (ask, titles) in enumerate(asked, start=1):
+        named = f" ({'; '.join(map(plain, titles))})" if titles else ""
+        lines.append(f"{number}. {plain(ask)}{named}")
+    return [*lines, "", *(f"- No log shows {plain(one)}" for one in guide.kind.cannot_show)]
+
+
+def _response(guide: Guide) -> list[str]:
+    """The steps, each with its command, right and way back."""
+    lines = ["", "### Respond", "", f"More on each step: {PLAYBOOK_PAGE} of the pack."]
+    for number, step in enumerate(guide.kind.steps, start=1):
+        about = f"Needs {step.right}. Breaks: {step.breaks}. Undo: {step.undo}."
+        lines += ["", f"{number}. {plain(step_line(step))}. {plain(about)}"]
+        if step.how != "person":
+            lines += ["", fence(step.command, HOWS[step.how])]
+    return lines
 
 
 _TOO_MANY_GROUPS = (

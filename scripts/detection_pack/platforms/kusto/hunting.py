@@ -30,7 +30,7 @@ _SENTENCE = re.compile(r".+?[.!?](?=\s|$)")
 @dataclass(frozen=True)
 class HuntingQuery:
     """One hunting query. ``connectors`` are ``(connector, data type)``; ``entities`` are ``(type,
-    {identifier: result column})``; ``description`` is one line."""
+    {identifier: result column})``; ``description`` is one line, ``guide`` lines on what to ask and to do."""
 
     id: str
     title: str
@@ -42,6 +42,7 @@ class HuntingQuery:
     query: str
     version: str
     entities: tuple[tuple[str, Mapping[str, str]], ...] = ()
+    guide: tuple[str, ...] = ()
 
 
 def description_of(rule: Rule) -> str:
@@ -72,7 +73,7 @@ def hunting_yaml(hunt: HuntingQuery) -> str:
         "id": hunt.id,
         "name": hunt.title,
         "description": told,
-        "description-detailed": hunt.description,
+        "description-detailed": "\n".join([hunt.description, *hunt.guide]),
         "requiredDataConnectors": [
             {"connectorId": connector, "dataTypes": [data]} for connector, data in hunt.connectors
         ],
@@ -94,7 +95,7 @@ def hunting_yaml(hunt: HuntingQuery) -> str:
             "categories": {"domains": ["Security - Threat Protection"]},
         },
     }
-    if told == hunt.description:
+    if told == hunt.description and not hunt.guide:
         del document["description-detailed"]
     if not hunt.entities:
         del document["entityMappings"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.rule import Rule
 from detection_pack.model.timespan import Timespan
 from detection_pack.platforms.conversion import Converted
+from detection_pack.platforms.guide_text import plain_guide
 from detection_pack.platforms.kusto import alert_texts
 from detection_pack.platforms.kusto.alert_texts import without_placeholders
 from detection_pack.platforms.kusto.attack import service_attack
@@ -107,7 +108,7 @@ def scheduled_rule(
         name=rule.name,
         id=rule_id,
         title=rule.title,
-        description=_with_needs(description, needed),
+        description=_with_needs(description, needed, plain_guide(rule, "sentinel", "Hunting, Queries")),
         severity=SEVERITIES.get(rule.level, "Medium"),
         connectors=required_connectors(rule, converted),
         frequency=timing.frequency,
@@ -125,15 +126,17 @@ def scheduled_rule(
     return made
 
 
-def _with_needs(description: str, needed: Iterable[Prerequisite]) -> str:
-    """A rule's description with what must be there, for those who switch it on; without it where the service
-    would not take all of it."""
-    parts = [description]
+def _with_needs(description: str, needed: Iterable[Prerequisite], guide: Sequence[str]) -> str:
+    """A rule's description with what must be there, for those who switch it on, and what to ask and to do,
+    for those who get its alert; less of it where the service would not take all."""
+    needs = []
     for one in needed:
-        parts.append(f"Needs {one.place}: {one.sentence()} No row of this means that it is silent:")
-        parts.append(one.silent)
-    text = "\n\n".join(parts)
-    return text if len(text) <= _MOST_DESCRIBED else description
+        needs.append(f"Needs {one.place}: {one.sentence()} No row of this means that it is silent:")
+        needs.append(one.silent)
+    told = ["\n".join(guide)] if guide else []
+    forms = ([description, *told, *needs], [description, *needs], [description, *told], [description])
+    texts = ("\n\n".join(parts) for parts in forms)
+    return next((text for text in texts if len(text) <= _MOST_DESCRIBED), description)
 
 
 def entities_of(

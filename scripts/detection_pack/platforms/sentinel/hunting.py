@@ -20,6 +20,7 @@ from detection_pack.model.findings import PackError
 from detection_pack.model.rule import Rule
 from detection_pack.platforms.built_file import TODO, built_text
 from detection_pack.platforms.conversion import Converted
+from detection_pack.platforms.guide_text import plain_guide
 from detection_pack.platforms.kusto.attack import service_attack
 from detection_pack.platforms.kusto.hunting import HuntingQuery, author_of, description_of, summary
 from detection_pack.platforms.kusto.query import query_from
@@ -57,6 +58,7 @@ def hunting_query(
         query=query_from(rule, converted, parameters, further).text() + _mapped(rule, entities),
         version=version,
         entities=entities,
+        guide=tuple(plain_guide(rule, "sentinel", "Hunting, Queries")),
     )
 
 

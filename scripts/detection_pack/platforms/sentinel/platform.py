@@ -9,13 +9,14 @@ from typing import Any
 from detection_pack.languages.kql.kql_literals import kql_comment
 from detection_pack.model.event import Event, Hit, RuleEntry
 from detection_pack.model.pipeline import Pipeline
-from detection_pack.model.rule import HUNTING, Rule
+from detection_pack.model.playbook import Kind
+from detection_pack.model.rule import BY_HAND, Rule
 from detection_pack.platforms.conversion import Artefact, Part
 from detection_pack.platforms.kusto.backend import SentinelBackend
 from detection_pack.platforms.kusto.hunting import hunting_yaml
 from detection_pack.platforms.kusto.query import LOOKBACK, SentinelQuery, conversion_of, query_from, query_of
 from detection_pack.platforms.platform import ImportFiles, Platform, QueryForm, Run, Sources, Stored
-from detection_pack.platforms.sentinel import hunting, imports
+from detection_pack.platforms.sentinel import automation, hunting, imports
 from detection_pack.platforms.sentinel.analytics import analytics_yaml, scheduled_rule
 from detection_pack.platforms.sentinel.arm import resource, template, templates
 
@@ -39,7 +40,7 @@ class Sentinel(Platform):
         query = query_from(rule, converted, lets)
         files = [Artefact(f"{self.id}/queries/{rule.name}.kql", query.text().encode(), rule.name)]
         shared: dict[str, Any] = {"query": dataclasses.asdict(query)}
-        if rule.tier == HUNTING:
+        if rule.tier in BY_HAND:
             hunt = hunting.hunting_query(rule, converted, lets, version)
             path = f"{hunting.HUNTS}{rule.name}.yaml"
             files.append(Artefact(path, hunting_yaml(hunt).encode(), rule.name))
@@ -51,16 +52,23 @@ class Sentinel(Platform):
             files.append(Artefact(path, analytics_yaml(alerting).encode(), rule.name))
             filler = alerting.connectors[0][0] if alerting.connectors else query.table
             shared["resource"] = (filler, resource(alerting))
+            if rule.guide is not None:
+                shared["automation"] = (rule.guide.kind, alerting.id)
             claims = (alerting.id,)
         return Part(rule.name, rule.tier, tuple(files), shared, claims)
 
     def assembled(self, parts: Sequence[Part], version: str) -> list[Artefact]:
-        """The templates of rules and of hunting queries, and the union of the core tier."""
+        """The templates of rules, hunting queries and automation rules, and the union of the core tier."""
         resources = [one.shared["resource"] for one in parts if "resource" in one.shared]
         made = [Artefact(path, text.encode()) for path, text in templates(resources, version).items()]
         hunts = [one.shared["hunt"] for one in parts if "hunt" in one.shared]
         if hunts:
             made.append(Artefact(hunting.TEMPLATE, template(hunts, version).encode()))
+        kinds: dict[Kind, list[str]] = {}
+        for kind, identity in (one.shared["automation"] for one in parts if "automation" in one.shared):
+            kinds.setdefault(kind, []).append(identity)
+        if kinds:
+            made.append(Artefact(automation.PATH, automation.automation_template(kinds, version).encode()))
         core = [SentinelQuery(**one.shared["query"]) for one in parts if one.tier == "core"]
         return [*made, Artefact(self.union, union(core).encode())] if core else made
 

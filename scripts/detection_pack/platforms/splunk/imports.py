@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from detection_pack.languages.conf import Stanzas, conf_text, one_line, read_conf
-from detection_pack.model.rule import HUNTING, Rule
+from detection_pack.model.rule import BY_HAND, Rule
+from detection_pack.platforms.guide_text import plain_guide
 from detection_pack.platforms.platform import ImportFiles, Setting
 from detection_pack.platforms.settings import chosen, decoded, readable
 from detection_pack.platforms.splunk.app import APP, LICENSE, read_archive
@@ -89,7 +90,7 @@ def saved_searches(rule: Rule, query: SplunkQuery) -> Stanzas:
     """A stanza a search, named as its file in queries/, which it has in it: as it is in a report, and with
     the column `ALERT_KEY` in an alert."""
     stanzas: Stanzas = {}
-    if rule.tier == HUNTING:
+    if rule.tier in BY_HAND:
         texts = (query.text, query.data_set_text, query.raw_text)
         found = (
             (rule.name + form, text) for form, text in zip(FORMS, texts, strict=True) if text is not None
@@ -113,7 +114,9 @@ def report(rule: Rule, query: SplunkQuery, text: str) -> dict[str, str]:
     """The settings of one report: it has no schedule and no action, so that it runs when somebody runs it."""
     return {
         "search": text.rstrip("\n"),
-        "description": f"{_described(rule)} {_needs(query, text)}".rstrip(),
+        "description": " ".join(
+            [f"{_described(rule)} {_needs(query, text)}".rstrip(), *plain_guide(rule, PLATFORM, "this app")]
+        ),
         "disabled": "0",
         "enableSched": "0",
         "is_visible": "1",
@@ -160,6 +163,7 @@ def saved_search(
             [one for one in _risk(rule, query) if "risk_object_field" in one]
         ),
         "action.notable.param.drilldown_searches": _drill_downs(drill_down),
+        **_next_steps(rule),
         "action.risk": "1",
         "action.risk.param._risk": _json(_risk(rule, query)),
         "action.risk.param._risk_score": "0",
@@ -195,6 +199,15 @@ def _drill_downs(search: str | None) -> str:
         return "[]"
     offsets = {"earliest_offset": "$info_min_time$", "latest_offset": "$info_max_time$"}
     return json.dumps([{"name": "Events of this alert", "search": search, **offsets}])
+
+
+def _next_steps(rule: Rule) -> dict[str, str]:
+    """What Enterprise Security shows as next steps: text under ``data`` of an object of version 1, as its own
+    editor writes it (ansible-collections/splunk.es, adaptive_response_notable_event). A dollar sign or two
+    brackets in a row would be a field or an action there."""
+    lines = plain_guide(rule, PLATFORM, "the reports of this app")
+    text = literal("\n".join(lines)).replace("[[", "[ [").replace("]]", "] ]")
+    return {"action.notable.param.next_steps": _json({"version": 1, "data": text})} if lines else {}
 
 
 def _risk(rule: Rule, query: SplunkQuery) -> list[dict[str, Any]]:

@@ -1,0 +1,1 @@
+"""What an export says of one account: the first questions after an alert."""
