@@ -435,12 +435,12 @@ def _built(kind: str, pack: Pack, month: Month, folder: Path) -> list[Build]:
     if kind == SITE:
         filters = list(yaml.safe_load_all((month.folder / FILTERS).read_text(encoding="utf-8")))
         named = {str(name) for one in filters for name in one["filter"]["rules"]}
-        changed = [rule for rule in pack.rules if named & _names(rule)]
+        changed = [rule for rule in pack.detections if named & _names(rule)]
         if unknown := named - {name for rule in changed for name in _names(rule)}:
             raise MonthError(f"{FILTERS}: no rule {', '.join(sorted(unknown))}")
         documents = {rule.name: [document.data for document in rule.documents] for rule in changed}
     else:
-        documents = {rule.name: _unfiltered(rule) for rule in pack.rules if _filters(rule)}
+        documents = {rule.name: _unfiltered(rule) for rule in pack.detections if _filters(rule)}
     found = []
     for here, entries in shipped:
         if own := {one.name: documents[one.name] for one in entries if one.name in documents}:
@@ -578,7 +578,7 @@ def named_false_positives(rule: Rule) -> list[tuple[str, int]]:
 
 def faults(pack: Pack, month: Month) -> Iterator[str]:
     """What the month lacks of the rules' false positives, and what it has that no rule names."""
-    named = {one for rule in pack.rules for one in named_false_positives(rule)}
+    named = {one for rule in pack.detections for one in named_false_positives(rule)}
     for rule, number in sorted(named - month.claimed.keys()):
         yield f"{rule}/{number}: no activity of reference/month is this false positive"
     for (rule, number), activities in sorted(month.claimed.items()):
@@ -606,7 +606,7 @@ def figures(pack: Pack, month: Month, counted: Counted) -> dict[str, Any]:
     """What figures.yml holds: alerts a week, to two digits behind the point."""
     rules = {}
     entries = {entry.name: entry for entry in rule_entries(pack.root / "dist")}
-    for rule in sorted(pack.rules, key=lambda one: one.name):
+    for rule in sorted(pack.detections, key=lambda one: one.name):
         kinds = counted.rules[rule.name]
         shipped = kinds[SHIPPED]
         weekly = {kind: a_week(kinds.get(kind, shipped).alerts, month) for kind in (WITHOUT, SHIPPED, SITE)}
@@ -648,7 +648,7 @@ def query_digest(pack: Pack, rule: str) -> str:
 
 def noisy(pack: Pack, stated: Mapping[str, Any]) -> Iterator[str]:
     """The rules of level high that raise more than `MOST_HIGH` a week after their filters."""
-    for rule in pack.rules:
+    for rule in pack.detections:
         weekly = stated["rules"][rule.name]["a_week"][SITE]
         if rule.level in ("high", "critical") and weekly > MOST_HIGH:
             yield f"{rule.name}: {weekly:g} alerts a week after its filters, {MOST_HIGH:g} are allowed"
@@ -672,7 +672,7 @@ def measure() -> bool:
         print(f"{counted.records:,} records for {counted.stands_for:,}; alerts a week:")
         print("| rule | level | without its filters | as shipped | after the organisation's filters |")
         print("|---|---|---|---|---|")
-        for rule in pack.rules:
+        for rule in pack.detections:
             weekly = stated["rules"][rule.name]["a_week"]
             shown = " | ".join(f"{weekly[kind]:g}" for kind in (WITHOUT, SHIPPED, SITE))
             print(f"| {rule.name} | {rule.level} | {shown} |")

@@ -34,10 +34,10 @@ SITE, FIGURES = "site.yml", "tuning.yml"
 def variants(pack: Pack, folder: Path) -> Iterator[tuple[str, Built]]:
     """The builds that are counted, by what is changed."""
     site = load_site(pack.root / bench_month.FOLDER / SITE, load_list_filters(pack.root))
-    yield from listed(pack, site, [rule.name for rule in pack.rules])
+    yield from listed(pack, site, [rule.name for rule in pack.detections])
     counting = [
         (rule.name, rule.correlation)
-        for rule in pack.rules
+        for rule in pack.detections
         if rule.correlation is not None and rule.correlation.value_field
     ]
     asked = {

@@ -34,7 +34,7 @@ def on_files(files: Files, config: Any) -> Files:
             if target in taken or not (root / target).is_file():
                 continue
             taken.add(target)
-            uri = PREFIX + target.as_posix()
+            uri = _uri(target)
             if target.suffix == ".md":
                 text = (root / target).read_text(encoding="utf-8")
                 files.append(File.generated(config, uri, content=text))
@@ -60,7 +60,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         try:
             there = target.relative_to(docs.relative_to(root)).as_posix()
         except ValueError:
-            there = PREFIX + target.as_posix()
+            there = _uri(target)
         if not inside or there.startswith(PREFIX):
             return f"{found[1]}({posixpath.relpath(there, posixpath.dirname(uri) or '.')}{found[3] or ''})"
         return found[0]
@@ -75,6 +75,11 @@ def outside(root: Path, page: Path, markdown: str) -> Iterator[tuple[Path, str]]
             target = _target(root, page, found[2])
             if target is not None and target.parts[:1] != ("docs",):
                 yield target, found[1]
+
+
+def _uri(target: Path) -> str:
+    """Where a file of the pack stands in the site, which leaves out what begins with a dot."""
+    return PREFIX + "/".join(part.removeprefix(".") for part in target.parts)
 
 
 def _target(root: Path, page: Path, link: str) -> Path | None:

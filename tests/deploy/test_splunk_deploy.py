@@ -100,9 +100,11 @@ def test_another_build_of_the_same_version_is_another(played: Played, tmp_path: 
 
 def test_settings_of_a_site_are_counted_and_stay(played: Played) -> None:
     played.deploy("--apply")
+    searches = played.server._conf("savedsearches")
+    off = next(name for name, stated in searches.items() if stated.get("disabled") is True)
     played.server.local |= {
         ("macros", "o365_index", "definition"): "index=o365",
-        ("savedsearches", next(iter(played.server._conf("savedsearches"))), "disabled"): "0",
+        ("savedsearches", off, "disabled"): "0",
     }
     code, text = played.deploy("--apply", "--overwrite")
     assert code == 0 and "unchanged: remote_email_collection (app): keeps 2 settings of yours\n" in text

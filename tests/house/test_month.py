@@ -55,8 +55,10 @@ def test_a_false_positive_without_an_activity_is_a_fault(pack: Pack, month: Mont
 
 
 def test_an_activity_of_a_false_positive_that_is_gone_is_a_fault(pack: Pack, month: Month) -> None:
-    fewer = dataclasses.replace(pack, rules=pack.rules[1:])
-    assert f"{pack.rules[0].name} names no false positive 1" in "\n".join(bench_month.faults(fewer, month))
+    fewer = dataclasses.replace(pack, rules=pack.detections[1:])
+    assert f"{pack.detections[0].name} names no false positive 1" in "\n".join(
+        bench_month.faults(fewer, month)
+    )
 
 
 def test_every_false_positive_occurs(month: Month, first_day: Counted) -> None:
@@ -79,7 +81,7 @@ def test_no_high_rule_raises_more_than_two_a_week_after_its_filters(
     pack: Pack, stated: dict[str, Any]
 ) -> None:
     assert list(bench_month.noisy(pack, stated)) == []
-    high = next(rule for rule in pack.rules if rule.level == "high")
+    high = next(rule for rule in pack.detections if rule.level == "high")
     loud = copy.deepcopy(stated)
     loud["rules"][high.name]["a_week"][SITE] = 2.25
     assert len(list(bench_month.noisy(pack, loud))) == 1
@@ -90,9 +92,9 @@ def test_the_figures_are_those_of_these_rules_and_of_this_month(
 ) -> None:
     """Cheap, for every run: another query or other data asks for a new count (`scripts/bench.py month`)."""
     assert stated["month"]["data"] == month.digest
-    queries = {rule.name: bench_month.query_digest(pack, rule.name) for rule in pack.rules}
+    queries = {rule.name: bench_month.query_digest(pack, rule.name) for rule in pack.detections}
     assert {name: about["query"] for name, about in stated["rules"].items()} == queries
-    for rule in pack.rules:
+    for rule in pack.detections:
         named = [number for _, number in bench_month.named_false_positives(rule)]
         assert list(stated["rules"][rule.name]["falsepositives"]) == named
 

@@ -14,7 +14,7 @@ from detection_pack.model.log_source_reader import load_log_sources
 from detection_pack.model.pipeline import Pipeline, load_pipelines
 from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.playbook import Guide, Playbook, load_playbook
-from detection_pack.model.rule import Rule
+from detection_pack.model.rule import INVESTIGATION, Rule
 from detection_pack.model.rule_files import rule_files
 from detection_pack.model.rule_reader import load_rule, read_rules
 
@@ -40,6 +40,12 @@ class Pack:
     @cached_property
     def by_name(self) -> Mapping[str, Rule]:
         return {rule.name: rule for rule in self.rules}
+
+    @cached_property
+    def detections(self) -> tuple[Rule, ...]:
+        """The rules that find something by themselves: all but the investigation queries, which ask for a
+        value."""
+        return tuple(rule for rule in self.rules if rule.tier != INVESTIGATION)
 
     def rule(self, name: str) -> Rule:
         return self.by_name[name]
