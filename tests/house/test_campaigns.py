@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
+from support.campaigns import LONG, SHORT, kept_cases, write_long_tests
 
 TESTS = """
 import pytest
@@ -62,3 +63,40 @@ def test_campaigns_are_run_alone_or_with_the_others(tmp_path: Path) -> None:
     alone = run(tmp_path, "-n", "0", "--campaigns", "-m", "campaign")
     assert alone[-1].startswith("2 passed, 4 deselected") and not [s for s in alone if "left out" in s]
     assert run(tmp_path, "-n", "0", "--campaigns")[-1].startswith("4 passed, 2 skipped")
+
+
+def test_of_a_long_test_the_first_cases_run_unless_it_is_named(tmp_path: Path) -> None:
+    (tmp_path / LONG).parent.mkdir(parents=True)
+    (tmp_path / LONG).write_text(
+        "# made\n0 test_it.py::test_plain\n1 test_it.py::test_judged\n", encoding="utf-8"
+    )
+    said = run(tmp_path, "-n", "0")
+    assert "left out: 3 campaigns (run them with --campaigns -m campaign)" in said
+    assert said[-1].startswith("1 passed, 2 skipped")
+    assert run(tmp_path, "-n", "0", "--campaigns", "-m", "campaign")[-1].startswith("3 passed, 3 deselected")
+    assert run(tmp_path, "-n", "0", "test_it.py::test_plain")[-1].startswith("1 passed")
+
+
+def test_costs_make_the_list_and_every_file_keeps_a_test(tmp_path: Path) -> None:
+    (tmp_path / "costs").mkdir()
+    (tmp_path / LONG).parent.mkdir(parents=True)
+    assert run(tmp_path, "-n", "0", "--campaigns", "--costs", "costs")[-1].startswith("4 passed, 2 skipped")
+    [written] = (tmp_path / "costs").glob("*.txt")
+    lines = written.read_text(encoding="utf-8").splitlines()
+    assert [line.split(" ", 1)[1] for line in lines[:3]] == [
+        "test test_it.py::test_plain",
+        "test test_it.py::test_sampled[1]",
+        "campaign test_it.py::test_sampled[2]",
+    ]
+    costs = ["0.5 test a.py::one[x]", f"{SHORT:.2f} test a.py::one[y]", "9 campaign a.py::one[z]"]
+    costs += ["7 test b.py::two", "6 test b.py::three[some words]", "0.1 test c.py::four"]
+    written.write_text("\n".join(costs), encoding="utf-8")
+    write_long_tests(tmp_path / "costs", tmp_path)
+    text = (tmp_path / LONG).read_text(encoding="utf-8")
+    assert kept_cases(text) == {"a.py::one": 1, "b.py::two": 0}
+
+
+def test_every_long_test_is_there() -> None:
+    for name in kept_cases((ROOT / LONG).read_text(encoding="utf-8")):
+        path, _, function = name.partition("::")
+        assert f"def {function.rpartition('::')[2]}(" in (ROOT / path).read_text(encoding="utf-8"), name
