@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,10 +42,20 @@ Result = TypeVar("Result")
 _OWN_ATTACK = "know ATT&CK by this STIX bundle, enterprise-attack.json, instead of the pack's own data"
 
 
+class _Ended(SystemExit):
+    """A signal to end, which unwinds the program."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     try:
         try:
-            return _run(argv)
+            with _ended_by_signals():
+                return _run(argv)
+        except _Ended as ended:
+            print("detection-pack: interrupted", file=sys.stderr)
+            sys.stderr.flush()
+            # All is unwound but the threads of a pool whose processes have gone, which Python would wait for.
+            os._exit(int(ended.code or 0))
         finally:
             # What is still buffered would fail at the interpreter's end, with a traceback.
             sys.stdout.flush()
@@ -51,6 +63,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _discard_output()
         return READER_GONE
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Exit code 130 for Ctrl-C and 143 for a signal to end, with one line and no traceback."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+
+    def end(number: int, _: object) -> None:
+        raise _Ended(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _run(argv: Sequence[str] | None) -> int:

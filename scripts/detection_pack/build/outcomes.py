@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -28,6 +29,8 @@ from detection_pack.platforms.diagnosis import diagnose, no_data
 from detection_pack.platforms.platform import platform, platforms
 from detection_pack.platforms.refusals import attempt
 
+#: The check of what an alert does not show.
+EMPTY_COLUMN = "empty-column"
 #: Fewer rules than this for each process are not worth the process.
 LEAST_FOR_A_PROCESS = 16
 #: Rules after which dead ones are looked for.
@@ -97,8 +100,17 @@ def outcome(rule: Rule, setting: Setting) -> Outcome:
     entry = manifest_entry(rule) if parts else {}
     reading = Reading.of(rule)
     said = (replace(one, severity="warning") for one in meaning(reading, rest, setting.sources))
-    warnings = (*said, *technique_faults(reading, "warning"))
+    warnings = (*said, *technique_faults(reading, "warning"), *_unfilled(rule, parts))
     return Outcome(str(rule.path), rule.name, entry, lines, parts, absent, refused, warnings=warnings)
+
+
+def _unfilled(rule: Rule, parts: Mapping[str, Part]) -> Iterator[Finding]:
+    """The columns of an alert that stay empty on a platform, of a rule that states no alert view."""
+    for name, part in parts.items():
+        for key, why in part.unfilled.items():
+            what = f'alerts of {platform(name).title} leave "{key}" empty: {why}'
+            todo = f'state "alert: {{{key}: FIELD}}" in the rule'
+            yield Finding(str(rule.path), rule.main.line(), what, todo, EMPTY_COLUMN, "warning")
 
 
 def manifest_entry(rule: Rule) -> dict[str, Any]:
@@ -144,15 +156,49 @@ def outcomes_of_files(
     size = -(-len(readings) // (jobs * 4))
     portions = [readings[start : start + size] for start in range(0, len(readings), size)]
     context = multiprocessing.get_context(method)
-    with ProcessPoolExecutor(jobs, context, initializer=_settle_in, initargs=(setting,)) as pool:
-        for made in pool.map(_portion, portions):
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(jobs, context, initializer=_settle_in, initargs=(setting,))
+    try:
+        with _undisturbed():
+            results = pool.map(_portion, portions)
+        for made in results:
             yield from made
+    except BaseException:
+        # Whoever reads what these write would wait until they have done all of it. The pool itself may wait
+        # for ever for processes that have gone, so nobody waits for it.
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+
+
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """No signal to end while processes start: Python passes over what is raised in the middle of a fork."""
+    mask = getattr(signal, "pthread_sigmask", None)
+    if mask is None:  # Windows, which has no fork either
+        yield
+        return
+    before = mask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        mask(signal.SIG_SETMASK, before)
 
 
 _settled: list[Setting] = []
 
 
 def _settle_in(setting: Setting) -> None:
+    # A signal to end is the first process's to answer; it ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
     _settled[:] = [setting]
 
 

@@ -195,12 +195,18 @@ class Rule:
 
     @cached_property
     def alert(self) -> AlertView:
-        """The rule's ``alert:`` view; somebody else's rule without one shows its title."""
+        """The rule's ``alert:`` view; one without shows its title (`showing`: and what a platform adds)."""
         stated = self.main.data.get("alert")
         if stated is None:
             return AlertView(type=self.title, detail=self.title.replace("{", "(").replace("}", ")"))
         named = {k: str(v) for k, v in stated.items() if k in ("type", "detail") or v not in (None, "")}
         return AlertView(**named)
+
+    def showing(self, view: AlertView) -> Rule:
+        """The same rule with this alert view. What is known of its file already stays known."""
+        other = copy.copy(self)
+        other.__dict__["alert"] = view
+        return other
 
     @cached_property
     def correlation(self) -> Correlation | None:

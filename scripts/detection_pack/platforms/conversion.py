@@ -63,7 +63,8 @@ class Part:
     """What one rule gives to dist/ on one platform.
 
     ``artefacts`` are files of its own. ``shared`` is what the files of all rules take of it. ``claims``
-    are identifiers that it alone may have there.
+    are identifiers that it alone may have there. ``unfilled``: the keys of the alert view that stay empty,
+    each with the reason.
     """
 
     rule: str
@@ -71,6 +72,7 @@ class Part:
     artefacts: tuple[Artefact, ...]
     shared: Mapping[str, Any]
     claims: tuple[str, ...] = ()
+    unfilled: Mapping[str, str] = field(default_factory=dict)
 
 
 def convert(rule: Rule, pipeline: Pipeline, backend_class: type[Any], **options: Any) -> Converted:

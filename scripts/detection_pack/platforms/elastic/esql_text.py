@@ -16,6 +16,10 @@ from detection_pack.platforms.elastic.conditions import stated_type
 #: Result columns before the grouping fields: the time and the reference query's six others.
 COLUMNS = ("time", *AlertView.COLUMNS)
 WINDOW = "window"
+#: The values of all groups as one, where they are too many for Kibana to suppress alerts by each
+#: (before 9.2 it takes three fields, and one is the window).
+GROUP_KEY = "group_key"
+MOST_GROUPS = 2
 #: Milliseconds from an event back to a window that it counts in, and from a window on to the next.
 _BACK, _ON = "window_back", "window_on"
 _RESERVED = frozenset(
@@ -90,6 +94,9 @@ def compose(
     evals += folded  # after the conditions, which see letter case
     seen = _Seen(groups, types)
     view = _view(rule, fields, seen, counted, facts)
+    keyed = [GROUP_KEY] if len(groups) > MOST_GROUPS else []
+    if keyed:
+        view.append(f"{GROUP_KEY} = CONCAT({f', {string(chr(9))}, '.join(map(seen.text, groups))})")
     stats += seen.aggregates
     corrected: Mapping[str, str] = state.get("corrected_fields") or {}
     corrections = [
@@ -116,7 +123,7 @@ def compose(
         *(["| WHERE first_0 <= last_1"] if counted.ordered else []),
         *(_firsts(windows, counted, seen, groups) if windows is not None and facts.firsts_only else []),
         f"| EVAL {', '.join(view)}",
-        f"| KEEP {', '.join([*COLUMNS, *map(name, groups), WINDOW, counted.column])}",
+        f"| KEEP {', '.join([*COLUMNS, *map(name, groups), WINDOW, counted.column, *keyed])}",
         "| SORT time DESC",
     ]
     return "\n".join(lines) + "\n"

@@ -25,7 +25,7 @@ from detection_pack.model.timespan import Timespan
 from detection_pack.platforms.built_file import built_text
 from detection_pack.platforms.elastic.backend import ElasticQuery
 from detection_pack.platforms.elastic.conditions import stated_type, word_characters
-from detection_pack.platforms.elastic.esql_text import WINDOW, name, scheduled
+from detection_pack.platforms.elastic.esql_text import GROUP_KEY, MOST_GROUPS, WINDOW, name, scheduled
 from detection_pack.platforms.elastic.timing import Schedule, schedule
 from detection_pack.platforms.elastic.triage import investigation_guide, paragraphs, setup_guide, texts
 from detection_pack.platforms.prerequisites import of_state
@@ -182,12 +182,13 @@ def _suppression(source: _Source, kind: str, timing: Schedule) -> dict[str, Any]
     if kind == "esql":
         correlation = source.rule.correlation
         groups = [source.query.fields[g] for g in correlation.group_by] if correlation else []
-        by, minutes, missing = [*groups, WINDOW], _minutes(timing.seen), "suppress"
-        if len(by) > _MAX_SUPPRESSED_BY:
-            return {}
+        kept = groups if len(groups) <= MOST_GROUPS else [GROUP_KEY]
+        by, minutes, missing = [*kept, WINDOW], _minutes(timing.seen), "suppress"
     else:
         alert, fields = source.rule.alert, source.query.fields
         named = [alert.user, alert.source, *(part for is_field, part in alert.detail_parts() if is_field)]
+        if source.rule.main.data.get("alert") is None:
+            named.insert(2, alert.extra)  # its text names no field that tells one act from another
         types: Mapping[str, str] = source.state.get("field_types") or {}
         known = [fields[n] for n in named if n and n in fields and _groups(stated_type(types, fields[n]))]
         by, minutes, missing = list(dict.fromkeys(known))[:_MAX_SUPPRESSED_BY], 60, "doNotSuppress"
@@ -287,7 +288,7 @@ def shown_fields(rule: Rule, query: ElasticQuery, kind: str) -> list[str]:
     viewed = [fields[n] for n in rule.alert.fields if n in fields]
     if kind == "esql" and query.esql is not None:
         kept = re.findall(r"^\| KEEP (.+)$", query.esql, re.MULTILINE)[-1].split(", ")
-        return [column.replace("`", "") for column in kept if column != "time"]
+        return [column.replace("`", "") for column in kept if column not in ("time", GROUP_KEY)]
     return list(dict.fromkeys(leaf for field in viewed for leaf in (field, *below.get(field, ()))))
 
 

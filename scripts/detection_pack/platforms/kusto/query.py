@@ -118,7 +118,9 @@ def alert_view(
 
     def column(field: str) -> str:
         name = converted.fields[field]
-        name = column_name(files.get(name, name))
+        # Of what a correlation groups by, `summarize` leaves the column itself.
+        grouped = correlation is not None and field in correlation.group_by
+        name = column_name(name if grouped else files.get(name, name))
         if field in several:
             # An empty value, which sorts first, leaves nothing but its comma.
             return f'trim_start(", ", strcat_array(array_sort_asc({name}), ", "))'

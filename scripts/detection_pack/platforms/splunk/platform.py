@@ -32,7 +32,7 @@ class Splunk(Platform):
     def convert(self, rule: Rule, pipeline: Pipeline) -> SplunkQuery:
         return queries(rule, pipeline)
 
-    def part(self, rule: Rule, pipelines: Mapping[str, Pipeline], version: str) -> Part:
+    def made(self, rule: Rule, pipelines: Mapping[str, Pipeline], version: str) -> Part:
         """``queries/<name>.spl`` and a rule's other forms, and its stanzas of the app."""
         query = queries(rule, pipelines[self.id])
         texts = (query.text, query.data_set_text, query.raw_text)
