@@ -37,7 +37,8 @@ def with_view(rule: Rule, pipeline: Pipeline, title: str, make: Callable[[Rule],
     columns = {key: name for key in AlertView.FIELDS.values() if (name := getattr(stated, key))}
     unfilled = {key: f'nothing maps "{name}"' for key, name in columns.items() if not known(name)}
     full = replace(bare, **{key: name for key, name in columns.items() if key not in unfilled})
-    full = _with_fields(rule, full, filter(known, _added(rule)))
+    stated_aliases = rule.main.data.get("correlation", {}).get("aliases") or {}
+    full = _with_fields(rule, full, (n for n in _added(rule) if known(n) or n in stated_aliases))
     try:
         part = make(rule.showing(full))
     except PackError:
