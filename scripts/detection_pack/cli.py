@@ -23,6 +23,7 @@ from detection_pack.build import outcomes
 from detection_pack.build.folders import Folder, stale_file, write_file
 from detection_pack.model.attack import using
 from detection_pack.model.attack_bundle import load_attack
+from detection_pack.model.collection import PACK, Collection, is_collection_name, of_folder
 from detection_pack.model.event import Event, Hit
 from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.log_source_reader import load_log_sources
@@ -121,6 +122,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--check", action="store_true", help="write nothing; exit 1 if they are stale")
     command.add_argument("--rules", type=Path, metavar="DIR", help="build this folder of Sigma rules instead")
     command.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: dist/)")
+    command.add_argument("--name", metavar="NAME", help="with --rules: names the app (default: the folder)")
+    command.add_argument("--title", metavar="TEXT", help="with --rules: the same for people")
     command.add_argument("--pipelines", type=Path, metavar="DIR", help="with --out: a site's own pipelines")
     command.add_argument("--platform", action="append", choices=PLATFORMS, help="with --rules: only this one")
     command.add_argument(
@@ -265,6 +268,7 @@ def _build(arguments: argparse.Namespace) -> int:
         raise _Unusable(str(out), "and the rules lie in one another", "name a folder apart for --out")
     if arguments.platform and arguments.rules is None:
         raise _Unusable("--platform", "goes with --rules", "leave it out: the pack has all platforms")
+    named = _collection(arguments)
     faults: list[Finding] = []
     pages: list[Folder] = []
     overview: bytes | None = None
@@ -276,6 +280,7 @@ def _build(arguments: argparse.Namespace) -> int:
             [p for p in PLATFORMS if p in (arguments.platform or PLATFORMS)],
             arguments.jobs or outcomes.processors(),
             arguments.pipelines,
+            named,
         )
     else:
         pack = load_pack(
@@ -306,6 +311,19 @@ def _build(arguments: argparse.Namespace) -> int:
         _written(lambda: write_file(root / coverage.PAGE, page))
     print(f"{out}: {built.rules} rules, {len(built.files)} files")
     return FINDINGS if refused else FINE
+
+
+def _collection(arguments: argparse.Namespace) -> Collection:
+    """What the rules are called together."""
+    for option in ("name", "title"):
+        if getattr(arguments, option) is not None and arguments.rules is None:
+            raise _Unusable(f"--{option}", "goes with --rules", "leave it out: the pack has names of its own")
+    if arguments.rules is None:
+        return PACK
+    if arguments.name is not None and not is_collection_name(arguments.name):
+        todo = f"use 3 to 64 of a-z, 0-9 and _, a letter first, and not {PACK.name}"
+        raise _Unusable("--name", f'"{arguments.name}" cannot name an app', todo)
+    return of_folder(arguments.rules.resolve().name, arguments.name, arguments.title)
 
 
 def _written(write: Callable[[], Result]) -> Result:

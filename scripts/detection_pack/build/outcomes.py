@@ -16,6 +16,7 @@ from typing import Any
 
 from detection_pack.build.meaning import meaning
 from detection_pack.model.attack import Attack, attack, technique_faults, using
+from detection_pack.model.collection import PACK, Collection, called
 from detection_pack.model.findings import Finding
 from detection_pack.model.log_source import LogSource
 from detection_pack.model.pipeline import Pipeline
@@ -47,6 +48,7 @@ class Setting:
     platforms: Sequence[str] = PLATFORMS
     attack: Attack = field(default_factory=attack)
     sources: Mapping[str, LogSource] = field(default_factory=dict, repr=False)
+    collection: Collection = PACK
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,9 @@ def manifest_entry(rule: Rule) -> dict[str, Any]:
     }
     if rule.main.data.get("confidence") is not None:
         entry["confidence"] = str(rule.main.data["confidence"])
+    if rule.credit:
+        named = {"author": rule.main.data.get("author"), "license": rule.licence}
+        entry |= {key: str(text) for key, text in named.items() if text}
     if (correlation := rule.correlation) is not None:
         entry["correlation"] = {
             "type": correlation.type,
@@ -148,7 +153,8 @@ def outcomes_of_files(
     readings = gathered(files, folder)
     jobs = min(jobs, len(readings) // LEAST_FOR_A_PROCESS)
     if jobs < 2:
-        yield from _converted(readings, setting)
+        with called(setting.collection):
+            yield from _converted(readings, setting)
         return
     # A forked process has the pipelines already; where there is no fork they are sent to it.
     method = "fork" if sys.platform == "linux" else None
@@ -203,7 +209,8 @@ def _settle_in(setting: Setting) -> None:
 
 
 def _portion(readings: Sequence[Reading]) -> list[Outcome]:
-    with using(_settled[0].attack):  # a process that was not forked has the pack's own
+    # A process that was not forked has the pack's own.
+    with using(_settled[0].attack), called(_settled[0].collection):
         return list(_converted(readings, _settled[0]))
 
 

@@ -29,6 +29,8 @@ from detection_pack.model.windows import CLOCK, EVERY, OVERLAPPING, Overlapping,
 HUNTING = "hunting"
 TIERS = ("core", "extended", HUNTING)
 DEFAULT_LOOKBACK = "24h"
+#: Of the pack's own rules.
+PACK_LICENCE = "Detection Rule License 1.1"
 #: What to do where nothing better is known.
 CHANGE = "change the rule; see CONTRIBUTING.md"
 #: What more events can only make more of, so that a condition on "at least" holds on once it holds.
@@ -168,6 +170,21 @@ class Rule:
         """ATT&CK technique ids of the tags, in upper case, in the rule's order."""
         found = (re.fullmatch(r"attack\.(t[0-9]{4}(?:\.[0-9]{3})?)", tag) for tag in self.tags)
         return tuple(match[1].upper() for match in found if match)
+
+    @property
+    def licence(self) -> str:
+        """The licence that the rule states, else that of the pack's rules; empty for anybody else's."""
+        stated = self.main.data.get("license")
+        return str(stated) if stated else PACK_LICENCE if self.tier in TIERS else ""
+
+    @property
+    def credit(self) -> str:
+        """Who wrote somebody's rule and under which licence, in one line; nothing for a rule of the pack,
+        whose licence stands beside its artefacts."""
+        author = str(self.main.data.get("author") or "") if self.tier not in TIERS else ""
+        named = [f"by {author}"] if author else []
+        named += [f"licence: {self.licence}"] if self.licence and self.tier not in TIERS else []
+        return " ".join("".join(c if c.isprintable() else " " for c in ", ".join(named)).split())
 
     @property
     def lookback(self) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from detection_pack.model.rule import Rule
 from detection_pack.platforms.conversion import Converted
 from detection_pack.platforms.defender.backend import BURST_START, TIME, detection_query
-from detection_pack.platforms.kusto.alert_texts import rule_uuid, without_placeholders
+from detection_pack.platforms.kusto.alert_texts import rule_uuid, with_credit, without_placeholders
 from detection_pack.platforms.kusto.attack import service_attack, service_techniques
 
 #: How often a detection runs and how far it then looks back, in seconds ("Create custom detection rules").
@@ -47,7 +47,8 @@ def detection_of(rule: Rule, converted: Converted, parameters: Sequence[str]) ->
         return None
     often = frequency_of(rule)
     title = without_placeholders(rule.title)
-    description = without_placeholders(str(rule.main.data.get("description") or rule.title).strip())
+    stated = str(rule.main.data.get("description") or rule.title).strip()
+    description = without_placeholders(with_credit(rule, stated))
     return {
         "id": f"r-{rule_uuid(rule, _NAMES)}",
         "displayName": title,

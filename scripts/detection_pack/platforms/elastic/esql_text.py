@@ -111,6 +111,7 @@ def compose(
     ]
     lines = [
         f"// {_comment(rule.title)} ({rule.name})",
+        *([f"// {_comment(rule.credit)}"] if rule.credit else []),
         f"// tune: the look-back ({rule.lookback}) is {_WHERE_FROM.get(rule.tier, _OF_RULES)}",
         f"FROM {', '.join(_index(state))}",
         *corrections,

@@ -19,6 +19,7 @@ from typing import Any
 
 from detection_pack.languages.markdown import folded
 from detection_pack.model.attack import Tactic, Technique, attack, tactics_of, techniques_of
+from detection_pack.model.collection import collection
 from detection_pack.model.findings import PackError
 from detection_pack.model.rule import Rule
 from detection_pack.model.timespan import Timespan
@@ -49,7 +50,6 @@ _SEVERITIES = {
 _MAX_SIGNALS = {"query": 100, "threshold": 100, "esql": 1000}
 #: Before 9.2 Kibana suppresses by three fields at most.
 _MAX_SUPPRESSED_BY = 3
-_LICENSE = "Detection Rule License 1.1"
 _LUCENE_QUOTED = re.compile(r'"(?:\\.|[^"\\])*"|/(?:\\.|[^/\\])*/|\\.')
 _ESQL_QUOTED = re.compile(r'"(?:\\.|[^"\\])*"|//.*')
 
@@ -132,7 +132,7 @@ def _rule(source: _Source, kind: str, own: Mapping[str, Any]) -> dict[str, Any]:
         "max_signals": _MAX_SIGNALS[kind],
         "threat": _threat(rule),
         "author": [author for author in map(folded, str(data.get("author") or "").split(",")) if author],
-        "license": folded(data.get("license") or ("" if rule.tier == "other" else _LICENSE)),
+        "license": folded(rule.licence),
         "references": [text for text in texts(data.get("references")) if re.match(r"https?://", text)],
         "false_positives": texts(data.get("falsepositives")),
         "tags": _tags(rule),
@@ -236,7 +236,7 @@ def _named(item: Tactic | Technique) -> dict[str, Any]:
 
 
 def _tags(rule: Rule) -> list[str]:
-    tags = ["Detection Pack", f"{NAME_TAG}{rule.name}", f"Tier: {rule.tier}"]
+    tags = [folded(collection().tag), f"{NAME_TAG}{rule.name}", f"Tier: {rule.tier}"]
     tags += [f"Tactic: {tactic.name}" for tactic in tactics_of(rule)]
     tags += [f"Technique: {technique}" for technique in rule.techniques]
     if confidence := rule.main.data.get("confidence"):

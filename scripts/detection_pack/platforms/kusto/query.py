@@ -32,10 +32,12 @@ class SentinelQuery:
     parameters: Sequence[str]
     body: str
     table: str
+    credit: str = ""
 
     def text(self) -> str:
         """The query as a file of its own."""
         header = [kql_comment(self.title), kql_comment(f"rule {self.rule_id} ({self.rule})")]
+        header += [kql_comment(self.credit)] if self.credit else []
         return "\n".join([*header, f"let {LOOKBACK} = {self.lookback};", *self.parameters, self.body]) + "\n"
 
     @property
@@ -59,7 +61,7 @@ def query_from(
     """The query of a conversion by `SentinelBackend`. ``further``: columns after the seven."""
     body = "\n".join([converted.queries[0], *alert_view(rule, converted, further=further)])
     table = str(converted.state.get("query_table", ""))
-    return SentinelQuery(rule.name, rule.title, rule.id, rule.lookback, parameters, body, table)
+    return SentinelQuery(rule.name, rule.title, rule.id, rule.lookback, parameters, body, table, rule.credit)
 
 
 def conversion_of(
