@@ -26,12 +26,10 @@ from detection_pack.model.rule import TIERS, Rule
 from detection_pack.model.rule_reader import gathered, judged
 from detection_pack.model.rule_texts import unforeseen
 from detection_pack.platforms.conversion import Part
-from detection_pack.platforms.diagnosis import diagnose, no_data
+from detection_pack.platforms.diagnosis import diagnose, no_data, unfilled
 from detection_pack.platforms.platform import platform, platforms
 from detection_pack.platforms.refusals import attempt
 
-#: The check of what an alert does not show.
-EMPTY_COLUMN = "empty-column"
 #: Fewer rules than this for each process are not worth the process.
 LEAST_FOR_A_PROCESS = 16
 #: Rules after which dead ones are looked for.
@@ -102,17 +100,8 @@ def outcome(rule: Rule, setting: Setting) -> Outcome:
     entry = manifest_entry(rule) if parts else {}
     reading = Reading.of(rule)
     said = (replace(one, severity="warning") for one in meaning(reading, rest, setting.sources))
-    warnings = (*said, *technique_faults(reading, "warning"), *_unfilled(rule, parts))
+    warnings = (*said, *technique_faults(reading, "warning"), *unfilled(rule, parts))
     return Outcome(str(rule.path), rule.name, entry, lines, parts, absent, refused, warnings=warnings)
-
-
-def _unfilled(rule: Rule, parts: Mapping[str, Part]) -> Iterator[Finding]:
-    """The columns of an alert that stay empty on a platform, of a rule that states no alert view."""
-    for name, part in parts.items():
-        for key, why in part.unfilled.items():
-            what = f'alerts of {platform(name).title} leave "{key}" empty: {why}'
-            todo = f'state "alert: {{{key}: FIELD}}" in the rule'
-            yield Finding(str(rule.path), rule.main.line(), what, todo, EMPTY_COLUMN, "warning")
 
 
 def manifest_entry(rule: Rule) -> dict[str, Any]:
