@@ -36,7 +36,10 @@ class SentinelQuery:
 
     def text(self) -> str:
         """The query as a file of its own."""
-        header = [kql_comment(self.title), kql_comment(f"rule {self.rule_id} ({self.rule})")]
+        header = [
+            kql_comment(self.title),
+            kql_comment(f"rule {self.rule_id} ({self.rule})".replace("  ", " ")),
+        ]
         header += [kql_comment(self.credit)] if self.credit else []
         return "\n".join([*header, f"let {LOOKBACK} = {self.lookback};", *self.parameters, self.body]) + "\n"
 
