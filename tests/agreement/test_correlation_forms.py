@@ -67,7 +67,8 @@ REFUSED: dict[str, dict[str, str]] = {
 
 
 def base(name: str, program: str) -> dict[str, Any]:
-    detection = {"s": {"Image|endswith": program}, "condition": "s"}
+    detection: dict[str, Any] = {"s": {"Image|endswith": program}, "both": {"CommandLine|contains": "both"}}
+    detection["condition"] = "1 of them"
     return {"title": name, "name": name, "logsource": SOURCE, "detection": detection, "level": "low"}
 
 
@@ -141,14 +142,16 @@ EVENTS = [
     started(5, 6, "second", 31, 30, Computer="WS3"),
     started(6, 7, "first", 30, 1, Computer="WS3"),
     started(7, 40, "first", 40, 1, Computer="WS4", User=""),
+    # Both rules find it, and with an alias in two groups.
+    started(8, 41, "other", 50, 51, Computer="WS5", User="CORP\\zoe", CommandLine="both"),
 ]
 #: Which groups alert, of those that everything else follows from.
 EXPECTED: Mapping[str, set[tuple[str, ...]]] = {
     "events_none": {()},
     "events_one": {("ws1",)},
     "pairs_one": {("ws1",)},
-    "near_one": {("ws1",), ("ws2",), ("ws3",)},
-    "ordered_one": {("ws1",), ("ws2",)},
+    "near_one": {("ws1",), ("ws2",), ("ws3",), ("ws5",)},
+    "ordered_one": {("ws1",), ("ws2",), ("ws5",)},
     "extended_one": {("ws4",)},
     "child": {("ws1", "10"), ("ws3", "30")},
     "child_alone": {("10",), ("30",)},

@@ -41,9 +41,12 @@ def with_view(rule: Rule, pipeline: Pipeline, title: str, make: Callable[[Rule],
     full = _with_fields(rule, full, (n for n in _added(rule) if known(n) or n in stated_aliases))
     try:
         part = make(rule.showing(full))
-    except PackError:
+    except PackError as error:
         part = make(rule.showing(bare))  # raises what the rule itself is refused for
+        mapped = any(getattr(full, key) for key in _NAMING)
         full, unfilled, part = _fullest(rule, full, part, make, unfilled)
+        if mapped and not any(getattr(full, key) for key in _NAMING):
+            raise error  # such as a query that is too long with any of it
     if columns and not any(getattr(full, key) for key in _NAMING):
         what = f"an alert of {title} would name no account, host, mailbox or address"
         whys = "; ".join(dict.fromkeys(unfilled[key] for key in _NAMING if key in unfilled))

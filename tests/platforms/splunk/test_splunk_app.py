@@ -105,7 +105,7 @@ def packed(path: Path) -> dict[str, str]:
 def packed_bytes(content: bytes) -> dict[str, str]:
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
         names = [m for m in archive.getmembers() if m.isfile()]
-        return {m.name.removeprefix(f"{APP}/"): archive.extractfile(m).read().decode() for m in names}  # type: ignore[union-attr]
+        return {m.name.partition("/")[2]: archive.extractfile(m).read().decode() for m in names}  # type: ignore[union-attr]
 
 
 @pytest.fixture(scope="module")
