@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -23,6 +25,7 @@ from detection_pack.build import outcomes
 from detection_pack.build.folders import Folder, stale_file, write_file
 from detection_pack.model.attack import using
 from detection_pack.model.attack_bundle import load_attack
+from detection_pack.model.collection import PACK, Collection, is_collection_name, of_folder
 from detection_pack.model.event import Event, Hit
 from detection_pack.model.findings import Finding, PackError, printable
 from detection_pack.model.log_source_reader import load_log_sources
@@ -48,10 +51,20 @@ _OF_SITE = "leave out what a site lists for the filters of sigma/filters/"
 _OWN_ATTACK = "know ATT&CK by this STIX bundle, enterprise-attack.json, instead of the pack's own data"
 
 
+class _Ended(SystemExit):
+    """A signal to end, which unwinds the program."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     try:
         try:
-            return _run(argv)
+            with _ended_by_signals():
+                return _run(argv)
+        except _Ended as ended:
+            print("detection-pack: interrupted", file=sys.stderr)
+            sys.stderr.flush()
+            # All is unwound but the threads of a pool whose processes have gone, which Python would wait for.
+            os._exit(int(ended.code or 0))
         finally:
             # What is still buffered would fail at the interpreter's end, with a traceback.
             sys.stdout.flush()
@@ -59,6 +72,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _discard_output()
         return READER_GONE
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Exit code 130 for Ctrl-C and 143 for a signal to end, with one line and no traceback."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+
+    def end(number: int, _: object) -> None:
+        raise _Ended(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -99,6 +130,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--check", action="store_true", help="write nothing; exit 1 if they are stale")
     command.add_argument("--rules", type=Path, metavar="DIR", help="build this folder of Sigma rules instead")
     command.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: dist/)")
+    command.add_argument("--name", metavar="NAME", help="with --rules: names the app (default: the folder)")
+    command.add_argument("--title", metavar="TEXT", help="with --rules: the same for people")
     command.add_argument("--pipelines", type=Path, metavar="DIR", help="with --out: a site's own pipelines")
     command.add_argument("--platform", action="append", choices=PLATFORMS, help="with --rules: only this one")
     command.add_argument(
@@ -354,6 +387,7 @@ def _build(arguments: argparse.Namespace) -> int:
         )
     if arguments.platform and arguments.rules is None:
         raise _Unusable("--platform", "goes with --rules", "leave it out: the pack has all platforms")
+    named = _collection(arguments)
     faults: list[Finding] = []
     pages: list[Folder] = []
     singles: dict[Path, bytes] = {}
@@ -365,6 +399,7 @@ def _build(arguments: argparse.Namespace) -> int:
             [p for p in PLATFORMS if p in (arguments.platform or PLATFORMS)],
             arguments.jobs or outcomes.processors(),
             arguments.pipelines,
+            named,
         )
     else:
         pack = load_pack(
@@ -408,6 +443,19 @@ def _with_site(pack: Pack, path: Path) -> Pack:
     except PackError as error:
         _report(error.findings)
         raise SystemExit(UNUSABLE) from error
+
+
+def _collection(arguments: argparse.Namespace) -> Collection:
+    """What the rules are called together."""
+    for option in ("name", "title"):
+        if getattr(arguments, option) is not None and arguments.rules is None:
+            raise _Unusable(f"--{option}", "goes with --rules", "leave it out: the pack has names of its own")
+    if arguments.rules is None:
+        return PACK
+    if arguments.name is not None and not is_collection_name(arguments.name):
+        todo = f"use 3 to 64 of a-z, 0-9 and _, a letter first, and not {PACK.name}"
+        raise _Unusable("--name", f'"{arguments.name}" cannot name an app', todo)
+    return of_folder(arguments.rules.resolve().name, arguments.name, arguments.title)
 
 
 def _written(write: Callable[[], Result]) -> Result:

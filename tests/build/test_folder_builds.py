@@ -7,6 +7,10 @@ of one process. And what stands in the folder that a build replaces changes noth
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -103,3 +107,34 @@ def test_a_platform_is_chosen_for_rules_of_ones_own_only(capsys: pytest.CaptureF
     with pytest.raises(SystemExit) as stopped:
         main(["--root", str(ROOT), "build", "--platform", "elastic"])
     assert stopped.value.code == 2 and "goes with --rules" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_build_that_is_told_to_end_says_so_and_leaves_nobody_behind(
+    number: int, code: int, tmp_path: Path
+) -> None:
+    """Its processes went on and held the output, for whose end whoever reads it waited."""
+    corpus.write(tmp_path / "rules", count=200, seed=7)
+    command = ["build", "--rules", str(tmp_path / "rules"), "--out", str(tmp_path / "out"), "--jobs", "2"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "detection_pack.cli", "--root", str(ROOT), *command, "--keep-going"],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "scripts")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not children(process.pid) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert children(process.pid)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (code, "detection-pack: interrupted\n")
+    assert not (tmp_path / "out").exists()
+
+
+def children(parent: int) -> list[str]:
+    path = Path(f"/proc/{parent}/task/{parent}/children")
+    if not path.exists():
+        pytest.skip("no /proc here")
+    return path.read_text().split()

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
+import yaml
 
 from conftest import DIST, ROOT
+from detection_pack.build.dist import make_folder
 from detection_pack.cli import _parser, main
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -40,6 +43,17 @@ def test_shown_queries_are_the_files() -> None:
     assert shows(spl, (DIST / "splunk" / "queries" / f"{SHOWN}.spl").read_text(encoding="utf-8"))
     assert shows(lucene, (DIST / "elastic" / "queries" / f"{SHOWN}.lucene").read_text(encoding="utf-8"))
     assert all(len(block.splitlines()) > 0 for block in BLOCKS[:7])
+
+
+def test_a_rule_of_ones_own_becomes_what_is_shown(tmp_path: Path) -> None:
+    [rule] = [block for block in BLOCKS if block.startswith("title: ")]
+    [shown] = [block for block in BLOCKS if block.startswith("// ")]
+    (tmp_path / "child_of_word.yml").write_text(rule + "\n", encoding="utf-8")
+    built = make_folder(ROOT, tmp_path)
+    assert not built.refused and not built.warnings
+    assert shows(shown, built.files["sentinel/queries/child_of_word.kql"].decode())
+    alerting = yaml.safe_load(built.files["sentinel/analytics/child_of_word.yaml"])
+    assert [one["entityType"] for one in alerting["entityMappings"]] == ["Account", "Host"]
 
 
 @pytest.mark.campaign

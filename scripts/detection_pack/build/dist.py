@@ -12,6 +12,7 @@ from typing import Any
 from detection_pack.build import navigator
 from detection_pack.build.folders import Folder, replace_folders, stale_files
 from detection_pack.build.outcomes import Outcome, Setting, outcome, outcomes_of_files
+from detection_pack.model.collection import Collection, called, of_folder
 from detection_pack.model.event import RuleEntry
 from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.log_source_reader import load_log_sources
@@ -54,19 +55,22 @@ def make_folder(
     platforms: Sequence[str] = PLATFORMS,
     jobs: int = 1,
     pipelines: Path | None = None,
+    collection: Collection | None = None,
 ) -> Built:
     """The same for a folder of anybody's rules, with the pipelines of ``root`` or those of the folder
-    ``pipelines``, on ``jobs`` processes."""
+    ``pipelines``, on ``jobs`` processes. ``collection``: its names; by default those of the folder."""
     files = rule_files(root, rules_dir)
     if not files:
         raise no_rule(rules_dir)
     mapped, sources = load_pipelines(root, folder=pipelines), load_log_sources(root, pipelines)
-    setting = Setting(mapped, pack_version(root), tuple(platforms), sources=sources)
+    named = collection or of_folder(rules_dir.resolve().name)
+    setting = Setting(mapped, pack_version(root), tuple(platforms), sources=sources, collection=named)
     found = list(outcomes_of_files(files, setting, jobs, rules_dir))
     if not any(one.name or one.unread for one in found):
         said = [replace(warning, severity="error") for one in found for warning in one.warnings]
         raise PackError(dict.fromkeys(said)) if said else no_rule(rules_dir)
-    return _built(f"Rules of {rules_dir.resolve().name}", found, setting, keep_going)
+    with called(named):
+        return _built(named.title, found, setting, keep_going)
 
 
 def _built(name: str, found: Sequence[Outcome], setting: Setting, keep_going: bool, *more: Artefact) -> Built:
@@ -85,7 +89,11 @@ def _built(name: str, found: Sequence[Outcome], setting: Setting, keep_going: bo
     rules = [navigator.listed(o.entry, list(o.parts)) for o in fine if o.entry["tier"] != INVESTIGATION]
     made.append(Artefact(navigator.PATH, _json(navigator.layer(name, rules))))
     files = {artefact.path: artefact.content for artefact in made}
-    files[MANIFEST] = _json(manifest(setting.version, [_entry(one) for one in fine], made))
+    listed = manifest(setting.version, [_entry(one) for one in fine], made)
+    if not setting.collection.own:
+        called_so = {"name": setting.collection.name, "title": setting.collection.title}
+        listed = {"generator": listed.pop("generator"), **called_so, **listed}
+    files[MANIFEST] = _json(listed)
     warnings = tuple(dict.fromkeys(finding for one in found for finding in one.warnings))
     return Built(files, tuple(refused), len(fine), warnings)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -15,6 +16,7 @@ from typing import Any
 
 from detection_pack.build.meaning import meaning
 from detection_pack.model.attack import Attack, attack, technique_faults, using
+from detection_pack.model.collection import PACK, Collection, called
 from detection_pack.model.findings import Finding
 from detection_pack.model.log_source import LogSource
 from detection_pack.model.pipeline import Pipeline
@@ -24,7 +26,7 @@ from detection_pack.model.rule import TIERS, Rule
 from detection_pack.model.rule_reader import gathered, judged
 from detection_pack.model.rule_texts import unforeseen
 from detection_pack.platforms.conversion import Part
-from detection_pack.platforms.diagnosis import diagnose, no_data
+from detection_pack.platforms.diagnosis import diagnose, no_data, unfilled
 from detection_pack.platforms.platform import platform, platforms
 from detection_pack.platforms.refusals import attempt
 
@@ -44,6 +46,7 @@ class Setting:
     platforms: Sequence[str] = PLATFORMS
     attack: Attack = field(default_factory=attack)
     sources: Mapping[str, LogSource] = field(default_factory=dict, repr=False)
+    collection: Collection = PACK
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ def outcome(rule: Rule, setting: Setting) -> Outcome:
     entry = manifest_entry(rule) if parts else {}
     reading = Reading.of(rule)
     said = (replace(one, severity="warning") for one in meaning(reading, rest, setting.sources))
-    warnings = (*said, *technique_faults(reading, "warning"))
+    warnings = (*said, *technique_faults(reading, "warning"), *unfilled(rule, parts))
     return Outcome(str(rule.path), rule.name, entry, lines, parts, absent, refused, warnings=warnings)
 
 
@@ -113,6 +116,9 @@ def manifest_entry(rule: Rule) -> dict[str, Any]:
     }
     if rule.main.data.get("confidence") is not None:
         entry["confidence"] = str(rule.main.data["confidence"])
+    if rule.credit:
+        named = {"author": rule.main.data.get("author"), "license": rule.licence}
+        entry |= {key: str(text) for key, text in named.items() if text}
     if (correlation := rule.correlation) is not None:
         entry["correlation"] = {
             "type": correlation.type,
@@ -136,7 +142,8 @@ def outcomes_of_files(
     readings = gathered(files, folder)
     jobs = min(jobs, len(readings) // LEAST_FOR_A_PROCESS)
     if jobs < 2:
-        yield from _converted(readings, setting)
+        with called(setting.collection):
+            yield from _converted(readings, setting)
         return
     # A forked process has the pipelines already; where there is no fork they are sent to it.
     method = "fork" if sys.platform == "linux" else None
@@ -144,20 +151,55 @@ def outcomes_of_files(
     size = -(-len(readings) // (jobs * 4))
     portions = [readings[start : start + size] for start in range(0, len(readings), size)]
     context = multiprocessing.get_context(method)
-    with ProcessPoolExecutor(jobs, context, initializer=_settle_in, initargs=(setting,)) as pool:
-        for made in pool.map(_portion, portions):
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(jobs, context, initializer=_settle_in, initargs=(setting,))
+    try:
+        with _undisturbed():
+            results = pool.map(_portion, portions)
+        for made in results:
             yield from made
+    except BaseException:
+        # Whoever reads what these write would wait until they have done all of it. The pool itself may wait
+        # for ever for processes that have gone, so nobody waits for it.
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+
+
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """No signal to end while processes start: Python passes over what is raised in the middle of a fork."""
+    mask = getattr(signal, "pthread_sigmask", None)
+    if mask is None:  # Windows, which has no fork either
+        yield
+        return
+    before = mask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        mask(signal.SIG_SETMASK, before)
 
 
 _settled: list[Setting] = []
 
 
 def _settle_in(setting: Setting) -> None:
+    # A signal to end is the first process's to answer; it ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
     _settled[:] = [setting]
 
 
 def _portion(readings: Sequence[Reading]) -> list[Outcome]:
-    with using(_settled[0].attack):  # a process that was not forked has the pack's own
+    # A process that was not forked has the pack's own.
+    with using(_settled[0].attack), called(_settled[0].collection):
         return list(_converted(readings, _settled[0]))
 
 

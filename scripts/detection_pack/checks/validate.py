@@ -135,6 +135,7 @@ class _Validation:
         diagnosis = diagnose(reading, self.pipelines, platforms(), self._version())
         self.findings += diagnosis.findings
         self.findings += meaning(reading, diagnosis.rest, self.sources)
+        self.findings += diagnosis.unfilled
         self.findings += attack_tags(reading)
         if reading.in_pack:
             faulty = {(rule.documents.index(f.document), f.keys[0]) for f in reading.faults if f.keys}

@@ -63,6 +63,9 @@ def _alert(reading: Reading, rule: Rule) -> Iterator[Fault]:
     for key in ("type", "detail"):
         if not isinstance(stated.get(key), str):
             yield fault(("alert", key), f'"alert:" has no "{key}"', f'add "{key}:" with text')
+    for key in AlertView.FIELDS.values():
+        if not isinstance(stated.get(key), str | None):
+            yield fault(("alert", key), f'"{key}" of "alert:" is not text', "write the name of a field")
 
 
 def _lists(reading: Reading, rule: Rule) -> Iterator[Fault]:

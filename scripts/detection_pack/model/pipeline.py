@@ -22,7 +22,7 @@ from detection_pack.model import pipeline_document
 from detection_pack.model.documents import Document, read_text
 from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.log_source import FILE as SOURCE
-from detection_pack.model.log_source import LogSource, tables_of
+from detection_pack.model.log_source import AlertDefaults, LogSource, tables_of
 from detection_pack.model.log_source_reader import load_log_sources
 from detection_pack.model.merged_pipeline import Scope, merged, scopes
 from detection_pack.model.pipeline_shapes import check_shapes
@@ -55,7 +55,7 @@ class Pipeline:
 
     ``path`` is its file, or the first of those that it is merged from; then ``scopes`` has the log sources.
     ``tables``: the platform's tables, from column to type. ``absent``: the log sources whose records the
-    platform does not have, each with the reason.
+    platform does not have, each with the reason. ``alerts``: the alert view of each log source.
     """
 
     platform: str
@@ -64,6 +64,12 @@ class Pipeline:
     scopes: Mapping[str, Scope] = field(default_factory=dict, repr=False)
     tables: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
     absent: tuple[tuple[Scope, str], ...] = field(default=(), repr=False)
+    alerts: tuple[tuple[Scope, AlertDefaults], ...] = field(default=(), repr=False)
+
+    def alert_defaults(self, rule: Rule) -> AlertDefaults:
+        """The alert view of the rule's log source, for a rule that states none."""
+        pairs = {"category": None, "product": None, "service": None, **rule.logsource}
+        return next((view for scope, view in self.alerts if scope.serves(pairs)), AlertDefaults())
 
     def absence(self, rule: Rule) -> str | None:
         """Why the platform is not given this rule, as the rule or its log source states; None where it is."""
@@ -242,7 +248,8 @@ def _merged(platform: str, sources: Mapping[str, LogSource]) -> Pipeline:
     served = {name: every[name] for name in paths}
     path = next(iter(paths.values()))
     absent = tuple((every[n], one.absent[platform]) for n, one in sources.items() if platform in one.absent)
-    return _of_data(Pipeline(platform, path, Document(path, data, {}), served, tables, absent))
+    alerts = tuple((every[name], sources[name].alert) for name in paths)
+    return _of_data(Pipeline(platform, path, Document(path, data, {}), served, tables, absent, alerts))
 
 
 _made: dict[str, Pipeline] = {}
@@ -250,7 +257,8 @@ _made: dict[str, Pipeline] = {}
 
 def _of_data(new: Pipeline) -> Pipeline:
     """One object for one content: pySigma takes a tenth of a second to read a pipeline."""
-    key = repr((new.platform, str(new.path), new.document.data, new.scopes, new.tables, new.absent))
+    stated = (new.document.data, new.scopes, new.tables, new.absent, new.alerts)
+    key = repr((new.platform, str(new.path), *stated))
     made = _made.get(key)
     if made is None:
         new.processing()

@@ -32,6 +32,8 @@ TIERS = ("core", "extended", HUNTING, INVESTIGATION)
 #: The tiers that a person runs: their rules are never alerts.
 BY_HAND = (HUNTING, INVESTIGATION)
 DEFAULT_LOOKBACK = "24h"
+#: Of the pack's own rules.
+PACK_LICENCE = "Detection Rule License 1.1"
 #: What to do where nothing better is known.
 CHANGE = "change the rule; see CONTRIBUTING.md"
 #: What more events can only make more of, so that a condition on "at least" holds on once it holds.
@@ -174,6 +176,21 @@ class Rule:
         return tuple(match[1].upper() for match in found if match)
 
     @property
+    def licence(self) -> str:
+        """The licence that the rule states, else that of the pack's rules; empty for anybody else's."""
+        stated = self.main.data.get("license")
+        return str(stated) if stated else PACK_LICENCE if self.tier in TIERS else ""
+
+    @property
+    def credit(self) -> str:
+        """Who wrote somebody's rule and under which licence, in one line; nothing for a rule of the pack,
+        whose licence stands beside its artefacts."""
+        author = str(self.main.data.get("author") or "") if self.tier not in TIERS else ""
+        named = [f"by {author}"] if author else []
+        named += [f"licence: {self.licence}"] if self.licence and self.tier not in TIERS else []
+        return " ".join("".join(c if c.isprintable() else " " for c in ", ".join(named)).split())
+
+    @property
     def lookback(self) -> str:
         """How far back one run looks: the custom key ``lookback``, a Kusto timespan such as ``24h``."""
         return str(self.main.data.get("lookback", DEFAULT_LOOKBACK))
@@ -199,12 +216,18 @@ class Rule:
 
     @cached_property
     def alert(self) -> AlertView:
-        """The rule's ``alert:`` view; somebody else's rule without one shows its title."""
+        """The rule's ``alert:`` view; one without shows its title (`showing`: and what a platform adds)."""
         stated = self.main.data.get("alert")
         if stated is None:
             return AlertView(type=self.title, detail=self.title.replace("{", "(").replace("}", ")"))
         named = {k: str(v) for k, v in stated.items() if k in ("type", "detail") or v not in (None, "")}
         return AlertView(**named)
+
+    def showing(self, view: AlertView) -> Rule:
+        """The same rule with this alert view. What is known of its file already stays known."""
+        other = copy.copy(self)
+        other.__dict__["alert"] = view
+        return other
 
     @cached_property
     def correlation(self) -> Correlation | None:

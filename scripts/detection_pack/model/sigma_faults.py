@@ -261,6 +261,8 @@ def _correlation(reading: Reading, document: Document) -> Iterator[Fault]:
         if value is None:
             continue
         tried = {**good, "condition": _VALUES_COUNT} if key == "type" else good
+        if key == "condition" and isinstance(value, str):  # which names the rules itself
+            tried = {name: one for name, one in good.items() if name != "rules"}
         if (said := _correlation_complaint({**tried, str(key): value})) is not None:
             yield _said(reading, document, ("correlation", key), f'"{key}": ', said)
     if "condition" not in stated and not str(kind).startswith("temporal"):

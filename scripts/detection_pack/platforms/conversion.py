@@ -27,6 +27,7 @@ from detection_pack.model.refused_value import RefusedValue
 from detection_pack.model.rule import Rule
 from detection_pack.model.source_mapping import SourceMapping
 from detection_pack.model.users import open_users
+from detection_pack.platforms.aliases import aliases_of
 from detection_pack.platforms.faults import platform_faults
 from detection_pack.platforms.named_values import hidden_names
 from detection_pack.platforms.split_fields import refusals
@@ -63,7 +64,8 @@ class Part:
     """What one rule gives to dist/ on one platform.
 
     ``artefacts`` are files of its own. ``shared`` is what the files of all rules take of it. ``claims``
-    are identifiers that it alone may have there.
+    are identifiers that it alone may have there. ``unfilled``: the keys of the alert view that stay empty,
+    each with the reason.
     """
 
     rule: str
@@ -71,6 +73,7 @@ class Part:
     artefacts: tuple[Artefact, ...]
     shared: Mapping[str, Any]
     claims: tuple[str, ...] = ()
+    unfilled: Mapping[str, str] = field(default_factory=dict)
 
 
 def convert(rule: Rule, pipeline: Pipeline, backend_class: type[Any], **options: Any) -> Converted:
@@ -89,8 +92,9 @@ def convert(rule: Rule, pipeline: Pipeline, backend_class: type[Any], **options:
     for correlation in correlations:
         wanted += _correlation_fields(correlation)
     wanted = list(dict.fromkeys(wanted))
+    aliases = aliases_of(rule, plain, correlations)
     for sigma_rule in plain:
-        sigma_rule.fields = list(wanted)
+        sigma_rule.fields = [aliases.field(name, sigma_rule) for name in wanted]
         for name, detection in sigma_rule.detection.detections.items() if rule.whole_terms else ():
             # A filter says what Sigma says, whatever the rules say that it is for.
             if name not in rule.filter_selections:
@@ -110,9 +114,11 @@ def convert(rule: Rule, pipeline: Pipeline, backend_class: type[Any], **options:
             state = dict(backend.last_processing_pipeline.state)
             if len(sigma_rule.fields) != len(wanted):
                 raise RefusedValue("a field of the alert view has several names here", wanted[0])
+            aliases.note(wanted, sigma_rule)
         mapped = dict(zip(wanted, plain[0].fields, strict=True)) if plain else {}
         for correlation in correlations:
             _name_fields(correlation, mapped)
+            backend.aliases = aliases.columns
             queries = backend.convert_correlation_rule(correlation)
     except PackError:
         raise
@@ -139,12 +145,11 @@ def _refused(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule], error: Refu
 def check_fields(rule: Rule, pipeline: Pipeline, plain: list[SigmaRule]) -> None:
     """Refuse a field that the pipeline does not map: such a query would be silently empty."""
     findings: list[Finding] = []
-    if any(len(correlation.aliases) for correlation in _correlations(rule)):
-        what = "no platform is given the aliases of a correlation; group by a field of all its rules"
-        raise rule.refused(SigmaError(what), "aliases")
-    stated = [*rule.alert.fields, *(f for c in _correlations(rule) for f in _correlation_fields(c))]
+    named = [*rule.alert.fields, *(f for c in _correlations(rule) for f in _correlation_fields(c))]
+    aliases = aliases_of(rule, plain, _correlations(rule))
     for sigma_rule in plain:
         mapping = pipeline.mapping_of(sigma_rule)
+        stated = [aliases.field(name, sigma_rule) for name in named]
         used = [f for d in sigma_rule.detection.detections.values() for f in fields_of(d)]
         unknown = [f for f in (*used, *stated) if not mapping.knows(f)]
         if unknown or any(_unlisted(mapping, sigma_rule)):

@@ -20,9 +20,11 @@ from detection_pack.model.rule import TIERS, Rule
 from detection_pack.model.sigma_faults import INEXPRESSIBLE
 from detection_pack.platforms.conversion import Part
 from detection_pack.platforms.faults import LOG_SOURCE, platform_faults
-from detection_pack.platforms.platform import Platform
+from detection_pack.platforms.platform import Platform, platform
 from detection_pack.platforms.refusals import Budget, Complaint, attempt, refused_values
 
+#: The check of what an alert does not show.
+EMPTY_COLUMN = "empty-column"
 #: What a detection hangs on: a rule with a fault in one of these is not looked at as one whole.
 _ESSENTIAL = ("detection", "logsource", "correlation")
 
@@ -30,11 +32,13 @@ _ESSENTIAL = ("detection", "logsource", "correlation")
 @dataclass(frozen=True)
 class Diagnosis:
     """``faults`` are what was found, each with the platforms that it is about. ``rest`` is the rule without
-    what is no Sigma and with its misspelt names put right; ``whole``: it still says what the rule says."""
+    what is no Sigma and with its misspelt names put right; ``whole``: it still says what the rule says.
+    ``unfilled``: warnings of columns that an alert leaves empty."""
 
     faults: tuple[Fault, ...]
     rest: Rule
     whole: bool
+    unfilled: tuple[Finding, ...] = ()
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -57,10 +61,10 @@ def diagnose(
     mapped = not any(fault.keys[0] == "logsource" for fault in reading.faults)
     # What one platform has no name for another may refuse: each is asked about what it can name.
     groups: dict[tuple[int, ...], list[Platform]] = {}
-    for platform in asked if mapped else ():
-        own = [number for number, fault in enumerate(named) if platform.id in fault.platforms]
+    for here in asked if mapped else ():
+        own = [number for number, fault in enumerate(named) if here.id in fault.platforms]
         if not any(named[number].finding.check == LOG_SOURCE for number in own):
-            groups.setdefault(tuple(own), []).append(platform)
+            groups.setdefault(tuple(own), []).append(here)
     examination = _Examination(reading, pipelines, version)
     refused = [
         fault
@@ -68,9 +72,17 @@ def diagnose(
         for fault in examination.refusals(*_rest(reading, rule, [named[n] for n in own]), group)
     ]
     misspelt = [fault for fault in named if fault.finding.check != LOG_SOURCE]
-    return Diagnosis(
-        (*_without_data(rule, pipelines, platforms), *named, *refused), *_rest(reading, rule, misspelt)
-    )
+    faults = (*_without_data(rule, pipelines, platforms), *named, *refused)
+    return Diagnosis(faults, *_rest(reading, rule, misspelt), tuple(unfilled(rule, examination.parts)))
+
+
+def unfilled(rule: Rule, parts: Mapping[str, Part]) -> Iterator[Finding]:
+    """The columns of an alert that stay empty on a platform, of a rule that states no alert view."""
+    for one, part in parts.items():
+        for key, why in part.unfilled.items():
+            what = f'alerts of {platform(one).title} leave "{key}" empty: {why}'
+            todo = f'state "alert: {{{key}: FIELD}}" in the rule'
+            yield Finding(str(rule.path), rule.main.line(), what, todo, EMPTY_COLUMN, "warning")
 
 
 def _without_data(
@@ -105,20 +117,23 @@ class _Examination:
     pipelines: Mapping[str, Pipeline]
     version: str
     budgets: Mapping[str, Budget] = field(default_factory=lambda: defaultdict(Budget))
+    parts: dict[str, Part] = field(default_factory=dict)
 
     def refusals(self, rule: Rule, whole: bool, platforms: Sequence[Platform]) -> list[Fault]:
         """Every value that a platform cannot say, then whatever else keeps ``rule`` from being built."""
-        asked = [one for one in platforms if not (whole and isinstance(self._made(one, rule), Part))]
+        made = {one.id: self._made(one, rule) for one in platforms} if whole else {}
+        self.parts.update({name: part for name, part in made.items() if isinstance(part, Part)})
+        asked = [one for one in platforms if one.id not in self.parts]
         faults: list[Fault] = []
         said: set[str] = set()
         for document in rule.documents:
             by_value: dict[Keys, dict[Complaint, list[Platform]]] = {}
-            for platform in asked if "correlation" not in document.data else ():
-                pipeline = self.pipelines[platform.id]
-                found = refused_values(platform, pipeline, rule, document, self.budgets[platform.id])
+            for here in asked if "correlation" not in document.data else ():
+                pipeline = self.pipelines[here.id]
+                found = refused_values(here, pipeline, rule, document, self.budgets[here.id])
                 for keys, complaints in found.items():
                     for complaint in complaints:
-                        by_value.setdefault(keys, {}).setdefault(complaint, []).append(platform)
+                        by_value.setdefault(keys, {}).setdefault(complaint, []).append(here)
                         said.add(complaint[0])
             faults += [
                 _inexpressible(self.reading, document, keys, complaint, who)
@@ -134,11 +149,11 @@ class _Examination:
     def _others(self, rule: Rule, platforms: Iterable[Platform], said: set[str]) -> list[Fault]:
         """What keeps the rule from being built although every value of it can be said."""
         by_finding: dict[Finding, set[str]] = {}
-        for platform in platforms:
-            made = self._made(platform, rule)
+        for here in platforms:
+            made = self._made(here, rule)
             for finding in () if isinstance(made, Part) else made:
                 if finding.what not in said:
-                    by_finding.setdefault(finding, set()).add(platform.id)
+                    by_finding.setdefault(finding, set()).add(here.id)
         return [Fault(f, rule.main, (), platforms=frozenset(ids)) for f, ids in by_finding.items()]
 
     def _made(self, platform: Platform, rule: Rule) -> Part | tuple[Finding, ...]:

@@ -202,14 +202,13 @@ def _correlation_fields(main: Document) -> Iterator[tuple[Keys, str]]:
     if not isinstance(stated, dict):
         return
     aliases = stated.get("aliases") if isinstance(stated.get("aliases"), dict) else {}
-    yield from (
-        (keys, field)
-        for keys, field in _texts(("correlation", "group-by"), stated.get("group-by"))
-        if field not in (aliases or {})
-    )
     condition = stated.get("condition")
-    if isinstance(condition, dict):
-        yield from _texts(("correlation", "condition", "field"), condition.get("field"))
+    counted = condition.get("field") if isinstance(condition, dict) else None
+    listed = [
+        *_texts(("correlation", "group-by"), stated.get("group-by")),
+        *_texts(("correlation", "condition", "field"), counted),
+    ]
+    yield from ((keys, field) for keys, field in listed if field not in (aliases or {}))
 
 
 def _texts(keys: Keys, stated: Any) -> Iterator[tuple[Keys, str]]:

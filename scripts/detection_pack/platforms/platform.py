@@ -22,6 +22,7 @@ from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.rule import Rule
 from detection_pack.platforms.conversion import Artefact, Part
+from detection_pack.platforms.default_views import with_view
 from detection_pack.platforms.records import Records
 
 #: The log sources whose tables the queries may read, whether or not there is an event of them.
@@ -121,9 +122,14 @@ class Platform(ABC):
     def convert(self, rule: Rule, pipeline: Pipeline) -> object:
         """The rule's query. Raises `PackError` for what the platform cannot say."""
 
-    @abstractmethod
     def part(self, rule: Rule, pipelines: Mapping[str, Pipeline], version: str) -> Part:
-        """What the rule gives to dist/. Raises `PackError` for what the platform cannot say or import."""
+        """What the rule gives to dist/, with the alert view of its log source where it states none. Raises
+        `PackError` for what the platform cannot say or import."""
+        return with_view(rule, pipelines[self.id], self.title, lambda one: self.made(one, pipelines, version))
+
+    @abstractmethod
+    def made(self, rule: Rule, pipelines: Mapping[str, Pipeline], version: str) -> Part:
+        """The same with the rule's view as it is."""
 
     @abstractmethod
     def assembled(self, parts: Sequence[Part], version: str) -> list[Artefact]:

@@ -264,7 +264,7 @@ def test_each_technique_stands_below_its_tactic_or_is_left_out(
     assert faults(rule) == [] and threats(rule) == named
 
 
-def test_a_correlation_with_more_groups_than_kibana_suppresses_by_says_so(pack: Pack) -> None:
+def test_a_correlation_with_more_groups_than_kibana_suppresses_by_has_one_key_of_them(pack: Pack) -> None:
     base = {
         "title": "A",
         "name": "a",
@@ -280,7 +280,8 @@ def test_a_correlation_with_more_groups_than_kibana_suppresses_by_says_so(pack: 
     }
     exact, threshold = made(pack, rule_of(base, {"title": "T", "correlation": correlation}))
     assert faults(exact) == faults(threshold) == []
-    assert "alert_suppression" not in exact and "alerts again on every window" in exact["setup"]
+    assert exact["alert_suppression"]["group_by"] == ["group_key", "window"]
+    assert "alerts are grouped by `group_key`, `window`" in exact["setup"]
 
 
 def test_two_rules_with_one_id_are_refused(pack: Pack) -> None:

@@ -39,7 +39,14 @@ from detection_pack.model.rule import BY_HAND, Rule
 from detection_pack.model.rule_reader import load_rule
 from detection_pack.platforms.arrivals import Arrival
 from detection_pack.platforms.platform import Run
-from detection_pack.platforms.splunk.app import ALLOWLIST, ALLOWLIST_HEADER, APP, EXCLUSION, App, open_app
+from detection_pack.platforms.splunk.app import (
+    ALLOWLIST_HEADER,
+    APP,
+    App,
+    allowlist,
+    exclusion_search,
+    open_app,
+)
 from detection_pack.platforms.splunk.archive import tgz
 from detection_pack.platforms.splunk.imports import (
     ON_DATA_SET,
@@ -48,7 +55,7 @@ from detection_pack.platforms.splunk.imports import (
     saved_searches,
     saved_searches_text,
 )
-from detection_pack.platforms.splunk.query import EXCLUSIONS, SplunkQuery, queries
+from detection_pack.platforms.splunk.query import SplunkQuery, exclusions, queries
 from detection_pack.platforms.splunk.run import Row, Workspace
 from detection_pack.platforms.splunk.run import run_app as run_opened
 from detection_pack.platforms.splunk.schedule import alerts, runs
@@ -62,6 +69,7 @@ from support.spl import UTF, Index, Table
 from support.spl import Row as InterpretedRow
 from support.spl import run as interpret
 
+ALLOWLIST, EXCLUSION, EXCLUSIONS = allowlist(), exclusion_search(), exclusions()
 NOW = Clock(datetime(2024, 2, 1, 18, 0, tzinfo=UTC))
 PROCESS = {"product": "windows", "category": "process_creation"}
 
@@ -97,7 +105,7 @@ def packed(path: Path) -> dict[str, str]:
 def packed_bytes(content: bytes) -> dict[str, str]:
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
         names = [m for m in archive.getmembers() if m.isfile()]
-        return {m.name.removeprefix(f"{APP}/"): archive.extractfile(m).read().decode() for m in names}  # type: ignore[union-attr]
+        return {m.name.partition("/")[2]: archive.extractfile(m).read().decode() for m in names}  # type: ignore[union-attr]
 
 
 @pytest.fixture(scope="module")

@@ -114,8 +114,9 @@ class Indices:
         """All groups of what a query string finds, in the order of their keys.
 
         A document is in one group for each combination of its values, and in none where it lacks a field
-        (Elasticsearch, "Composite aggregation"). The number of distinct values is exact, where the
-        aggregation ``cardinality`` is so up to its precision threshold of 3,000.
+        (Elasticsearch, "Composite aggregation"); without fields all documents are one group. The number of
+        distinct values is exact, where the aggregation ``cardinality`` is so up to its precision threshold
+        of 3,000.
         """
         types = self._searched(indices)
         found = self._matching(query, indices)
@@ -124,8 +125,9 @@ class Indices:
             f" JOIN ({self._keys(types, field, name)}) USING (number)"
             for field, name in zip(fields, names, strict=True)
         )
-        keys = ", ".join(names)
-        grouped = f"SELECT number, {keys} FROM {found}{joins} WHERE {self._within(during)}"
+        keys = ", ".join(names) or "k"
+        own = keys if names else "0 AS k"
+        grouped = f"SELECT number, {own} FROM {found}{joins} WHERE {self._within(during)}"
         dates = (
             "SELECT number, min(whole) AS low, max(whole) AS high FROM terms"
             f" WHERE {_named(timestamp)} GROUP BY number"
@@ -143,7 +145,8 @@ class Indices:
             f"WITH grouped AS ({grouped}) SELECT {keys}, count(*), {distinct}, min(low), max(high)"
             f" FROM grouped LEFT JOIN ({dates}) USING (number){values} GROUP BY {keys} ORDER BY {keys}"
         ).fetchall()
-        return [self._bucket(row, [types.get(field) for field in fields]) for row in rows]
+        kinds = [types.get(field) for field in fields]
+        return [self._bucket(row if fields else row[1:], kinds) for row in rows]
 
     @staticmethod
     def _bucket(row: Sequence[Any], types: Sequence[FieldType | None]) -> Bucket:

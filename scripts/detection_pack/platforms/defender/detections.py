@@ -17,7 +17,7 @@ from detection_pack.model.rule import Rule
 from detection_pack.platforms.conversion import Converted
 from detection_pack.platforms.defender.backend import BURST_START, DEFENDER, TIME, detection_query
 from detection_pack.platforms.guide_text import plain_guide
-from detection_pack.platforms.kusto.alert_texts import rule_uuid, without_placeholders
+from detection_pack.platforms.kusto.alert_texts import rule_uuid, with_credit, without_placeholders
 from detection_pack.platforms.kusto.attack import service_attack, service_techniques
 
 #: How often a detection runs and how far it then looks back, in seconds ("Create custom detection rules").
@@ -49,7 +49,8 @@ def detection_of(rule: Rule, converted: Converted, parameters: Sequence[str]) ->
     often = frequency_of(rule)
     told = plain_guide(rule, DEFENDER, "dist/defender/hunting")
     title = without_placeholders(rule.title)
-    description = without_placeholders(str(rule.main.data.get("description") or rule.title).strip())
+    stated = str(rule.main.data.get("description") or rule.title).strip()
+    description = without_placeholders(with_credit(rule, stated))
     return {
         "id": f"r-{rule_uuid(rule, _NAMES)}",
         "displayName": title,

@@ -38,7 +38,7 @@ class Defender(Platform):
     def convert(self, rule: Rule, pipeline: Pipeline) -> str:
         return defender_query(rule, pipeline)
 
-    def part(self, rule: Rule, pipelines: Mapping[str, Pipeline], version: str) -> Part:
+    def made(self, rule: Rule, pipelines: Mapping[str, Pipeline], version: str) -> Part:
         """``queries/<name>.kql`` and ``detections/<name>.json``; hunts have ``hunting/<name>.yaml``."""
         if rule.tier in BY_HAND:
             hunt = hunting_query(rule, pipelines[self.id], version)

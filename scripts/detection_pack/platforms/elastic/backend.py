@@ -212,6 +212,8 @@ def queries(rule: Rule, pipeline: Pipeline) -> ElasticQuery:
         return ElasticQuery(plain.queries[0], None, None, _index(plain.state), plain.fields, plain.state)
     exact = convert(rule, pipeline, EsqlBackend, source=rule)
     threshold = parameters(rule.correlation, exact.fields, exact.state)
+    if rule.main.data["correlation"].get("aliases"):
+        threshold = None  # Kibana groups by fields of the documents
     lucene = None
     if threshold is not None:
         try:

@@ -178,6 +178,12 @@ class ClusterStore:
             "query": {"bool": {"filter": _filter(query, during)}},
             "aggs": {"thresholdTerms": {"composite": composite, "aggs": aggregations}},
         }
+        if not sources:
+            # Without a field to group by Kibana counts all as one, in build_threshold_aggregation.ts too.
+            body["aggs"] = {"thresholdTerms": {"filter": {"match_all": {}}, "aggs": aggregations}}
+            answer = _whole(self._cluster.request("POST", f"/{','.join(names)}/_search", body))
+            one = {"key": {}, **answer["aggregations"]["thresholdTerms"]}
+            return [_bucket(one, ())] if one["doc_count"] and _enough(one, threshold) else []
         found: list[dict[str, Any]] = []
         while True:
             answer = _whole(self._cluster.request("POST", f"/{','.join(names)}/_search", body))

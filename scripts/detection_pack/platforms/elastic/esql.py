@@ -27,6 +27,7 @@ from sigma.types import SigmaCompareExpression, SigmaExists, SigmaFieldReference
 from detection_pack.languages.lucene.lucene_regex import TooLarge, pack, render
 from detection_pack.model.refused_value import RefusedValue
 from detection_pack.model.rule import Rule
+from detection_pack.platforms.aliases import COUNTED_BY_ALIAS, rule_key, several
 from detection_pack.platforms.elastic.conditions import (
     TEXT_TYPES,
     Wanted,
@@ -45,7 +46,7 @@ _OPERATORS = {
     SigmaCompareExpression.CompareOperators.GTE: ">=",
 }
 _CONDITION_OPERATORS = {"LT": "<", "LTE": "<=", "GT": ">", "GTE": ">=", "EQ": "==", "NEQ": "!="}
-_AGGREGATES = {"value_sum": "SUM({})", "value_avg": "AVG({})", "value_median": "MEDIAN({})"}
+_AGGREGATES = {"value_sum": "SUM({})", "value_avg": "AVG({})"}
 
 
 class EsqlBackend(TextQueryBackend):
@@ -55,6 +56,8 @@ class EsqlBackend(TextQueryBackend):
     requires_pipeline: ClassVar[bool] = True
     correlation_methods: ClassVar[dict[str, str]] = {"stats": "STATS"}
     default_correlation_method: ClassVar[str] = "stats"
+    #: Of the column of each alias the field by rule (`platforms.aliases`).
+    aliases: Mapping[str, Mapping[str, str]] = {}
 
     def __init__(self, processing_pipeline: Any = None, *, source: Rule, **kwargs: Any) -> None:
         super().__init__(processing_pipeline, **kwargs)
@@ -171,8 +174,6 @@ class EsqlBackend(TextQueryBackend):
     def convert_correlation_rule(self, rule: SigmaCorrelationRule, *args: Any, **kwargs: Any) -> list[str]:
         facts = self._rule.correlation
         assert facts is not None
-        if rule.aliases.aliases:
-            raise RefusedValue("aliases of a correlation are not supported on Elastic", "aliases")
         condition = rule.condition
         if condition is not None and not isinstance(condition, SigmaCorrelationCondition):
             raise RefusedValue("extended correlation conditions are not supported on Elastic", "condition")
@@ -189,10 +190,22 @@ class EsqlBackend(TextQueryBackend):
         counted = self._counted(facts.type, condition, states[0])
         fields = dict(zip(facts.group_by, rule.group_by or (), strict=True))
         shown = dict(zip(self._rule.alert.fields, rules[0].fields, strict=False))
+        named: dict[str, list[str]] = {}
+        if several(self.aliases) and not facts.type.startswith("temporal"):
+            raise RefusedValue(COUNTED_BY_ALIAS, "aliases")
+        for column, by_rule in self.aliases.items():
+            own = [by_rule[rule_key(one)] for one in rules]
+            folds = set(own) & set(states[0].get("identity_fields") or ())
+            texts = [self._as_text(field, state) for field, state in zip(own, states, strict=True)]
+            named[column] = [f"TO_LOWER({text})" if folds else text for text in texts]
         text = compose(
-            self._rule, states[0], wheres, counted, operator, threshold, {**shown, **fields}, facts
+            self._rule, states[0], wheres, counted, operator, threshold, {**shown, **fields}, facts, named
         )
         return [text]
+
+    @staticmethod
+    def _as_text(field: str, state: Mapping[str, Any]) -> str:
+        return name(field) if field_type(field, state) in TEXT_TYPES else f"TO_STRING({name(field)})"
 
     def _counted(self, kind: str, condition: Any, state: Mapping[str, Any]) -> Counted:
         if kind == "event_count":
@@ -200,18 +213,24 @@ class EsqlBackend(TextQueryBackend):
         if kind in ("temporal", "temporal_ordered"):
             return Counted("rule_count", None, kind == "temporal_ordered")
         field = condition.fieldref if condition is not None else None
-        if isinstance(field, list):
-            raise RefusedValue("ES|QL counts the values of one field", "field")
+        if isinstance(field, list) and len(field) == 1:
+            [field] = field
+        people = state.get("identity_fields") or ()
+        if isinstance(field, list) and kind == "value_count":
+            # The text of a field that is not there is null, and with it the whole.
+            texts = [self._as_text(one, state) for one in field]
+            texts = [f"TO_LOWER({t})" if one in people else t for one, t in zip(field, texts, strict=True)]
+            return Counted(kind, f"COUNT_DISTINCT(CONCAT({f', {string(chr(9))}, '.join(texts)}))")
         if not isinstance(field, str):
             raise RefusedValue(f"the correlation type {kind} is not supported on Elastic", "type")
         if kind == "value_count":
-            folded = field in (state.get("identity_fields") or ())
+            folded = field in people
             return Counted(kind, f"COUNT_DISTINCT({f'TO_LOWER({name(field)})' if folded else name(field)})")
-        if kind in (*_AGGREGATES, "value_percentile"):
+        if kind in ("value_median", "value_percentile"):
+            raise RefusedValue(f"ES|QL approximates what {kind} asks for (t-digest)", "type")
+        if kind in _AGGREGATES:
             if field_type(field, state) != "long":
                 raise RefusedValue(f'"{field}" holds no number', field)
-            if kind == "value_percentile":
-                return Counted(kind, f"PERCENTILE({name(field)}, {condition.percentile})")
             return Counted(kind, _AGGREGATES[kind].format(name(field)))
         raise RefusedValue(f"the correlation type {kind} is not supported on Elastic", "type")
 

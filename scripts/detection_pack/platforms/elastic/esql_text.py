@@ -16,8 +16,14 @@ from detection_pack.platforms.elastic.conditions import stated_type
 #: Result columns before the grouping fields: the time and the reference query's six others.
 COLUMNS = ("time", *AlertView.COLUMNS)
 WINDOW = "window"
+#: The values of all groups as one, where they are too many for Kibana to suppress alerts by each
+#: (before 9.2 it takes three fields, and one is the window).
+GROUP_KEY = "group_key"
+MOST_GROUPS = 2
 #: Milliseconds from an event back to a window that it counts in, and from a window on to the next.
 _BACK, _ON = "window_back", "window_on"
+#: Which of the rules a row is of, where they have aliases.
+_RULE = "rule_number"
 _RESERVED = frozenset(
     ("and", "asc", "by", "desc", "false", "first", "in", "is", "last", "like", "metadata", "not", "null")
 ) | {"nulls", "on", "or", "rlike", "true", "where", "with"}
@@ -64,8 +70,10 @@ def compose(
     threshold: float,
     fields: Mapping[str, str],
     facts: Correlation,
+    aliases: Mapping[str, Sequence[str]],
 ) -> str:
-    """The whole query. ``fields``: canonical to platform names of the view and the grouping."""
+    """The whole query. ``fields``: canonical to platform names of the view and the grouping. ``aliases``: of
+    each column that is an alias its expression for each rule."""
     types: Mapping[str, str] = state.get("field_types") or {}
     identities = tuple(state.get("identity_fields") or ())
     groups = [fields[g] for g in facts.group_by]
@@ -80,16 +88,20 @@ def compose(
         evals = [f"{WINDOW} = TO_DATETIME(TO_LONG({start}) - {_BACK})"]
     stats = ["time = MIN(@timestamp)"]
     if counted.aggregate is None:
-        evals += [f"in_{i} = CASE({where}, 1, 0)" for i, where in enumerate(wheres)]
+        conditions = [f"{_RULE} == {i}" for i, _ in enumerate(wheres)] if _differ(aliases) else wheres
+        evals += [f"in_{i} = CASE({where}, 1, 0)" for i, where in enumerate(conditions)]
         stats = [f"in_{i} = MAX(in_{i})" for i in range(len(wheres))] + stats
         if counted.ordered:
-            evals += [f"at_{i} = CASE({where}, @timestamp, null)" for i, where in enumerate(wheres)]
+            evals += [f"at_{i} = CASE({where}, @timestamp, null)" for i, where in enumerate(conditions)]
             stats += ["first_0 = MIN(at_0)", "last_1 = MAX(at_1)"]
     else:
         stats = [f"{counted.column} = {counted.aggregate}", *stats]
     evals += folded  # after the conditions, which see letter case
     seen = _Seen(groups, types)
     view = _view(rule, fields, seen, counted, facts)
+    keyed = [GROUP_KEY] if len(groups) > MOST_GROUPS else []
+    if keyed:
+        view.append(f"{GROUP_KEY} = CONCAT({f', {string(chr(9))}, '.join(map(seen.text, groups))})")
     stats += seen.aggregates
     corrected: Mapping[str, str] = state.get("corrected_fields") or {}
     corrections = [
@@ -99,10 +111,12 @@ def compose(
     ]
     lines = [
         f"// {_comment(rule.title)} ({rule.name})",
+        *([f"// {_comment(rule.credit)}"] if rule.credit else []),
         f"// tune: the look-back ({rule.lookback}) is {_WHERE_FROM.get(rule.tier, _OF_RULES)}",
         f"FROM {', '.join(_index(state))}",
         *corrections,
         f"| WHERE {wheres[0] if len(wheres) == 1 else ' OR '.join(f'({w})' for w in wheres)}",
+        *_named(wheres, aliases),
         "// tune: the window" if windows is None else f"// the window, {length}, in steps",
         *expanded,
         f"| EVAL {', '.join(evals)}",
@@ -116,7 +130,7 @@ def compose(
         *(["| WHERE first_0 <= last_1"] if counted.ordered else []),
         *(_firsts(windows, counted, seen, groups) if windows is not None and facts.firsts_only else []),
         f"| EVAL {', '.join(view)}",
-        f"| KEEP {', '.join([*COLUMNS, *map(name, groups), WINDOW, counted.column])}",
+        f"| KEEP {', '.join([*COLUMNS, *map(name, groups), WINDOW, counted.column, *keyed])}",
         "| SORT time DESC",
     ]
     return "\n".join(lines) + "\n"
@@ -147,6 +161,34 @@ def events_query(rule: Rule, state: Mapping[str, Any], where: str, fields: Mappi
         "| SORT @timestamp DESC",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _differ(aliases: Mapping[str, Sequence[str]]) -> bool:
+    return any(len(set(texts)) > 1 for texts in aliases.values())
+
+
+def _named(wheres: Sequence[str], aliases: Mapping[str, Sequence[str]]) -> list[str]:
+    """An event once for each rule that it matches, as an alias may mean another field in each."""
+    if not aliases:
+        return []
+    if not _differ(aliases):
+        return [f"| EVAL {', '.join(f'{column} = {texts[0]}' for column, texts in aliases.items())}"]
+    numbers = ", ".join(map(str, range(len(wheres))))
+    found = " OR ".join(f"({_RULE} == {number} AND ({where}))" for number, where in enumerate(wheres))
+    made = [f"{column} = {_by_rule(texts)}" for column, texts in aliases.items()]
+    return [
+        f"| EVAL {_RULE} = [{numbers}]",
+        f"| MV_EXPAND {_RULE}",
+        f"| WHERE {found}",
+        f"| EVAL {', '.join(made)}",
+    ]
+
+
+def _by_rule(texts: Sequence[str], number: int = 0) -> str:
+    """The text of the rule that a row is of."""
+    if number == len(texts) - 1:
+        return texts[number]
+    return f"CASE({_RULE} == {number}, {texts[number]}, {_by_rule(texts, number + 1)})"
 
 
 def _listed(column: str, seconds: Iterable[int]) -> list[str]:

@@ -19,13 +19,14 @@ from typing import Any
 
 from detection_pack.languages.markdown import folded
 from detection_pack.model.attack import Tactic, Technique, attack, tactics_of, techniques_of
+from detection_pack.model.collection import collection
 from detection_pack.model.findings import PackError
 from detection_pack.model.rule import Rule
 from detection_pack.model.timespan import Timespan
 from detection_pack.platforms.built_file import built_text
 from detection_pack.platforms.elastic.backend import ElasticQuery
 from detection_pack.platforms.elastic.conditions import stated_type, word_characters
-from detection_pack.platforms.elastic.esql_text import WINDOW, name, scheduled
+from detection_pack.platforms.elastic.esql_text import GROUP_KEY, MOST_GROUPS, WINDOW, name, scheduled
 from detection_pack.platforms.elastic.timing import Schedule, schedule
 from detection_pack.platforms.elastic.triage import investigation_guide, paragraphs, setup_guide, texts
 from detection_pack.platforms.prerequisites import of_state
@@ -49,7 +50,6 @@ _SEVERITIES = {
 _MAX_SIGNALS = {"query": 100, "threshold": 100, "esql": 1000}
 #: Before 9.2 Kibana suppresses by three fields at most.
 _MAX_SUPPRESSED_BY = 3
-_LICENSE = "Detection Rule License 1.1"
 _LUCENE_QUOTED = re.compile(r'"(?:\\.|[^"\\])*"|/(?:\\.|[^/\\])*/|\\.')
 _ESQL_QUOTED = re.compile(r'"(?:\\.|[^"\\])*"|//.*')
 
@@ -132,7 +132,7 @@ def _rule(source: _Source, kind: str, own: Mapping[str, Any]) -> dict[str, Any]:
         "max_signals": _MAX_SIGNALS[kind],
         "threat": _threat(rule),
         "author": [author for author in map(folded, str(data.get("author") or "").split(",")) if author],
-        "license": folded(data.get("license") or ("" if rule.tier == "other" else _LICENSE)),
+        "license": folded(rule.licence),
         "references": [text for text in texts(data.get("references")) if re.match(r"https?://", text)],
         "false_positives": texts(data.get("falsepositives")),
         "tags": _tags(rule),
@@ -182,12 +182,13 @@ def _suppression(source: _Source, kind: str, timing: Schedule) -> dict[str, Any]
     if kind == "esql":
         correlation = source.rule.correlation
         groups = [source.query.fields[g] for g in correlation.group_by] if correlation else []
-        by, minutes, missing = [*groups, WINDOW], _minutes(timing.seen), "suppress"
-        if len(by) > _MAX_SUPPRESSED_BY:
-            return {}
+        kept = groups if len(groups) <= MOST_GROUPS else [GROUP_KEY]
+        by, minutes, missing = [*kept, WINDOW], _minutes(timing.seen), "suppress"
     else:
         alert, fields = source.rule.alert, source.query.fields
         named = [alert.user, alert.source, *(part for is_field, part in alert.detail_parts() if is_field)]
+        if source.rule.main.data.get("alert") is None:
+            named.insert(2, alert.extra)  # its text names no field that tells one act from another
         types: Mapping[str, str] = source.state.get("field_types") or {}
         known = [fields[n] for n in named if n and n in fields and _groups(stated_type(types, fields[n]))]
         by, minutes, missing = list(dict.fromkeys(known))[:_MAX_SUPPRESSED_BY], 60, "doNotSuppress"
@@ -235,7 +236,7 @@ def _named(item: Tactic | Technique) -> dict[str, Any]:
 
 
 def _tags(rule: Rule) -> list[str]:
-    tags = ["Detection Pack", f"{NAME_TAG}{rule.name}", f"Tier: {rule.tier}"]
+    tags = [folded(collection().tag), f"{NAME_TAG}{rule.name}", f"Tier: {rule.tier}"]
     tags += [f"Tactic: {tactic.name}" for tactic in tactics_of(rule)]
     tags += [f"Technique: {technique}" for technique in rule.techniques]
     if confidence := rule.main.data.get("confidence"):
@@ -287,7 +288,7 @@ def shown_fields(rule: Rule, query: ElasticQuery, kind: str) -> list[str]:
     viewed = [fields[n] for n in rule.alert.fields if n in fields]
     if kind == "esql" and query.esql is not None:
         kept = re.findall(r"^\| KEEP (.+)$", query.esql, re.MULTILINE)[-1].split(", ")
-        return [column.replace("`", "") for column in kept if column != "time"]
+        return [column.replace("`", "") for column in kept if column not in ("time", GROUP_KEY)]
     return list(dict.fromkeys(leaf for field in viewed for leaf in (field, *below.get(field, ()))))
 
 

@@ -31,7 +31,7 @@ class Elastic(Platform):
     def convert(self, rule: Rule, pipeline: Pipeline) -> ElasticQuery:
         return queries(rule, pipeline)
 
-    def part(self, rule: Rule, pipelines: Mapping[str, Pipeline], version: str) -> Part:
+    def made(self, rule: Rule, pipelines: Mapping[str, Pipeline], version: str) -> Part:
         """``<name>.lucene``; of a correlation ``.esql`` and ``.threshold.json``; ``.view.json``: the indices
         that the query reads and the fields that its alert shows. Kibana's rules hold all of them; a Discover
         session holds a rule of the hunting tier."""

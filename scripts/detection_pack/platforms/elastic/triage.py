@@ -115,13 +115,6 @@ def _response(guide: Guide) -> list[str]:
     return lines
 
 
-_TOO_MANY_GROUPS = (
-    "None: the detection groups by more fields than Kibana before 9.2 suppresses by (three, the window "
-    "included). Each run alerts again on every window within its look-back; from 9.2 on suppress by all "
-    "grouping fields and the window, elsewhere shorten the look-back."
-)
-
-
 def setup_guide(
     kind: str,
     timing: Schedule,
@@ -155,9 +148,7 @@ def setup_guide(
         )
     lines += ["", "### Late events", "", _late(kind, timing)]
     by = [f"`{name}`" for name in suppressed]
-    if kind == "esql" and not by:
-        lines += ["", "### Suppression", "", _TOO_MANY_GROUPS]
-    elif by:
+    if by:
         lines += ["", "### Suppression", "", f"With a licence for it, alerts are grouped by {', '.join(by)}."]
         if kind == "esql":
             lines.append(

@@ -16,6 +16,11 @@ def rule_uuid(rule: Rule, names: uuid.UUID) -> str:
         return str(uuid.uuid5(names, rule.name))
 
 
+def with_credit(rule: Rule, description: str) -> str:
+    """A description that says who wrote somebody's rule and under which licence."""
+    return f"{description}\n\nSigma rule {rule.credit}." if rule.credit else description
+
+
 def without_placeholders(text: str) -> str:
     """Text in a format, in which two braces in a row would begin or end the name of a column."""
     return re.sub(r"\{(?=\{)|\}(?=\})", lambda brace: brace[0] + " ", text)

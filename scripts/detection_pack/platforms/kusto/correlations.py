@@ -9,7 +9,7 @@ successor, and what is marked is dropped. No join, no ``prev``: the cost grows w
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from sigma.conversion.state import ConversionState
@@ -25,6 +25,7 @@ from detection_pack.languages.kql.kql_literals import kql_string
 from detection_pack.languages.kql.named_value import column_name
 from detection_pack.model.refused_value import RefusedValue
 from detection_pack.model.windows import Overlapping
+from detection_pack.platforms.aliases import COUNTED_BY_ALIAS, PREFIX, rule_key
 
 #: The columns that a correlation's body leaves for the alert view, besides the group columns.
 VALUE, FIRST_SEEN, WINDOW_START, EXTRA = "Value", "FirstSeen", "WindowStart", "Extra"
@@ -58,6 +59,8 @@ class KustoCorrelations:
         "NEQ": "!=",
     }
     used_columns: set[str]
+    #: Of the column of each alias the field by rule (`platforms.aliases`).
+    aliases: Mapping[str, Mapping[str, str]] = {}
 
     def __init__(
         self,
@@ -105,7 +108,7 @@ class KustoCorrelations:
 
     def _search(self, rule: SigmaCorrelationRule, base: list[SigmaRule], correlation_type: str) -> str:
         if not correlation_type.startswith("temporal"):
-            texts = list(dict.fromkeys(map(_query, base)))
+            texts = list(dict.fromkeys(self._with_aliases(one) for one in base))
             tables = {_table(text): [t for t in texts if _table(t) == _table(text)] for text in texts}
             queries = [_either(own) for own in tables.values()]
             if len(queries) == 1:
@@ -114,9 +117,22 @@ class KustoCorrelations:
             return "union\n" + ",\n".join(indented)
         branches = []
         for index, referenced in enumerate(base):
-            lines = [_query(referenced), f'| extend EventType = "{index}"']
+            lines = [self._with_aliases(referenced), f'| extend EventType = "{index}"']
             branches.append("  (" + "\n".join(lines).replace("\n", "\n  ") + ")")
         return "union\n" + ",\n".join(branches)
+
+    def _with_aliases(self, rule: SigmaRule) -> str:
+        """The query of a rule with the columns of the aliases."""
+        state = rule.get_conversion_states()[0]
+        columns = {name: fields[rule_key(rule)] for name, fields in self.aliases.items()}
+        made = []
+        for name, column in columns.items():
+            text = self._text(column, state)  # type: ignore[attr-defined]
+            folds = set(self.aliases[name].values()) & set(
+                state.processing_state.get("identity_fields") or ()
+            )
+            made.append(f"{name} = {f'tolower({text})' if folds else text}")
+        return "\n".join([_query(rule), *(["| extend " + ", ".join(made)] if made else [])])
 
     # ---- windows that overlap -----------------------------------------------------------------------
 
@@ -167,9 +183,13 @@ class KustoCorrelations:
         raws = [condition.fieldref] if isinstance(condition.fieldref, str) else list(condition.fieldref or [])
         raws = [self._known(raw, state) for raw in raws]
         folded = [self._folded(raw, state) for raw in raws]
-        aggregate = self.aggregates[correlation_type].format(
+        aggregate = self.aggregates[correlation_type]
+        if len(raws) > 1:
+            there = " and ".join(f"isnotempty({raw})" for raw in raws)
+            aggregate = f"dcountif({_joined(folded)}, {there}, 4)"
+        aggregate = aggregate.format(
             field=_joined(folded),
-            raw=_joined(raws),
+            raw="".join(raws[:1]),
             percentile=condition.percentile,
         )
         lines = self._summarize(rule, [f"{VALUE} = {aggregate}"], state)
@@ -218,6 +238,8 @@ class KustoCorrelations:
         return [f"| summarize\n    {joined}\n    by {', '.join([*groups, window])}"]
 
     def _known(self, column: str, state: ConversionState) -> str:
+        if column in self.aliases:
+            return column
         return str(self._column(column, state)[0])  # type: ignore[attr-defined]
 
     @staticmethod
@@ -267,6 +289,8 @@ def _either(queries: Sequence[str]) -> str:
         for step in (step for step in own[shared:] if not step.startswith("| where ")):
             column = step.split(" = ")[0]
             if computed.setdefault(column, step) != step:
+                if f" {PREFIX}" in column:
+                    raise RefusedValue(COUNTED_BY_ALIAS, "aliases")
                 raise RefusedValue("KQL would count an event that several of the rules match twice", "rules")
     lines = [*first[:shared], *computed.values()]
     if all(conditions):

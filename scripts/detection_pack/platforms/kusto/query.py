@@ -32,10 +32,15 @@ class SentinelQuery:
     parameters: Sequence[str]
     body: str
     table: str
+    credit: str = ""
 
     def text(self) -> str:
         """The query as a file of its own."""
-        header = [kql_comment(self.title), kql_comment(f"rule {self.rule_id} ({self.rule})")]
+        header = [
+            kql_comment(self.title),
+            kql_comment(f"rule {self.rule_id} ({self.rule})".replace("  ", " ")),
+        ]
+        header += [kql_comment(self.credit)] if self.credit else []
         return "\n".join([*header, f"let {LOOKBACK} = {self.lookback};", *self.parameters, self.body]) + "\n"
 
     @property
@@ -59,7 +64,7 @@ def query_from(
     """The query of a conversion by `SentinelBackend`. ``further``: columns after the seven."""
     body = "\n".join([converted.queries[0], *alert_view(rule, converted, further=further)])
     table = str(converted.state.get("query_table", ""))
-    return SentinelQuery(rule.name, rule.title, rule.id, rule.lookback, parameters, body, table)
+    return SentinelQuery(rule.name, rule.title, rule.id, rule.lookback, parameters, body, table, rule.credit)
 
 
 def conversion_of(
@@ -118,7 +123,9 @@ def alert_view(
 
     def column(field: str) -> str:
         name = converted.fields[field]
-        name = column_name(files.get(name, name))
+        # Of what a correlation groups by, `summarize` leaves the column itself.
+        grouped = correlation is not None and field in correlation.group_by
+        name = column_name(name if grouped else files.get(name, name))
         if field in several:
             # An empty value, which sorts first, leaves nothing but its comma.
             return f'trim_start(", ", strcat_array(array_sort_asc({name}), ", "))'

@@ -19,7 +19,7 @@ from detection_pack.model.timespan import Timespan
 from detection_pack.platforms.conversion import Converted
 from detection_pack.platforms.guide_text import plain_guide
 from detection_pack.platforms.kusto import alert_texts
-from detection_pack.platforms.kusto.alert_texts import without_placeholders
+from detection_pack.platforms.kusto.alert_texts import with_credit, without_placeholders
 from detection_pack.platforms.kusto.attack import service_attack
 from detection_pack.platforms.kusto.backend import SentinelBackend
 from detection_pack.platforms.kusto.query import alert_view, conversion_of, gathered
@@ -101,7 +101,7 @@ def scheduled_rule(
         entities, further = entities_of(rule, converted)
         view = alert_view(rule, converted, ["TimeGenerated", "IngestedAt"], further)
         query = plain_query(rule, rule_id, converted.queries[0], view, further)
-    description = str(rule.main.data.get("description") or rule.title).strip()
+    description = with_credit(rule, str(rule.main.data.get("description") or rule.title).strip())
     needed = of_state(converted.state)
     named = service_attack(rule)
     made = ScheduledRule(

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from detection_pack.model.collection import collection
 from detection_pack.platforms.sentinel.analytics import ScheduledRule, alert_details
 
 SCHEMA = "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#"
@@ -43,6 +44,7 @@ def template(resources: Sequence[str], version: str) -> str:
     document = {
         "$schema": SCHEMA,
         "contentVersion": f"{version}.0",
+        **({} if collection().own else {"metadata": {"description": escaped(collection().title)}}),
         "parameters": {
             "workspace": {
                 "type": "string",

@@ -32,7 +32,7 @@ class Sentinel(Platform):
     def convert(self, rule: Rule, pipeline: Pipeline) -> SentinelQuery:
         return query_of(rule, pipeline)
 
-    def part(self, rule: Rule, pipelines: Mapping[str, Pipeline], version: str) -> Part:
+    def made(self, rule: Rule, pipelines: Mapping[str, Pipeline], version: str) -> Part:
         """``queries/<name>.kql``; ``analytics/<name>.yaml`` or, of the hunting tier, ``hunting/<name>.yaml``;
         and the rule's resource of a template."""
         pipeline = pipelines[self.id]

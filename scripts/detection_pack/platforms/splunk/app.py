@@ -18,26 +18,35 @@ from typing import Any
 
 from detection_pack.languages.conf import Stanzas, conf_text, joined, one_line, read_conf
 from detection_pack.languages.spl.spl_steps import Lookup
+from detection_pack.model.collection import PACK, collection
 from detection_pack.model.findings import PackError
-from detection_pack.model.rule import Rule
+from detection_pack.model.rule import PACK_LICENCE, Rule
 from detection_pack.platforms.splunk.archive import tgz
 
-APP = "remote_email_collection"
-LABEL = "Remote Email Collection"
-ABOUT = "Detections of MITRE ATT&CK T1114.002, Remote Email Collection, built from Sigma rules."
+#: The app of the pack itself.
+APP = PACK.name
 
-ALLOWLIST = f"{APP}_allowlist"
 ALLOWLIST_HEADER = "UserId,ClientIP,reason\n"
 #: A result that the allow-list names by user and source is dropped. A lookup without rows finds nothing, so
 #: an empty list drops nothing; a subsearch without rows would become the text NOT (). Whether an empty cell
 #: equals an empty value is not documented: a result without a user or a source is kept, so that no such row
 #: drops one.
-EXCLUSION = (
-    f"lookup {ALLOWLIST} UserId, ClientIP OUTPUT UserId AS allowed"
+_EXCLUSION = (
+    "lookup {allowlist} UserId, ClientIP OUTPUT UserId AS allowed"
     ' | where isnull(allowed) OR UserId="" OR ClientIP=""'
 )
 
-LICENSE = ("Detection Rule License 1.1", "https://github.com/SigmaHQ/Detection-Rule-License")
+LICENSE = (PACK_LICENCE, "https://github.com/SigmaHQ/Detection-Rule-License")
+
+
+def allowlist() -> str:
+    """The lookup of what a site allows."""
+    return f"{collection().name}_allowlist"
+
+
+def exclusion_search() -> str:
+    """The definition of the macro of exclusions in the app."""
+    return _EXCLUSION.format(allowlist=allowlist())
 
 
 @dataclass(frozen=True)
@@ -48,13 +57,16 @@ class Credit:
     title: str
     id: str
     author: str
+    licence: str
 
-    def line(self) -> str:
-        return f"- {self.name}: {self.title} ({self.id}), by {self.author or 'unknown'}"
+    def line(self, with_licence: bool) -> str:
+        said = f"- {self.name}: {self.title} ({self.id}), by {self.author or 'unknown'}"
+        return f"{said}, {self.licence or 'licence not stated'}" if with_licence else said
 
 
 def credit(rule: Rule) -> Credit:
-    return Credit(rule.name, one_line(rule.title), rule.id, one_line(rule.main.data.get("author") or ""))
+    author = one_line(rule.main.data.get("author") or "")
+    return Credit(rule.name, one_line(rule.title), rule.id, author, one_line(rule.licence))
 
 
 #: What a search needs: the macro that finds the events, what fills it in a sentence, and a search that finds
@@ -64,7 +76,7 @@ Needed = tuple[str, str, str]
 
 def app_archive(files: Mapping[str, str]) -> bytes:
     """The `app_files` as a .tgz."""
-    return tgz({f"{APP}/{path}": text.encode() for path, text in files.items()})
+    return tgz({f"{collection().name}/{path}": text.encode() for path, text in files.items()})
 
 
 def app_files(
@@ -78,15 +90,16 @@ def app_files(
     """The files of the app by path. ``macros`` is its macros.conf, ``searches`` each rule's stanzas,
     ``indexes`` the macros that a site sets to its indexes."""
     authors = [name for name in dict.fromkeys(one.author for one in credits) if name] or ["unknown"]
+    listed = allowlist()
     files = {
         "README.md": _readme(version, credits, indexes, needed),
-        "app.manifest": json.dumps(_manifest(version, authors), indent=2, ensure_ascii=False) + "\n",
+        "app.manifest": json.dumps(_manifest(version, authors, credits), indent=2, ensure_ascii=False) + "\n",
         "default/macros.conf": macros,
         "default/savedsearches.conf": joined(searches),
         "default/transforms.conf": conf_text(
-            {ALLOWLIST: {"filename": f"{ALLOWLIST}.csv", "case_sensitive_match": "false", "max_matches": "1"}}
+            {listed: {"filename": f"{listed}.csv", "case_sensitive_match": "false", "max_matches": "1"}}
         ),
-        f"lookups/{ALLOWLIST}.csv": ALLOWLIST_HEADER,
+        f"lookups/{listed}.csv": ALLOWLIST_HEADER,
         "metadata/default.meta": _META,
     }
     return files | {"default/app.conf": conf_text(_app_conf(version, authors, _build(files)))}
@@ -100,7 +113,7 @@ def _build(files: Mapping[str, str]) -> int:
 
 def exclusion(about: str) -> dict[str, str]:
     """The macro of exclusions as the app has it, where its allow-list can be read."""
-    return {"definition": EXCLUSION, "description": about, "iseval": "0"}
+    return {"definition": exclusion_search(), "description": about, "iseval": "0"}
 
 
 # Enterprise Security lists the searches of other apps only if they are exported, and runs a drill-down
@@ -127,30 +140,35 @@ export = system
 def _app_conf(version: str, authors: Sequence[str], build: int) -> Stanzas:
     return {
         "install": {"is_configured": "0", "build": str(build)},
-        "ui": {"is_visible": "0", "label": LABEL},
-        "launcher": {"author": ", ".join(authors), "description": ABOUT, "version": version},
-        "package": {"id": APP, "check_for_updates": "0"},
-        "id": {"name": APP, "version": version},
+        "ui": {"is_visible": "0", "label": collection().title},
+        "launcher": {"author": ", ".join(authors), "description": collection().about, "version": version},
+        "package": {"id": collection().name, "check_for_updates": "0"},
+        "id": {"name": collection().name, "version": version},
     }
 
 
-def _manifest(version: str, authors: Sequence[str]) -> dict[str, Any]:
+def _manifest(version: str, authors: Sequence[str], credits: Sequence[Credit]) -> dict[str, Any]:
     """app.manifest, schema 2.0.0 of Splunk's packaging toolkit."""
+    licences = list(dict.fromkeys(one.licence for one in credits if one.licence))
     return {
         "schemaVersion": "2.0.0",
         "info": {
-            "title": LABEL,
-            "id": {"group": None, "name": APP, "version": version},
+            "title": collection().title,
+            "id": {"group": None, "name": collection().name, "version": version},
             "author": [{"name": name, "email": None, "company": None} for name in authors],
             "releaseDate": None,
-            "description": ABOUT,
+            "description": collection().about,
             "classification": {
                 "intendedAudience": "Security Operations",
                 "categories": ["Security, Fraud & Compliance"],
                 "developmentStatus": "Production/Stable",
             },
             "commonInformationModels": None,
-            "license": {"name": LICENSE[0], "text": None, "uri": LICENSE[1]},
+            "license": {
+                "name": ", ".join(licences) or None,
+                "text": None,
+                "uri": LICENSE[1] if licences == [LICENSE[0]] else None,
+            },
             "privacyPolicy": {"name": None, "text": None, "uri": None},
             "releaseNotes": {"name": "README", "text": "./README.md", "uri": None},
         },
@@ -167,23 +185,24 @@ def _manifest(version: str, authors: Sequence[str]) -> dict[str, Any]:
 def _readme(version: str, credits: Sequence[Credit], indexes: Sequence[str], needed: Sequence[Needed]) -> str:
     # Markdown takes the end of a line for a space.
     named = " and\n".join(indexes)
+    shared = all(one.licence == LICENSE[0] for one in credits)
     lines = [
-        f"# {LABEL} {version}",
+        f"# {collection().title} {version}",
         "",
-        ABOUT,
+        collection().about,
         "",
         "Every search is a disabled, scheduled alert, but for those to hunt with, which are reports that",
         "nothing runs by itself. Before you enable or run one, set "
         + (f"the macros {named} to your indexes" if named else "its macros")
         + ". Results that are allowed go into the lookup",
-        f"{ALLOWLIST}, a row for each pair of UserId and ClientIP; the macro <name>_filter",
+        f"{allowlist()}, a row for each pair of UserId and ClientIP; the macro <name>_filter",
         "takes any other condition. Keep your changes outside default/ and save the lookup before an",
         "upgrade.",
         "",
         *_needs(needed),
-        f"Rules under the {LICENSE[0]}, {LICENSE[1]}:",
+        f"Rules under the {LICENSE[0]}, {LICENSE[1]}:" if shared else "Rules, each under its own licence:",
         "",
-        *(one.line() for one in credits),
+        *(one.line(not shared) for one in credits),
     ]
     return "\n".join(lines) + "\n"
 
@@ -209,7 +228,7 @@ class App:
 
 def open_app(dist: Path) -> App:
     """The one app of ``dist``. Raises `PackError` where there is none or it cannot be read."""
-    found = sorted((dist / "splunk").glob(f"{APP}-*.tgz"))
+    found = sorted((dist / "splunk").glob("*.tgz"))
     if len(found) != 1:
         raise PackError.at(
             dist / "splunk", 1, "does not hold one app", "build the pack: detection-pack build"
@@ -234,7 +253,7 @@ def read_archive(archive: bytes) -> dict[str, str]:
         found = (
             (member.name, opened.extractfile(member)) for member in opened.getmembers() if member.isfile()
         )
-        return {name.removeprefix(f"{APP}/"): file.read().decode("utf-8") for name, file in found if file}
+        return {name.partition("/")[2]: file.read().decode("utf-8") for name, file in found if file}
 
 
 def _lookups(files: Mapping[str, str]) -> dict[str, Lookup]:

@@ -28,6 +28,7 @@ from detection_pack.languages.spl.spl_literals import (
 )
 from detection_pack.model.refused_value import RefusedValue
 from detection_pack.model.windows import Overlapping
+from detection_pack.platforms.aliases import COUNTED_BY_ALIAS, rule_key, several
 from detection_pack.platforms.splunk.correlations import correlated
 from detection_pack.platforms.splunk.predicates import (
     Predicate,
@@ -58,6 +59,9 @@ class PackSplunkBackend(SplunkBackend):
         CompareOperators.GT: (">", 0),
         CompareOperators.GTE: (">=", -1),
     }
+
+    #: Of the column of each alias the field by rule (`platforms.aliases`).
+    aliases: Mapping[str, Mapping[str, str]] = {}
 
     def __init__(
         self,
@@ -265,14 +269,16 @@ class PackSplunkBackend(SplunkBackend):
         self, rule: Any, output_format: Any = None, method: Any = None, callback: Any = None
     ) -> list[str]:
         bases = []
+        named: dict[str, list[str]] = {}
         state: Mapping[str, Any] = {}
         shown: list[str] = []
         for reference in rule.rules or ():
             converted = reference.rule.get_conversion_result()
             if len(converted) != 1:
                 raise RefusedValue("a rule with several conditions cannot be correlated", reference.reference)
-            bases.append((reference.reference, converted[0]))
             state = {**state, **reference.rule.get_conversion_states()[0].processing_state}
+            bases.append((reference.reference, converted[0]))
+            named[reference.reference] = self._alias_lines(reference.rule, converted[0])
             fields = list(reference.rule.fields[: self.shown])
             if len(bases) > 1 and fields != shown:
                 raise RefusedValue("the correlated rules name the fields of the alert differently", "rules")
@@ -281,6 +287,7 @@ class PackSplunkBackend(SplunkBackend):
             raise RefusedValue("SPL has no exact form of an extended correlation condition", "correlation")
         if len(bases) > 1 and rule.type.name not in ("TEMPORAL", "TEMPORAL_ORDERED"):
             bases = self._counting_once(rule, bases)
+        bases = [(name, "\n".join([text, *named[name]])) for name, text in bases]
         counted = (shown, self.windows, self.firsts_only, self.scheduled)
         return [correlated(rule, bases, state, self.prefix, *counted)]
 
@@ -291,6 +298,8 @@ class PackSplunkBackend(SplunkBackend):
         macros = [state.processing_state.get("source_macro") for state in states]
         if len(set(macros)) == len(macros):
             return bases
+        if several(self.aliases):
+            raise RefusedValue(COUNTED_BY_ALIAS, "aliases")
         derived = [self._listed("derived_fields", state) for state in states]
         if len(set(macros)) > 1 or any(one != derived[0] for one in derived):
             raise RefusedValue(
@@ -298,6 +307,23 @@ class PackSplunkBackend(SplunkBackend):
             )
         conditions = either([self._conditions[text] for _, text in bases])
         return [(bases[0][0], self.finish_query(None, conditions, states[0]))]
+
+    def _alias_lines(self, rule: Any, text: str) -> list[str]:
+        """The commands that make the columns of the aliases of one rule's events."""
+        state = rule.get_conversion_states()[0]
+        fields = {name: by_rule[rule_key(rule)] for name, by_rule in self.aliases.items()}
+        for name in fields.values():
+            if is_multivalue(name):
+                what = "a field that holds several values can be neither grouped nor counted"
+                raise RefusedValue(what, name)
+        expressions = self._listed("derived_fields", state)
+        lines = [f"| eval {eval_field(n)}={expressions[n]}" for n in fields.values() if n in expressions]
+        lines = [line for line in dict.fromkeys(lines) if line not in text.split("\n")]
+        people = set(self._listed("identity_fields", state))
+        folds = {name for name, by_rule in self.aliases.items() if people & set(by_rule.values())}
+        texts = {name: eval_field(field) for name, field in fields.items()}
+        made = [f"{name}={f'lower({text})' if name in folds else text}" for name, text in texts.items()]
+        return [*lines, *([f"| eval {', '.join(made)}"] if made else [])]
 
     # --- the pipeline's state ------------------------------------------------------------------------
 

@@ -35,6 +35,8 @@ FIRST_SEEN = "first_seen"
 MARKER = "matched_rule"
 #: Steps from where an event stands back to a window that it counts in, and from a window on to the next.
 BACK, ON = "steps_back", "steps_on"
+#: The values of several fields that are counted together.
+TOGETHER = "counted_together"
 #: What a scheduled search needs besides.
 BEFORE, COUNT_BEFORE, ROWS_BEFORE = "arrived_before", "count_before", "rows_before"
 ALERTED, PREVIOUS, BEGINS, BURST = "alerted_before", "previous_window", "burst_begins", "burst_number"
@@ -71,8 +73,6 @@ def correlated(
     condition = rule.condition
     if not isinstance(condition, SigmaCorrelationCondition):
         raise RefusedValue("SPL has no exact form of an extended correlation condition", "condition")
-    if rule.aliases is not None and len(list(rule.aliases)) > 0:
-        raise RefusedValue("the pack does not rename fields by correlation aliases", "aliases")
     if rule.type not in AGGREGATES:
         # perc, exactperc and median follow [stats] perc_method of limits.conf: nearest rank or interpolated.
         raise RefusedValue(
@@ -81,10 +81,12 @@ def correlated(
     if rule.timespan.unit not in "smhd":
         raise RefusedValue("a window of weeks, months or years has no fixed clock window in SPL", "timespan")
     group = list(rule.group_by or [])
-    value = condition.fieldref if isinstance(condition.fieldref, str) else None
+    stated = condition.fieldref
+    together = list(stated) if isinstance(stated, list) and len(stated) > 1 else []
+    value = TOGETHER if together else stated[0] if isinstance(stated, list) else stated
     if value is None and "{field}" in AGGREGATES[rule.type]:
-        raise RefusedValue("SPL counts the values of one field", "field")
-    for name in [*group, *([value] if value else [])]:
+        raise RefusedValue("names no field to count the values of", "condition")
+    for name in [*group, *([value] if value else []), *together]:
         if is_multivalue(name):
             raise RefusedValue("a field that holds several values can be neither grouped nor counted", name)
     kept = [name for name in dict.fromkeys(shown) if name not in group]
@@ -101,10 +103,12 @@ def correlated(
         aggregates += _before(rule.type, plain_name(value or ""), bases)
     lines = [_searches(bases, rule.type)]
     derived = dict(state.get("derived_fields") or {})
-    used = dict.fromkeys([*group, *([value] if value else []), *kept])
+    used = dict.fromkeys([*group, *([value] if value else []), *together, *kept])
     computed = [f"| eval {eval_field(n)}={derived[n]}" for n in used if n in derived]
     lines += [line for line in computed if not all(line in text.split("\n") for _, text in bases)]
-    lines += _prepared(group, value, kept, frozenset(state.get("identity_fields") or ()))
+    people = frozenset(state.get("identity_fields") or ())
+    lines += [_joined(together, people)] if together else []
+    lines += _prepared(group, value, kept, people)
     enough = f"{OPERATORS[condition.op.name]}`{prefix}_threshold`"
     if scheduled:
         lines += ["| addinfo", f"| where {ARRIVED}", f"| eval {BEFORE}=if({ARRIVED_BEFORE},1,0)"]
@@ -209,6 +213,14 @@ def _prepared(
         taken.add(value)
     texts += [f"{plain_name(n)}={eval_field(n)}" for n in kept if plain_name(n) != n and n not in taken]
     return [f"| eval {', '.join(texts)}"] if texts else []
+
+
+def _joined(fields: Sequence[str], folded: frozenset[str]) -> str:
+    """The values of several fields as one, where all are there; a tab between them, so that ("ab", "c") is
+    not ("a", "bc")."""
+    there = " AND ".join(f'coalesce({eval_field(n)},"")!=""' for n in fields)
+    text = f".{eval_string(chr(9))}.".join(_folded(eval_field(n), n in folded) for n in fields)
+    return f"| eval {TOGETHER}=if({there},{text},null())"
 
 
 def plain_name(name: str) -> str:

@@ -33,7 +33,7 @@ from detection_pack.platforms.deploy_target import (
     secret,
 )
 from detection_pack.platforms.http_api import HttpApi, Refused, Words, address_of, basic
-from detection_pack.platforms.splunk.app import ALLOWLIST, ALLOWLIST_HEADER, APP, read_archive
+from detection_pack.platforms.splunk.app import ALLOWLIST_HEADER, APP, allowlist, read_archive
 
 TOKEN, USER, PASSWORD = "SPLUNK_TOKEN", "SPLUNK_USERNAME", "SPLUNK_PASSWORD"
 #: Where Splunk's server finds the archive, and where the rows of the allow-list are kept.
@@ -92,7 +92,7 @@ def steps(asked: DeployRequest) -> list[str]:
         f"acs apps install private --app-package {archive} --acs-legal-ack=Y",
         "",
         "# Before an upgrade save the allow-list, because the app brings an empty one:",
-        f"#   | inputlookup {ALLOWLIST}",
+        f"#   | inputlookup {allowlist()}",
         "# A search head cluster takes the app from its deployer:",
         f'tar -xzf {archive} -C "$SPLUNK_HOME/etc/shcluster/apps"',
         '"$SPLUNK_HOME/bin/splunk" apply shcluster-bundle -target "$CAPTAIN"',
@@ -199,7 +199,7 @@ class SplunkApp(DeployTarget):
     def _allowed(self) -> list[Mapping[str, Any]]:
         """The rows of the allow-list, empty ones left out."""
         form = {
-            "search": f"| inputlookup {ALLOWLIST}",
+            "search": f"| inputlookup {allowlist()}",
             "exec_mode": "oneshot",
             "output_mode": "json",
             "count": "0",

@@ -18,8 +18,8 @@ from detection_pack.model.rule import BY_HAND, Rule
 from detection_pack.platforms.guide_text import plain_guide
 from detection_pack.platforms.platform import ImportFiles, Setting
 from detection_pack.platforms.settings import chosen, decoded, readable
-from detection_pack.platforms.splunk.app import APP, LICENSE, read_archive
-from detection_pack.platforms.splunk.query import EXCLUSIONS, KEEP_ALL, SplunkQuery
+from detection_pack.platforms.splunk.app import read_archive
+from detection_pack.platforms.splunk.query import KEEP_ALL, SplunkQuery, exclusions
 from detection_pack.platforms.splunk.timing import answered, scheduled, time_range
 
 PLATFORM = "splunk"
@@ -44,13 +44,16 @@ SEVERITIES = {
 ANY_INDEX = "index=*"
 
 
-#: What every search calls.
-SHARED = {
-    EXCLUSIONS: (
-        KEEP_ALL,
-        "Drops what a site allows. The app reads its allow-list here; without the app: every result is kept.",
-    ),
-}
+_ALLOWED = (
+    "Drops what a site allows. The app reads its allow-list here; without the app: every result is kept."
+)
+
+
+def shared() -> dict[str, tuple[str, str]]:
+    """What every search calls, as ``{macro: (definition, description)}``."""
+    return {exclusions(): (KEEP_ALL, _ALLOWED)}
+
+
 PARAMETERS = {
     "lookback": "How far back one run of {rule} looks.",
     "window": "The clock window in which {rule} counts; the text of its alert names the window as shipped.",
@@ -127,7 +130,8 @@ def report(rule: Rule, query: SplunkQuery, text: str) -> dict[str, str]:
 def _described(rule: Rule) -> str:
     described = one_line(rule.main.data.get("description") or rule.title)
     author = one_line(rule.main.data.get("author") or "unknown")
-    return f"{described} Sigma rule {rule.id} by {author}, {LICENSE[0]}."
+    under = f", {one_line(rule.licence)}" if rule.licence else ""
+    return f"{described} Sigma rule {rule.id} by {author}{under}."
 
 
 def saved_search(
@@ -231,7 +235,9 @@ def _json(value: Any) -> str:
 def macros_of_sources(sources: Mapping[str, Sequence[str]]) -> Stanzas:
     """Where the events are, as ``{macro: (definition, description)}`` has it, and what every search calls. A
     site that keeps its events elsewhere edits these in its own macros.conf."""
-    return {name: _macro(definition, about) for name, (definition, about) in ({**sources, **SHARED}).items()}
+    return {
+        name: _macro(definition, about) for name, (definition, about) in ({**sources, **shared()}).items()
+    }
 
 
 def macros_of(query: SplunkQuery) -> Stanzas:
@@ -251,7 +257,7 @@ class SplunkImports(ImportFiles):
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
         self._files = files
-        start = f"{PLATFORM}/{APP}-"
+        start = f"{PLATFORM}/"
         self._app = next((p for p in sorted(files) if p.startswith(start) and p.endswith(".tgz")), "")
         with readable(MACROS):
             self._macros = read_conf(decoded(files.get(MACROS, b"")))

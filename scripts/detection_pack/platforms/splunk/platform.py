@@ -6,14 +6,15 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from detection_pack.languages.conf import conf_text, joined
+from detection_pack.model.collection import collection
 from detection_pack.model.event import Event, Hit, RuleEntry
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.rule import Rule
 from detection_pack.platforms.conversion import Artefact, Part
 from detection_pack.platforms.platform import ImportFiles, Platform, QueryForm, Run, Sources, Stored
 from detection_pack.platforms.splunk import imports
-from detection_pack.platforms.splunk.app import APP, Credit, app_archive, app_files, credit, exclusion
-from detection_pack.platforms.splunk.query import COLUMNS, EXCLUSIONS, SplunkQuery, queries
+from detection_pack.platforms.splunk.app import Credit, app_archive, app_files, credit, exclusion
+from detection_pack.platforms.splunk.query import COLUMNS, SplunkQuery, exclusions, queries
 
 
 class Splunk(Platform):
@@ -32,7 +33,7 @@ class Splunk(Platform):
     def convert(self, rule: Rule, pipeline: Pipeline) -> SplunkQuery:
         return queries(rule, pipeline)
 
-    def part(self, rule: Rule, pipelines: Mapping[str, Pipeline], version: str) -> Part:
+    def made(self, rule: Rule, pipelines: Mapping[str, Pipeline], version: str) -> Part:
         """``queries/<name>.spl`` and a rule's other forms, and its stanzas of the app."""
         query = queries(rule, pipelines[self.id])
         texts = (query.text, query.data_set_text, query.raw_text)
@@ -66,14 +67,14 @@ class Splunk(Platform):
                 imports.MACROS, joined([conf_text(imports.macros_of_sources(sources)), *macros]).encode()
             )
         )
-        about = exclusion(imports.SHARED[EXCLUSIONS][1])
-        in_app = joined([conf_text(imports.macros_of_sources(sources) | {EXCLUSIONS: about}), *macros])
+        about = exclusion(imports.shared()[exclusions()][1])
+        in_app = joined([conf_text(imports.macros_of_sources(sources) | {exclusions(): about}), *macros])
         credits_of_all = [Credit(**one.shared["credit"]) for one in parts]
         indexes = [name for name, (definition, _) in sources.items() if definition == imports.ANY_INDEX]
         searches = [one.shared["searches"] for one in parts]
         needed = {tuple(one): None for part in parts for one in part.shared["needed"]}
         app = app_files(version, credits_of_all, in_app, searches, indexes, sorted(needed))
-        files.append(Artefact(f"{self.id}/{APP}-{version}.tgz", app_archive(app)))
+        files.append(Artefact(f"{self.id}/{collection().name}-{version}.tgz", app_archive(app)))
         return files
 
     def run(self, given: Run) -> list[Hit]:

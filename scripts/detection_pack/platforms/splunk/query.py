@@ -9,6 +9,7 @@ from typing import Any
 from sigma.conversion.state import ConversionState
 
 from detection_pack.languages.spl.spl_literals import eval_field, eval_string
+from detection_pack.model.collection import collection
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.refused_value import RefusedValue
 from detection_pack.model.rule import AlertView, Correlation, Rule
@@ -22,8 +23,6 @@ from detection_pack.platforms.splunk.predicates import Predicate, is_multivalue
 from detection_pack.platforms.splunk.raw_events import raw_search
 from detection_pack.platforms.splunk.tstats import DataSetSearch, data_set_search
 
-#: Drops the results that a site has allowed; every search calls it.
-EXCLUSIONS = "remote_email_collection_exclusions"
 #: The definition of a macro that keeps every result, as Splunk's own content has it for its filters.
 KEEP_ALL = "search *"
 
@@ -33,6 +32,11 @@ ALERT_KEY = "AlertKey"
 EVENT_KEY = "md5(_raw)"
 
 COLUMNS = ("_time", *AlertView.COLUMNS)
+
+
+def exclusions() -> str:
+    """The macro that drops the results that a site has allowed; every search calls it."""
+    return f"{collection().name}_exclusions"
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ class SplunkQuery:
             made = ", ".join(f"{name}={text}" for name, text in self.entities.items())
             named = [f"| eval {made}"] if made else []
             columns += [*self.entities, ALERT_KEY]
-        filters = [f"| `{EXCLUSIONS}`", *named, f"| table {', '.join(columns)}", f"| `{self.name}_filter`"]
+        filters = [f"| `{exclusions()}`", *named, f"| table {', '.join(columns)}", f"| `{self.name}_filter`"]
         return "\n".join([search, *keyed, self.view, *filters]) + "\n"
 
 
