@@ -143,7 +143,7 @@ EVENTS = [
     started(6, 7, "first", 30, 1, Computer="WS3"),
     started(7, 40, "first", 40, 1, Computer="WS4", User=""),
     # Both rules find it, and with an alias in two groups.
-    started(8, 41, "other", 50, 51, Computer="WS5", User="CORP\\zoe", CommandLine="both"),
+    started(8, 58, "other", 50, 51, Computer="WS5", User="CORP\\zoe", CommandLine="both"),
 ]
 #: Which groups alert, of those that everything else follows from.
 EXPECTED: Mapping[str, set[tuple[str, ...]]] = {
@@ -197,13 +197,16 @@ ORDINARY = (
 )
 
 
-@pytest.mark.parametrize(
+SAMPLES = pytest.mark.parametrize(
     "names",
     [
         pytest.param(ORDINARY, id="one group"),
         pytest.param(tuple(CASES), id="all", marks=pytest.mark.campaign),
     ],
 )
+
+
+@SAMPLES
 def test_the_platforms_agree(dist: Path, names: tuple[str, ...]) -> None:
     found = {}
     for here in ENGINES:
@@ -220,13 +223,14 @@ def test_the_platforms_agree(dist: Path, names: tuple[str, ...]) -> None:
             assert {group for group, _, _ in first} == EXPECTED[name], name
 
 
-def test_microsofts_parser_has_nothing_to_say(built: Built) -> None:
+@SAMPLES
+def test_microsofts_parser_has_nothing_to_say(built: Built, names: tuple[str, ...]) -> None:
     require(kql_judge.available())
-    files = {
-        path: content.decode() for path, content in built.files.items() if path.endswith((".kql", ".yaml"))
-    }
+    chosen = {*names, *(f"alert_{name}" for name in ALERTS)}
+    files = {p: content.decode() for p, content in built.files.items() if p.endswith((".kql", ".yaml"))}
     kql = {p: yaml.safe_load(t)["query"] if p.endswith(".yaml") else t for p, t in files.items()}
+    kql = {path: text for path, text in kql.items() if Path(path).stem in chosen}
     for start, tables in (("sentinel/", SENTINEL_TABLES), ("defender/", DEFENDER_TABLES)):
         analysed = kql_judge.analyze(tables, {p: t for p, t in kql.items() if p.startswith(start)})
-        assert len(analysed) >= len(CASES) + len(ALERTS) - 1, start
+        assert len(analysed) >= len(chosen) - 1, start
         assert {p: list(map(str, one.diagnostics)) for p, one in analysed.items() if one.diagnostics} == {}
