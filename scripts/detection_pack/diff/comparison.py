@@ -114,7 +114,7 @@ def _with_words_of(was: Rule, now: Rule) -> Rule | None:
         meaning = {key: value for key, value in new.data.items() if key in _MEANING}
         documents.append(Document(new.path, words | meaning, new.lines))
     main = documents[now.documents.index(now.main)]
-    return Rule(now.name, now.path, was.tier, tuple(documents), main)
+    return Rule(now.name, now.path, was.tier, tuple(documents), main, guide=now.guide)
 
 
 def _removed(before: Side, after: Side, name: str) -> RuleChange:
