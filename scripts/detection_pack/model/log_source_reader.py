@@ -10,7 +10,7 @@ import difflib
 import io
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,8 @@ def _tables_beside(path: Path) -> Iterator[tuple[str, int]]:
             yield other.name, other.stat().st_mtime_ns
 
 
-@lru_cache(maxsize=64)
+# None is forgotten: two sources are the same only if they are one object.
+@cache
 def _load(path: Path, text: str, _beside: tuple[tuple[str, int], ...]) -> LogSource:
     documents = load_documents(path, text)
     if len(documents) != 1 or not isinstance(documents[0].data, dict):
