@@ -5,7 +5,7 @@ breaks; `--campaigns` adds the whole. The summary says what was left out and whi
 run that is green says what it is green of.
 
 Besides the tests that are marked, `LONG` lists tests of which only the first cases run in the ordinary run.
-It is made from measured processor time: ``pytest --campaigns --costs FOLDER`` writes what each test took,
+It is made from measured processor time: ``pytest --campaigns --costs=FOLDER`` writes what each test took,
 ``python -m support.campaigns FOLDER`` (in tests/) the list. A test that is named on the command line runs.
 """
 
