@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 
 from conftest import ROOT
-from detection_pack.build.dist import make, write
+from detection_pack.build.dist import Built, make, write
 from detection_pack.cli import main
 from detection_pack.model.case import Case, events_file, load_cases, log_source_of
 from detection_pack.model.event import Event, Hit
 from detection_pack.model.findings import PackError
 from detection_pack.model.pack import Pack, load_pack
 from detection_pack.model.platform_names import PLATFORMS
-from detection_pack.model.site_lists import ListFilter, load_list_filters, load_site, with_site
+from detection_pack.model.site_lists import ListFilter, Site, load_list_filters, load_site, with_site
 from detection_pack.platforms.platform import platform
 from detection_pack.replay.verdict import replay
 
@@ -141,8 +141,14 @@ def still(dist: Path, tried: Sequence[Tried]) -> set[tuple[str, str, str]]:
     return {(one.within, one.rule, hit.platform) for one in tried for hit in hits if one.is_hit(hit)}
 
 
+def built(pack: Pack, site: Site, kept: bool) -> Built:
+    """With the rows in the queries, or in lists of the platforms."""
+    return make(pack, site=site) if kept else make(with_site(pack, site))
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["inlined", "kept"])
 @pytest.mark.parametrize("tier", ["core", pytest.param("others", marks=pytest.mark.campaign)])
-def test_a_row_leaves_out_exactly_what_it_says(tier: str, pack: Pack, tmp_path: Path) -> None:
+def test_a_row_leaves_out_exactly_what_it_says(tier: str, kept: bool, pack: Pack, tmp_path: Path) -> None:
     tried = [one for one in tries(pack) if (pack.rule(one.rule).tier == "core") is (tier == "core")]
     rules = tuple(rule for rule in pack.rules if rule.name in {one.rule for one in tried})
     pack = replace(pack, rules=rules)
@@ -151,8 +157,8 @@ def test_a_row_leaves_out_exactly_what_it_says(tier: str, pack: Pack, tmp_path: 
     for one in tried:
         stated.setdefault(one.within, []).append({**one.row, "reason": "ticket 4711"})
         near.setdefault(one.within, []).extend(one.others)
-    write(make(with_site(pack, load_site(site_of(tmp_path, stated), LISTS))), tmp_path / "exact")
-    write(make(with_site(pack, load_site(site_of(tmp_path, near), LISTS))), tmp_path / "near")
+    write(built(pack, load_site(site_of(tmp_path, stated), LISTS), kept), tmp_path / "exact")
+    write(built(pack, load_site(site_of(tmp_path, near), LISTS), kept), tmp_path / "near")
     had = {
         (one.within, one.rule, name)
         for one in tried

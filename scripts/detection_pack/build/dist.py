@@ -19,6 +19,7 @@ from detection_pack.model.pack import Pack, name_taken, no_rule, pack_version
 from detection_pack.model.pipeline import load_pipelines
 from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.rule_files import rule_files
+from detection_pack.model.site_lists import Site
 from detection_pack.platforms.conversion import Artefact
 from detection_pack.platforms.platform import platform
 
@@ -37,10 +38,11 @@ class Built:
     warnings: tuple[Finding, ...] = ()
 
 
-def make(pack: Pack, keep_going: bool = False) -> Built:
+def make(pack: Pack, keep_going: bool = False, site: Site | None = None) -> Built:
     """All files of dist/, in memory. A rule that a platform cannot say raises `PackError`, or with
-    ``keep_going`` is left out on that platform; the manifest then says why."""
-    setting = Setting(pack.pipelines, pack.version, sources=pack.sources)
+    ``keep_going`` is left out on that platform; the manifest then says why. ``site``: its lists become
+    objects of the platforms that people edit there."""
+    setting = Setting(pack.pipelines, pack.version, sources=pack.sources, site=site)
     plain = [Artefact(f"pipelines/{name}.yml", p.text().encode()) for name, p in pack.pipelines.items()]
     found = [outcome(rule, setting) for rule in pack.rules]
     return _built(f"{GENERATOR} {pack.version}", found, setting, keep_going, *plain)

@@ -23,6 +23,7 @@ from sigma.exceptions import SigmaError
 
 from detection_pack.model.documents import Document
 from detection_pack.model.findings import PackError
+from detection_pack.model.list_table import ListTable
 from detection_pack.model.sigma_messages import said_of
 from detection_pack.model.windows import CLOCK, EVERY, OVERLAPPING, Overlapping, overlapping
 
@@ -132,7 +133,8 @@ class Rule:
     """A Sigma rule, or a correlation with the rules that it correlates, which may stand in other files.
 
     ``main`` is the document that speaks for it (the correlation if there is one), ``path`` and ``text`` are
-    those of its file.
+    those of its file. ``lists``: the tables of a site that it asks, by the filter that asks (see
+    `model.list_table`).
     """
 
     name: str
@@ -141,6 +143,7 @@ class Rule:
     documents: tuple[Document, ...]
     main: Document
     text: str = field(default="", repr=False, compare=False)
+    lists: Mapping[str, ListTable] = field(default_factory=dict, compare=False)
 
     @property
     def title(self) -> str:
