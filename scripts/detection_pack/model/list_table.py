@@ -7,7 +7,6 @@ of the list, the number of the filter in its file, and the parameter.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -19,8 +18,6 @@ from detection_pack.model.findings import PackError
 ADDRESS = "address"
 #: The column for whoever reads the list. No query reads it.
 REASON = "reason"
-#: What the tables of lists may be called.
-TABLE_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _BETWEEN = "__"
 
 
@@ -34,6 +31,11 @@ class ListTable:
     name: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def shared_name(self) -> str:
+        """What it is called where others have objects, too."""
+        return f"remote_email_collection_{self.name}"
 
     @property
     def header(self) -> tuple[str, ...]:

@@ -21,7 +21,6 @@ from detection_pack.languages.spl.spl_steps import Lookup
 from detection_pack.model.findings import PackError
 from detection_pack.model.list_table import ADDRESS, ListTable
 from detection_pack.platforms.splunk.archive import tgz
-from detection_pack.platforms.splunk.predicates import lookup_name
 
 LISTS_APP = "remote_email_collection_lists"
 _LABEL = "Remote Email Collection: lists of the site"
@@ -45,7 +44,7 @@ def lists_archive(tables: Iterable[ListTable], version: str) -> bytes:
 
 
 def _app_files(tables: Iterable[ListTable], version: str) -> dict[str, str]:
-    named = {lookup_name(table): table for table in sorted(tables, key=lambda table: table.name)}
+    named = {table.shared_name: table for table in sorted(tables, key=lambda table: table.name)}
     return {
         "README.md": _readme(named, version),
         "app.manifest": json.dumps(_manifest(version), indent=2) + "\n",

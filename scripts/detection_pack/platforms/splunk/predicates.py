@@ -56,7 +56,7 @@ class Asked:
         found = ", ".join(f"{column} AS {self.found(column)}" for column, _ in pairs)
         return [
             f"| eval {', '.join(f'{self.key(column)}={field}' for column, field in pairs)}",
-            f"| lookup {lookup_name(self.table)} {keys} OUTPUT {found}",
+            f"| lookup {self.table.shared_name} {keys} OUTPUT {found}",
         ]
 
     def where(self) -> str:
@@ -70,11 +70,6 @@ class Asked:
 
     def found(self, column: str) -> str:
         return f"{self.use.replace('__', '_')}_listed_{column}"
-
-
-def lookup_name(table: ListTable) -> str:
-    """What a list is called as a lookup, among those of all apps."""
-    return f"remote_email_collection_{table.name}"
 
 
 def asked_cell(cell: Cell, name: str, derived: bool) -> Predicate:
