@@ -159,7 +159,7 @@ def test_a_row_leaves_out_exactly_what_it_says(tier: str, kept: bool, pack: Pack
         near.setdefault(one.within, []).extend(one.others)
     write(built(pack, load_site(site_of(tmp_path, stated), LISTS), kept), tmp_path / "exact")
     write(built(pack, load_site(site_of(tmp_path, near), LISTS), kept), tmp_path / "near")
-    platforms = [name for name in PLATFORMS if platform(name).keeps_lists or not kept]
+    platforms = [name for name in PLATFORMS if not (kept and platform(name).keeps_no_lists)]
     had = {
         (one.within, one.rule, name)
         for one in tried
@@ -313,3 +313,39 @@ def test_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         main(["--root", str(ROOT), "build", "--site", str(path), "--out", str(tmp_path / "out")])
     assert ended.value.code == 2 and 'no list is called "nothing"' in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_lists_are_kept_by_an_option_of_the_build(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What cannot be a list is said: once of a platform, and of a list that one rule asks in another way."""
+    path, out = site_of(tmp_path, {"server_migrations": [], "provisioning": []}), tmp_path / "out"
+    with pytest.raises(SystemExit) as ended:
+        main(["--root", str(ROOT), "build", "--lists", "--out", str(out)])
+    assert ended.value.code == 2 and "--site" in capsys.readouterr().err and not out.exists()
+    assert main(["--root", str(ROOT), "build", "--site", str(path), "--lists", "--out", str(out)]) == 0
+    said = capsys.readouterr().err.splitlines()
+    about = [line for line in said if "has no lists of its own" in line]
+    assert sorted(line.split(" has ")[0] for line in about) == [
+        "--lists:1: warning: Elastic",
+        "--lists:1: warning: Microsoft Defender XDR",
+    ]
+    assert any("server_migrations" in line and "for exchange_server_export:" in line for line in said)
+    assert not any("provisioning" in line for line in said)
+    # An empty list that stands in a query is no condition of it.
+    for ending in ("kql", "spl"):
+        [own] = out.glob(f"{'s*l' if ending == 'kql' else 'splunk'}/queries/exchange_server_export.{ending}")
+        shipped = ROOT / "dist" / own.relative_to(out)
+        assert own.read_bytes() == shipped.read_bytes()
+
+
+def test_no_list_can_be_exceptions_of_kibana(pack: Pack) -> None:
+    """They tell letter case apart. Where no column of a list has letters to tell apart, it could be one."""
+    for filters in LISTS.values():
+        for one in (one for one in filters if one.parameters):
+            named = {str(d.data.get("name")): rule for rule in pack.rules for d in rule.documents}
+            first = named[one.rules[0]]
+            pipeline = pack.pipelines["elastic"]
+            if pipeline.absence(first) is not None:
+                continue
+            exact = platform("elastic").convert(first, pipeline).state.get("exact_fields") or ()  # type: ignore[attr-defined]
+            keys = [key.split("|")[0] for key, name in one.parameters.items() if name != "address"]
+            assert keys and not {pipeline.map_field(first, key) for key in keys} & set(exact)

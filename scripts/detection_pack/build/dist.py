@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from detection_pack.build import navigator
 from detection_pack.build.folders import Folder, replace_folders, stale_files
-from detection_pack.build.outcomes import Outcome, Setting, outcome, outcomes_of_files
+from detection_pack.build.outcomes import INLINED, Outcome, Setting, outcome, outcomes_of_files
 from detection_pack.model.event import RuleEntry
 from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.log_source_reader import load_log_sources
@@ -45,7 +45,18 @@ def make(pack: Pack, keep_going: bool = False, site: Site | None = None) -> Buil
     setting = Setting(pack.pipelines, pack.version, sources=pack.sources, site=site)
     plain = [Artefact(f"pipelines/{name}.yml", p.text().encode()) for name, p in pack.pipelines.items()]
     found = [outcome(rule, setting) for rule in pack.rules]
+    if site is not None:
+        found.append(Outcome("", warnings=tuple(_keeping_none(setting.platforms))))
     return _built(f"{GENERATOR} {pack.version}", found, setting, keep_going, *plain)
+
+
+def _keeping_none(names: Sequence[str]) -> Iterator[Finding]:
+    """What is said of each platform on which a site's lists stand in the queries."""
+    for one in map(platform, names):
+        if one.keeps_no_lists:
+            what = f"{one.title} has no lists of its own: {one.keeps_no_lists}"
+            todo = "the rows stand in its queries; to change them, build and import again"
+            yield Finding("--lists", 1, what, todo, INLINED, "warning")
 
 
 def make_folder(

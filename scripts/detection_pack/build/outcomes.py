@@ -94,7 +94,7 @@ def outcome(rule: Rule, setting: Setting) -> Outcome:
             else:
                 refused[name] = (no_data(rule, platform(name), why),)
             continue
-        if setting.site is not None and platform(name).keeps_lists:
+        if setting.site is not None and not platform(name).keeps_no_lists:
             made = _asking(asking, name, setting, setting.site, inlined)
         else:
             made = attempt(platform(name), rule, setting.pipelines, setting.version)

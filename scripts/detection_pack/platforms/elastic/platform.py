@@ -20,6 +20,8 @@ class Elastic(Platform):
     id = "elastic"
     title = "Elastic"
     fence = "esql"
+    # Elastic Security, "Add and manage exceptions": exceptions are case-sensitive.
+    keeps_no_lists = "exceptions of Kibana tell letter case apart, and a row of a list does not"
     forms = (
         QueryForm(".lucene", "Lucene", "lucene"),
         QueryForm(".esql", "ES|QL", "esql"),

@@ -26,7 +26,6 @@ class Sentinel(Platform):
     id = "sentinel"
     title = "Microsoft Sentinel"
     fence = "kusto"
-    keeps_lists = True
     forms = (QueryForm(".kql", "KQL", "kusto"),)
     #: The core tier as one query.
     union = f"{id}/remote_email_collection.kql"

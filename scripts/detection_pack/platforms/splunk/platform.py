@@ -21,7 +21,6 @@ class Splunk(Platform):
     id = "splunk"
     title = "Splunk"
     fence = "spl"
-    keeps_lists = True
     forms = (
         QueryForm(".spl", "SPL", "spl"),
         QueryForm(".tstats.spl", "SPL on the accelerated data model", "spl"),
