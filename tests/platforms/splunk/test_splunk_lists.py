@@ -37,19 +37,19 @@ ARCHIVE = "remote_email_collection_archive_services"
 JOBS = "remote_email_collection_scheduled_jobs_by_account_and_host"
 #: What somebody has put into the list, and the events that stay.
 ROWS: dict[str, tuple[list[tuple[str, str]], str]] = {
-    "nothing": ([], "abcde"),
-    "a network, whatever the letters": ([("SVC@X.example", "198.51.100.0/24")], "cde"),
-    "one address": ([("svc@x.example", "198.51.100.7/32")], "bcde"),
-    "the account alone": ([("svc@x.example", "203.0.113.0/24")], "abde"),
-    "the address alone": ([("other@x.example", "198.51.100.0/24")], "abcde"),
-    "IPv6": ([("svc@x.example", "2001:db8::/32")], "abce"),
-    "no wildcard": ([("svc*", "198.51.100.0/24")], "abcde"),
-    "a part": ([("svc", "198.51.100.0/24")], "abcde"),
-    "an empty address": ([("svc@x.example", "")], "abcde"),
-    "an empty account": ([("", "198.51.100.0/24")], "abcde"),
-    "empty cells alone": ([("", "")], "abcde"),
-    "no network": ([("svc@x.example", "198.51.100.999")], "abcde"),
-    "two rows": ([("svc@x.example", "203.0.113.0/24"), ("svc@x.example", "198.51.100.8/32")], "ade"),
+    "nothing": ([], "abcdef"),
+    "a network, whatever the letters": ([("SVC@X.example", "198.51.100.0/24")], "cdef"),
+    "one address": ([("svc@x.example", "198.51.100.7/32")], "bcdef"),
+    "the account alone": ([("svc@x.example", "203.0.113.0/24")], "abdef"),
+    "the address alone": ([("other@x.example", "198.51.100.0/24")], "abcdef"),
+    "IPv6": ([("svc@x.example", "2001:db8::/32")], "abcef"),
+    "no wildcard": ([("svc*", "198.51.100.0/24")], "abcdef"),
+    "a part": ([("svc", "198.51.100.0/24")], "abcdef"),
+    "an empty address": ([("svc@x.example", "")], "abcdef"),
+    "an empty account": ([("", "198.51.100.0/24")], "abcdef"),
+    "empty cells alone": ([("", "")], "abcdef"),
+    "no network": ([("svc@x.example", "198.51.100.999")], "abcdef"),
+    "two rows": ([("svc@x.example", "203.0.113.0/24"), ("svc@x.example", "198.51.100.8/32")], "adef"),
 }
 
 
@@ -82,6 +82,7 @@ MAILS = (
     mail("c", "svc@x.example", "203.0.113.9"),
     mail("d", "svc@x.example", "2001:db8:1::5"),
     mail("e", "svc@x.example", None),
+    mail("f", None, "198.51.100.7"),
 )
 
 
