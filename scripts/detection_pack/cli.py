@@ -33,7 +33,7 @@ from detection_pack.model.pack import Pack, load_pack, pack_version
 from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.record_time import parse_time
 from detection_pack.model.rule import INVESTIGATION, TIERS
-from detection_pack.model.site_lists import load_list_filters, load_site, with_site
+from detection_pack.model.site_lists import Site, load_list_filters, load_site, with_site
 from detection_pack.pages import coverage, rule_pages
 from detection_pack.pages.guide_pages import guide_pages
 
@@ -140,6 +140,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--keep-going", action="store_true", help="report refused rules and build the rest")
     command.add_argument("--package", type=Path, metavar="DIR", help="make a release there instead")
     command.add_argument("--site", type=Path, metavar="FILE", help=f"with --out: {_OF_SITE}")
+    command.add_argument(
+        "--lists", action="store_true", help="with --site: as lists that are edited on the platforms"
+    )
     command.add_argument("--attack", type=Path, metavar="FILE", help=_OWN_ATTACK)
     command.set_defaults(run=_build)
 
@@ -381,10 +384,7 @@ def _build(arguments: argparse.Namespace) -> int:
         raise _Unusable("--out", "is missing, and the installed pack is not written to", "name a folder")
     if arguments.rules is not None and build.overlap(arguments.rules, out):
         raise _Unusable(str(out), "and the rules lie in one another", "name a folder apart for --out")
-    if arguments.site is not None and (arguments.rules is not None or arguments.out is None):
-        raise _Unusable(
-            "--site", "needs --out, and goes with the pack's own rules", "name the folder to write"
-        )
+    _check_site(arguments)
     if arguments.platform and arguments.rules is None:
         raise _Unusable("--platform", "goes with --rules", "leave it out: the pack has all platforms")
     named = _collection(arguments)
@@ -405,9 +405,10 @@ def _build(arguments: argparse.Namespace) -> int:
         pack = load_pack(
             root, findings=faults if arguments.keep_going else None, pipelines_dir=arguments.pipelines
         )
-        if arguments.site is not None:
+        site = _site(pack, arguments.site) if arguments.lists else None
+        if arguments.site is not None and site is None:
             pack = _with_site(pack, arguments.site)
-        built = build.make(pack, arguments.keep_going)
+        built = build.make(pack, arguments.keep_going, site)
         own = arguments.out is None and arguments.package is None
         if own:
             pages = [rule_pages.folder(pack, built)]
@@ -436,10 +437,28 @@ def _build(arguments: argparse.Namespace) -> int:
     return FINDINGS if refused else FINE
 
 
+def _check_site(arguments: argparse.Namespace) -> None:
+    if arguments.site is not None and (arguments.rules is not None or arguments.out is None):
+        raise _Unusable(
+            "--site", "needs --out, and goes with the pack's own rules", "name the folder to write"
+        )
+    if arguments.lists and arguments.site is None:
+        raise _Unusable("--lists", "needs --site", "name the file of the site's lists")
+
+
+def _site(pack: Pack, path: Path) -> Site:
+    """A site's lists. One that cannot be read is wrong use."""
+    try:
+        return load_site(path, load_list_filters(pack.root))
+    except PackError as error:
+        _report(error.findings)
+        raise SystemExit(UNUSABLE) from error
+
+
 def _with_site(pack: Pack, path: Path) -> Pack:
     """The pack without what a site lists. A list that cannot be read is wrong use."""
     try:
-        return with_site(pack, load_site(path, load_list_filters(pack.root)))
+        return with_site(pack, _site(pack, path))
     except PackError as error:
         _report(error.findings)
         raise SystemExit(UNUSABLE) from error

@@ -177,6 +177,7 @@ COMMANDS = {
     "| union [ search v=1 | table v ] [ search v=9 | table v ]": [{"v": "1"}, {"v": "9"}],
     "v=1 | lookup t g OUTPUT note AS n | table n": [{"n": "first"}],
     "v=9 | eval n=1 | lookup t g OUTPUT note AS n | table n": [{}],
+    "v=1 | eval k=g | lookup t g AS k OUTPUT g AS f, note AS n | table f, n": [{"f": "A", "n": "first"}],
 }
 
 

@@ -645,3 +645,30 @@ def test_the_options_name_what_the_platforms_read() -> None:
         product = PRODUCTS[name]
         assert set(re.findall(r"[A-Z_]{6,}", " ".join(product.variables))) == set(variables)
         assert tuple(product.options) == options
+
+
+def test_a_list_comes_before_the_rules_and_is_never_laid_over_one(
+    azure: Played, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site, out = tmp_path / "site.yml", tmp_path / "dist"
+    build = ["--root", str(ROOT), "build", "--site", str(site), "--lists", "--out", str(out)]
+    site.write_text("delegates: []\nprovisioning: [{account: a@x.example}]\n", encoding="utf-8")
+    assert main(build) == 0
+    assert azure.deploy("--dist", str(out), "--apply")[0] == 0
+    puts = [one.path.rpartition("/")[0].rpartition("/")[2] for one in azure.server.writes()]
+    assert puts[:3] == ["watchlists"] * 3 and "watchlists" not in puts[3:]
+    [path] = [one for one in azure.server.resources if one.endswith("_provisioning")]
+    assert "a@x.example" in azure.server.resources[path]["properties"].pop("rawContent")
+    before = dict(azure.server.resources)
+    site.write_text("delegates: []\nprovisioning: [{account: b@x.example}]\n", encoding="utf-8")
+    assert main(build) == 0
+    azure.server.asked.clear()
+    code, text = azure.deploy("--dist", str(out), "--apply", "--overwrite")
+    assert (code, azure.server.writes()) == (0, []) and "whatever is in it" in text
+    assert azure.server.resources == before
+    capsys.readouterr()
+    assert main(["--root", str(ROOT), "deploy", "sentinel", "--print", "--dist", str(out), *WORKSPACE]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    [made] = [line for line in lines if "watchlists/azuredeploy.json" in line]
+    assert "az deployment group create" in made and "remote_email_collection_provisioning" in made
+    assert lines.index(made) < min(n for n, line in enumerate(lines) if "sentinel/azuredeploy/" in line)

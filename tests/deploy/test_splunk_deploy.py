@@ -183,3 +183,18 @@ def test_all_rules_or_none(played: Played) -> None:
     with pytest.raises(SystemExit) as ended:
         played.deploy("--rule", "suspicious_ews_client")
     assert ended.value.code == 2
+
+
+def test_the_steps_put_the_lists_of_a_site_in_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site, out = tmp_path / "site.yml", tmp_path / "dist"
+    site.write_text("archive_services: []\n", encoding="utf-8")
+    assert main(["--root", str(ROOT), "build", "--site", str(site), "--lists", "--out", str(out)]) == 0
+    capsys.readouterr()
+    assert main(["--root", str(ROOT), "deploy", "splunk", "--dist", str(out), "--print"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    [lists] = (out / "splunk").glob("*_lists-*.tgz")
+    installs = [line for line in lines if "install" in line and ".tgz" in line]
+    assert [str(lists) in line for line in installs] == [False, True, True, False]
+    assert not any("-update" in line for line in installs if str(lists) in line)

@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 
 from conftest import ROOT
-from detection_pack.build.dist import make, write
+from detection_pack.build.dist import Built, make, write
 from detection_pack.cli import main
 from detection_pack.model.case import Case, events_file, load_cases, log_source_of
 from detection_pack.model.event import Event, Hit
 from detection_pack.model.findings import PackError
 from detection_pack.model.pack import Pack, load_pack
 from detection_pack.model.platform_names import PLATFORMS
-from detection_pack.model.site_lists import ListFilter, load_list_filters, load_site, with_site
+from detection_pack.model.site_lists import ListFilter, Site, load_list_filters, load_site, with_site
 from detection_pack.platforms.platform import platform
 from detection_pack.replay.verdict import replay
 
@@ -134,15 +134,21 @@ def fits(case: Case, one: ListFilter) -> bool:
     return case.matches and all(head in event.record for event in case.events for head in heads)
 
 
-def still(dist: Path, tried: Sequence[Tried]) -> set[tuple[str, str, str]]:
+def still(dist: Path, tried: Sequence[Tried], platforms: Sequence[str]) -> set[tuple[str, str, str]]:
     """``(list, rule, platform)`` of what fires, by the rules' own queries."""
     events = [event for one in tried for event in one.events]
-    hits = replay(dist, events, rules={one.rule for one in tried})
+    hits = replay(dist, events, platforms, rules={one.rule for one in tried})
     return {(one.within, one.rule, hit.platform) for one in tried for hit in hits if one.is_hit(hit)}
 
 
+def built(pack: Pack, site: Site, kept: bool) -> Built:
+    """With the rows in the queries, or in lists of the platforms."""
+    return make(pack, site=site) if kept else make(with_site(pack, site))
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["inlined", "kept"])
 @pytest.mark.parametrize("tier", ["core", pytest.param("others", marks=pytest.mark.campaign)])
-def test_a_row_leaves_out_exactly_what_it_says(tier: str, pack: Pack, tmp_path: Path) -> None:
+def test_a_row_leaves_out_exactly_what_it_says(tier: str, kept: bool, pack: Pack, tmp_path: Path) -> None:
     tried = [one for one in tries(pack) if (pack.rule(one.rule).tier == "core") is (tier == "core")]
     rules = tuple(rule for rule in pack.rules if rule.name in {one.rule for one in tried})
     pack = replace(pack, rules=rules)
@@ -151,16 +157,17 @@ def test_a_row_leaves_out_exactly_what_it_says(tier: str, pack: Pack, tmp_path: 
     for one in tried:
         stated.setdefault(one.within, []).append({**one.row, "reason": "ticket 4711"})
         near.setdefault(one.within, []).extend(one.others)
-    write(make(with_site(pack, load_site(site_of(tmp_path, stated), LISTS))), tmp_path / "exact")
-    write(make(with_site(pack, load_site(site_of(tmp_path, near), LISTS))), tmp_path / "near")
+    write(built(pack, load_site(site_of(tmp_path, stated), LISTS), kept), tmp_path / "exact")
+    write(built(pack, load_site(site_of(tmp_path, near), LISTS), kept), tmp_path / "near")
+    platforms = [name for name in PLATFORMS if not (kept and platform(name).keeps_no_lists)]
     had = {
         (one.within, one.rule, name)
         for one in tried
-        for name in PLATFORMS
+        for name in platforms
         if not absent(pack, one.rule, name)
     }
-    assert still(tmp_path / "near", tried) == had - UNSEEN
-    assert still(tmp_path / "exact", tried) == set()
+    assert still(tmp_path / "near", tried, platforms) == {one for one in had - UNSEEN if one[2] in platforms}
+    assert still(tmp_path / "exact", tried, platforms) == set()
     if tier != "core":
         assert {one.within for one in tries(load_pack(ROOT))} == set(LISTS)
 
@@ -306,3 +313,39 @@ def test_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         main(["--root", str(ROOT), "build", "--site", str(path), "--out", str(tmp_path / "out")])
     assert ended.value.code == 2 and 'no list is called "nothing"' in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_lists_are_kept_by_an_option_of_the_build(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What cannot be a list is said: once of a platform, and of a list that one rule asks in another way."""
+    path, out = site_of(tmp_path, {"server_migrations": [], "provisioning": []}), tmp_path / "out"
+    with pytest.raises(SystemExit) as ended:
+        main(["--root", str(ROOT), "build", "--lists", "--out", str(out)])
+    assert ended.value.code == 2 and "--site" in capsys.readouterr().err and not out.exists()
+    assert main(["--root", str(ROOT), "build", "--site", str(path), "--lists", "--out", str(out)]) == 0
+    said = capsys.readouterr().err.splitlines()
+    about = [line for line in said if "has no lists of its own" in line]
+    assert sorted(line.split(" has ")[0] for line in about) == [
+        "--lists:1: warning: Elastic",
+        "--lists:1: warning: Microsoft Defender XDR",
+    ]
+    assert any("server_migrations" in line and "for exchange_server_export:" in line for line in said)
+    assert not any("provisioning" in line for line in said)
+    # An empty list that stands in a query is no condition of it.
+    for ending in ("kql", "spl"):
+        [own] = out.glob(f"{'s*l' if ending == 'kql' else 'splunk'}/queries/exchange_server_export.{ending}")
+        shipped = ROOT / "dist" / own.relative_to(out)
+        assert own.read_bytes() == shipped.read_bytes()
+
+
+def test_no_list_can_be_exceptions_of_kibana(pack: Pack) -> None:
+    """They tell letter case apart. Where no column of a list has letters to tell apart, it could be one."""
+    for filters in LISTS.values():
+        for one in (one for one in filters if one.parameters):
+            named = {str(d.data.get("name")): rule for rule in pack.rules for d in rule.documents}
+            first = named[one.rules[0]]
+            pipeline = pack.pipelines["elastic"]
+            if pipeline.absence(first) is not None:
+                continue
+            exact = platform("elastic").convert(first, pipeline).state.get("exact_fields") or ()  # type: ignore[attr-defined]
+            keys = [key.split("|")[0] for key, name in one.parameters.items() if name != "address"]
+            assert keys and not {pipeline.map_field(first, key) for key in keys} & set(exact)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import tarfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,8 @@ from detection_pack.model.event import Event
 from detection_pack.platforms.splunk.run import Workspace
 from support.spl import MODES, Index, Mode, Row, Table, UnsupportedSearch, moment_of, run, stanzas
 from support.splunk_index import index_of
+
+_CIDR = re.compile(r"CIDR\(([^()]*)\)")
 
 
 @dataclass(frozen=True)
@@ -36,16 +39,21 @@ def searches_of(files: Mapping[str, bytes], lookback: str | None = None) -> Iter
 
     ``lookback`` such as ``40d`` replaces the one of each search.
     """
+    app: dict[str, str] = {}
+    tables: dict[str, Table] = {}
+    for content in (content for path, content in sorted(files.items()) if path.endswith(".tgz")):
+        members = {name.partition("/")[2]: text for name, text in _members(content)}
+        app = members if "default/macros.conf" in members else app
+        for name, about in stanzas(members["default/transforms.conf"]).items():
+            lines = csv.DictReader(io.StringIO(members[f"lookups/{about['filename']}"], newline=""))
+            cased = about.get("case_sensitive_match", "true") == "true"
+            networks = frozenset(_CIDR.findall(about.get("match_type", "")))
+            tables[name] = Table(list(lines), cased, networks)
+    own = _macros(app["default/macros.conf"], lookback)
     macros = _macros(files["splunk/macros.conf"].decode(), lookback)
     for path, content in files.items():
         if path.startswith("splunk/") and path.endswith(".spl"):
-            yield Search(path, content.decode(), macros)
-    (archive,) = (content for path, content in files.items() if path.endswith(".tgz"))
-    app = {name.partition("/")[2]: text for name, text in _members(archive)}
-    own, tables = _macros(app["default/macros.conf"], lookback), {}
-    for name, about in stanzas(app["default/transforms.conf"]).items():
-        lines = csv.DictReader(io.StringIO(app[f"lookups/{about['filename']}"], newline=""))
-        tables[name] = Table(list(lines), about.get("case_sensitive_match", "true") == "true")
+            yield Search(path, content.decode(), macros, tables=tables)
     for name, about in stanzas(app["default/savedsearches.conf"]).items():
         assert about["dispatch.latest_time"] == "now"
         yield Search(f"app/{name}", about["search"], own, about["dispatch.earliest_time"], tables)
@@ -87,14 +95,14 @@ class Bench:
         before = {e.id: now - timedelta(hours=2) for n, e in enumerate(events) if n % 2}
         after = {e.id: now - timedelta(minutes=10) for n, e in enumerate(events) if not n % 2}
         self.workspace, self.index = index_of(events, before | after)
-        self._models: dict[tuple[str, str], list[tuple[frozenset[str], Any]] | str] = {}
+        self._models: dict[tuple[str, str, str], list[tuple[frozenset[str], Any]] | str] = {}
 
     def compare(self, search: Search, into: Agreement, changed: str | None = None) -> None:
         """Run one search on both sides. That one side alone refuses it is a disagreement too.
 
         ``changed`` is what the interpreter runs in its place: to see whether a change would be noticed.
         """
-        key = (search.name, search.text)
+        key = (search.name, search.text, str(search.tables))
         if key not in self._models:
             self._models[key] = self._model(search)
         model = self._models[key]
@@ -122,7 +130,7 @@ class Bench:
         if search.dispatched is not None:
             start = moment_before(search.dispatched, self.now.timestamp())
             window = (datetime.fromtimestamp(start, UTC), self.now)
-        tables = {name: Lookup(list(t.rows), t.cased) for name, t in search.tables.items()}
+        tables = {name: Lookup(list(t.rows), t.cased, tuple(t.networks)) for name, t in search.tables.items()}
         try:
             rows = self.workspace.search(search.text, search.macros, self.now, window, tables)
         except UnsupportedSpl as error:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from detection_pack.build import navigator
 from detection_pack.build.folders import Folder, replace_folders, stale_files
-from detection_pack.build.outcomes import Outcome, Setting, outcome, outcomes_of_files
+from detection_pack.build.outcomes import INLINED, Outcome, Setting, outcome, outcomes_of_files
 from detection_pack.model.collection import Collection, called, of_folder
 from detection_pack.model.event import RuleEntry
 from detection_pack.model.findings import Finding, PackError
@@ -21,6 +21,7 @@ from detection_pack.model.pipeline import load_pipelines
 from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.rule import INVESTIGATION
 from detection_pack.model.rule_files import rule_files
+from detection_pack.model.site_lists import Site
 from detection_pack.platforms.conversion import Artefact
 from detection_pack.platforms.platform import platform
 
@@ -39,13 +40,25 @@ class Built:
     warnings: tuple[Finding, ...] = ()
 
 
-def make(pack: Pack, keep_going: bool = False) -> Built:
+def make(pack: Pack, keep_going: bool = False, site: Site | None = None) -> Built:
     """All files of dist/, in memory. A rule that a platform cannot say raises `PackError`, or with
-    ``keep_going`` is left out on that platform; the manifest then says why."""
-    setting = Setting(pack.pipelines, pack.version, sources=pack.sources)
+    ``keep_going`` is left out on that platform; the manifest then says why. ``site``: its lists become
+    objects of the platforms that people edit there."""
+    setting = Setting(pack.pipelines, pack.version, sources=pack.sources, site=site)
     plain = [Artefact(f"pipelines/{name}.yml", p.text().encode()) for name, p in pack.pipelines.items()]
     found = [outcome(rule, setting) for rule in pack.rules]
+    if site is not None:
+        found.append(Outcome("", warnings=tuple(_keeping_none(setting.platforms))))
     return _built(f"{GENERATOR} {pack.version}", found, setting, keep_going, *plain)
+
+
+def _keeping_none(names: Sequence[str]) -> Iterator[Finding]:
+    """What is said of each platform on which a site's lists stand in the queries."""
+    for one in map(platform, names):
+        if one.keeps_no_lists:
+            what = f"{one.title} has no lists of its own: {one.keeps_no_lists}"
+            todo = "the rows stand in its queries; to change them, build and import again"
+            yield Finding("--lists", 1, what, todo, INLINED, "warning")
 
 
 def make_folder(

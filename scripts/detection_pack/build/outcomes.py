@@ -17,7 +17,8 @@ from typing import Any
 from detection_pack.build.meaning import meaning
 from detection_pack.model.attack import Attack, attack, technique_faults, using
 from detection_pack.model.collection import PACK, Collection, called
-from detection_pack.model.findings import Finding
+from detection_pack.model.findings import Finding, PackError
+from detection_pack.model.list_table import NotMaintained
 from detection_pack.model.log_source import LogSource
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.platform_names import PLATFORMS
@@ -25,11 +26,14 @@ from detection_pack.model.reading import Reading
 from detection_pack.model.rule import TIERS, Rule
 from detection_pack.model.rule_reader import gathered, judged
 from detection_pack.model.rule_texts import unforeseen
+from detection_pack.model.site_lists import Site
 from detection_pack.platforms.conversion import Part
 from detection_pack.platforms.diagnosis import diagnose, no_data, unfilled
 from detection_pack.platforms.platform import platform, platforms
 from detection_pack.platforms.refusals import attempt
 
+#: The check of what is said of a list whose rows stand in a query.
+INLINED = "list-in-query"
 #: Fewer rules than this for each process are not worth the process.
 LEAST_FOR_A_PROCESS = 16
 #: Rules after which dead ones are looked for.
@@ -39,7 +43,8 @@ COLLECT_AFTER = 1000
 @dataclass(frozen=True)
 class Setting:
     """What every rule is converted with: the pipelines by name, the pack's version, the platforms, and the
-    version of ATT&CK in use, and the log sources, for what is to be said of a rule's values."""
+    version of ATT&CK in use, the log sources, for what is to be said of a rule's values, and the site whose
+    lists are kept on the platforms that can keep them."""
 
     pipelines: Mapping[str, Pipeline]
     version: str
@@ -47,6 +52,7 @@ class Setting:
     attack: Attack = field(default_factory=attack)
     sources: Mapping[str, LogSource] = field(default_factory=dict, repr=False)
     collection: Collection = PACK
+    site: Site | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,12 @@ def outcome(rule: Rule, setting: Setting) -> Outcome:
     parts: dict[str, Part] = {}
     refused: dict[str, tuple[Finding, ...]] = {}
     absent: dict[str, str] = {}
+    inlined: list[Finding] = []
+    if setting.site is not None:
+        try:
+            asking, rule = rule, setting.site.asked(rule, [use.id for use in setting.site.uses])
+        except PackError as error:
+            return Outcome(str(rule.path), unread=error.findings)
     for name in setting.platforms:
         if (why := setting.pipelines[name].absence(rule)) is not None:
             if rule.tier in TIERS:
@@ -85,7 +97,10 @@ def outcome(rule: Rule, setting: Setting) -> Outcome:
             else:
                 refused[name] = (no_data(rule, platform(name), why),)
             continue
-        made = attempt(platform(name), rule, setting.pipelines, setting.version)
+        if setting.site is not None and not platform(name).keeps_no_lists:
+            made = _asking(asking, name, setting, setting.site, inlined)
+        else:
+            made = attempt(platform(name), rule, setting.pipelines, setting.version)
         if isinstance(made, Part):
             parts[name] = made
         else:
@@ -100,8 +115,35 @@ def outcome(rule: Rule, setting: Setting) -> Outcome:
     entry = manifest_entry(rule) if parts else {}
     reading = Reading.of(rule)
     said = (replace(one, severity="warning") for one in meaning(reading, rest, setting.sources))
-    warnings = (*said, *technique_faults(reading, "warning"), *unfilled(rule, parts))
+    warnings = (*said, *technique_faults(reading, "warning"), *unfilled(rule, parts), *inlined)
     return Outcome(str(rule.path), rule.name, entry, lines, parts, absent, refused, warnings=warnings)
+
+
+def _asking(
+    rule: Rule, name: str, setting: Setting, site: Site, inlined: list[Finding]
+) -> Part | tuple[Finding, ...]:
+    """The rule on a platform, with the lists that it can ask there as tables. What it cannot ask stands in
+    the query, and ``inlined`` gets the reason, where there are rows."""
+    uses = {use.id: use for use in site.uses_of(rule)}
+    why: dict[str, str] = {}
+    while True:
+        try:
+            made = attempt(platform(name), site.asked(rule, why), setting.pipelines, setting.version)
+            break
+        except NotMaintained as error:
+            assert error.use not in why
+            why[error.use] = error.why
+        except PackError as error:
+            return error.findings
+    for use_id, said in why.items():
+        what = f"the list {uses[use_id].list} is no list in {platform(name).title} for {rule.name}: {said}"
+        todo = "its rows stand in the query; to change them, build again"
+        asked = uses[use_id].asking
+        assert asked is not None
+        inlined.append(
+            Finding(str(asked.document.path), asked.document.line(), what, todo, INLINED, "warning")
+        )
+    return made
 
 
 def manifest_entry(rule: Rule) -> dict[str, Any]:

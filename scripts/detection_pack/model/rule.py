@@ -23,6 +23,7 @@ from sigma.exceptions import SigmaError
 
 from detection_pack.model.documents import Document
 from detection_pack.model.findings import PackError
+from detection_pack.model.list_table import ListTable
 from detection_pack.model.playbook import Guide
 from detection_pack.model.sigma_messages import said_of
 from detection_pack.model.windows import CLOCK, EVERY, OVERLAPPING, Overlapping, overlapping
@@ -137,7 +138,8 @@ class Rule:
     """A Sigma rule, or a correlation with the rules that it correlates, which may stand in other files.
 
     ``main`` is the document that speaks for it (the correlation if there is one), ``path`` and ``text`` are
-    those of its file. ``guide``: what is done after its alert, where the pack's playbook says so.
+    those of its file. ``guide``: what is done after its alert, where the pack's playbook says so. ``lists``:
+    the tables of a site that it asks, by the filter that asks (see `model.list_table`).
     """
 
     name: str
@@ -147,6 +149,7 @@ class Rule:
     main: Document
     text: str = field(default="", repr=False, compare=False)
     guide: Guide | None = field(default=None, repr=False, compare=False)
+    lists: Mapping[str, ListTable] = field(default_factory=dict, compare=False)
 
     @property
     def title(self) -> str:

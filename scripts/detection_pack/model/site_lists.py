@@ -5,6 +5,9 @@ gives the values in a small YAML file, ``<name>:`` with a list of rows; a row be
 selection, so that it leaves out exactly what has all its values. A row is for those filters of the file that
 have the parameters that it states, no more and no fewer: nothing in a row is ever disregarded. Values are
 literal, an ``address`` may be a network. What nobody lists changes no rule.
+
+Rows may stand in the queries, or in tables that are maintained on a platform (`model.list_table`): one for
+each form of a list, so that there, too, a row fills all the columns of its table.
 """
 
 from __future__ import annotations
@@ -12,8 +15,9 @@ from __future__ import annotations
 import copy
 import difflib
 import ipaddress
+import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +27,7 @@ from detection_pack.model.documents import Document, Key, load_documents, read_t
 from detection_pack.model.filters import Filter, NotApplied, filtered
 from detection_pack.model.findings import Finding, PackError
 from detection_pack.model.limits import limit_faults
+from detection_pack.model.list_table import ADDRESS, REASON, ListTable, placeholder, use_of
 from detection_pack.model.pack import Pack
 from detection_pack.model.reading import Reading
 from detection_pack.model.rule import Rule
@@ -32,10 +37,8 @@ from detection_pack.model.rule_reader import judged
 FOLDER = Path("sigma") / "filters"
 #: The selection that has the placeholders, and the only condition on it.
 ROW, CONDITION = "row", "not row"
-#: The parameter whose values are IP addresses or networks.
-ADDRESS = "address"
 #: What a row may state besides its parameters: for whoever reads the list.
-NOTES = frozenset({"reason"})
+NOTES = frozenset({REASON})
 #: Rows that a file may have.
 MOST_ROWS = 1_000
 
@@ -112,6 +115,16 @@ class ListFilter:
         made.data["filter"][ROW] = made.data["filter"][ROW][0]
         return Filter(Document(document.path, made.data, document.lines), self.filter.text)
 
+    def asking(self, number: int) -> Filter:
+        """The filter with places that a table fills. ``number``: which filter of its list it is."""
+        data = copy.deepcopy(self.filter.document.data)
+        row: dict[str, Any] = dict(self.fixed)
+        for key, name in self.parameters.items():
+            row[f"{key}|expand"] = placeholder(self.list, number, name)
+        data["filter"][ROW] = row
+        document = self.filter.document
+        return Filter(Document(document.path, data, document.lines), "")
+
     def filled(self, site: Document, rows: Sequence[Row]) -> Filter:
         """The filter with these rows, each with its place in the site's file."""
         data = copy.deepcopy(self.filter.document.data)
@@ -158,12 +171,46 @@ class Row:
 
 
 @dataclass(frozen=True)
+class ListUse:
+    """One filter of a list that a site states. ``rows`` is the filter with the rows that are for it, None
+    without any; ``asking`` the filter that asks ``table``, None where its rows state nothing to ask for."""
+
+    list: str
+    id: str
+    rows: Filter | None
+    asking: Filter | None
+    table: ListTable | None
+
+
+@dataclass(frozen=True)
 class Site:
-    """What a site's file says: the filters that its rows make, and the rows by the name of their list."""
+    """What a site's file says: the filters that its rows make, and the rows by the name of their list.
+
+    ``uses`` are the filters of all lists that it states, those without rows as well.
+    """
 
     document: Document
     rows: Mapping[str, tuple[Row, ...]]
     filters: tuple[tuple[str, Filter], ...]
+    uses: tuple[ListUse, ...] = ()
+
+    def uses_of(self, rule: Rule) -> tuple[ListUse, ...]:
+        """The filters about a rule whose rows can stand in a table."""
+        asking = [(use.id, use.asking) for use in self.uses if use.asking is not None]
+        about = {name for name, _ in _of_rule(rule, asking)}
+        return tuple(use for use in self.uses if use.id in about)
+
+    def asked(self, rule: Rule, inlined: Collection[str] = ()) -> Rule:
+        """The rule with its lists in tables, but for the filters of ``inlined``, by their ids, and those
+        that have nothing to ask: the rows of these stand in it. Raises `PackError`."""
+        own = [use for use in self.uses_of(rule) if use.id not in inlined]
+        tables = {use.id: use.table for use in own if use.table is not None}
+        rest = [(use.list, use.rows) for use in self.uses if use.id not in tables and use.rows is not None]
+        made = without_listed(rule, rest)
+        if not own:
+            return made
+        documents, main = _with_filters(made, [(use.list, use.asking) for use in own if use.asking])
+        return replace(made, documents=documents, main=main, lists=tables)
 
     def only(self, name: str) -> Site:
         """One list alone."""
@@ -237,7 +284,7 @@ def load_site(path: Path, lists: Mapping[str, Sequence[ListFilter]]) -> Site:
         findings.append(Finding(str(path), documents[1].line(), "is a second document", "write one"))
     if not isinstance(document.data, dict):
         raise PackError.at(path, document.line(), "is not a mapping of lists", "write LIST: and its rows")
-    rows = {}
+    rows: dict[str, tuple[Row, ...]] = {}
     for name, stated in document.data.items():
         place = document.line(name)
         if name not in lists:
@@ -246,18 +293,39 @@ def load_site(path: Path, lists: Mapping[str, Sequence[ListFilter]]) -> Site:
             findings.append(Finding(str(path), place, f'no list is called "{name}"', todo))
         elif not isinstance(stated, list | None):
             findings.append(Finding(str(path), place, f"{name} is not a list of rows", "begin each with -"))
-        elif stated:
-            rows[name] = tuple(_rows(document, name, stated, lists[name], findings))
+        else:
+            rows[name] = tuple(_rows(document, name, stated or (), lists[name], findings))
     if sum(map(len, rows.values())) > MOST_ROWS:
         findings.append(Finding(str(path), 1, f"has more than {MOST_ROWS:,} rows", "leave some out"))
     if findings:
         raise PackError(findings)
-    made = []
-    for name, own in sorted(rows.items()):
-        for one in lists[name]:
-            if about := [row for row in own if set(row.values) == set(one.parameters.values())]:
-                made.append((name, one.filled(document, about)))
-    return Site(document, rows, tuple(made))
+    uses = tuple(use for name in sorted(rows) for use in _uses(document, name, lists[name], rows[name]))
+    made = tuple((use.list, use.rows) for use in uses if use.rows is not None)
+    return Site(document, {name: own for name, own in rows.items() if own}, made, uses)
+
+
+def _uses(site: Document, name: str, filters: Sequence[ListFilter], rows: Sequence[Row]) -> Iterator[ListUse]:
+    forms = {form: tuple(one.parameters.values()) for one in filters if (form := _form(one))}
+    for number, one in enumerate(filters, start=1):
+        about = [row for row in rows if row.values.keys() == _form(one)]
+        filled = one.filled(site, about) if about else None
+        if not _form(one):
+            yield ListUse(name, use_of(name, number), filled, None, None)
+            continue
+        columns = next(found for form, found in forms.items() if form == _form(one))
+        table = name if len(forms) == 1 else f"{name}_by_{'_and_'.join(columns)}"
+        made = ListTable(table, columns, tuple(cells for row in about for cells in _cells(row, columns)))
+        yield ListUse(name, use_of(name, number), filled, one.asking(number), made)
+
+
+def _form(one: ListFilter) -> frozenset[str]:
+    return frozenset(one.parameters.values())
+
+
+def _cells(row: Row, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """A row of the file as rows of a table, in which a cell has one value."""
+    for values in itertools.product(*(row.values[name] for name in columns)):
+        yield (*values, " ".join(row.reason.split()))
 
 
 def _rows(
@@ -330,6 +398,15 @@ def without_listed(rule: Rule, filters: Sequence[tuple[str, Filter]]) -> Rule:
         return rule
     if faults := [fault for _, one in about for fault in one.faults]:
         raise PackError(dict.fromkeys(faults))
+    documents, main = _with_filters(rule, about)
+    reading = judged(Reading(rule.path, rule.text, replace(rule, documents=documents, main=main)))
+    if reading.rule is None or reading.findings:
+        raise PackError(reading.findings)
+    return reading.rule
+
+
+def _with_filters(rule: Rule, about: Sequence[tuple[str, Filter]]) -> tuple[tuple[Document, ...], Document]:
+    """The documents of the rule with these filters, and the one that speaks for it. Raises `PackError`."""
     documents, main = [], rule.main
     for document in rule.documents:
         named = [
@@ -343,13 +420,9 @@ def without_listed(rule: Rule, filters: Sequence[tuple[str, Filter]]) -> Rule:
                 raise PackError.at(rule.path, document.line(), str(error), "correct the list") from error
         documents.append(made)
         main = made if document is rule.main else main
-    changed = replace(rule, documents=tuple(documents), main=main)
     if beyond := list(limit_faults(documents)):
         raise PackError(beyond)
-    reading = judged(Reading(rule.path, rule.text, changed))
-    if reading.rule is None or reading.findings:
-        raise PackError(reading.findings)
-    return reading.rule
+    return tuple(documents), main
 
 
 def with_site(pack: Pack, site: Site) -> Pack:

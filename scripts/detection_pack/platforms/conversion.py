@@ -21,6 +21,7 @@ from sigma.types import (
 
 from detection_pack.languages.regex.patterns import pattern_fault
 from detection_pack.model.findings import Finding, PackError
+from detection_pack.model.list_table import NotMaintained
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.reading import Reading
 from detection_pack.model.refused_value import RefusedValue
@@ -100,6 +101,8 @@ def convert(rule: Rule, pipeline: Pipeline, backend_class: type[Any], **options:
             if name not in rule.filter_selections:
                 mark_whole_terms(detection)
     backend = backend_class(**options)
+    backend.lists = rule.lists
+    backend.lists_asked = set()
     # No backend of the pack has a pipeline of its own, so there is nothing to add this one to.
     backend.last_processing_pipeline = pipeline.processing()
     try:
@@ -126,6 +129,8 @@ def convert(rule: Rule, pipeline: Pipeline, backend_class: type[Any], **options:
         raise _refused(rule, pipeline, plain, error) from error
     except Exception as error:  # pySigma raises Python's own errors for values of unexpected types
         raise rule.refused(error) from error
+    for use in sorted(rule.lists.keys() - backend.lists_asked):
+        raise NotMaintained(use, "its condition does not reach the query")
     names = {name for r in plain for listed in pipeline.mapping_of(r).names.values() for name in listed}
     names |= {lifted for r in plain for f in wanted if (lifted := pipeline.mapping_of(r).named(f))}
     return Converted(tuple(queries), mapped, state, pipeline.tables, frozenset(names))

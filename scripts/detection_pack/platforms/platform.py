@@ -115,6 +115,9 @@ class Platform(ABC):
     title: str
     #: The forms of a rule's query as files, the rule's own first.
     forms: tuple[QueryForm, ...]
+    #: Why a list of a site cannot be an object of its own there, which rules ask and people edit; empty where
+    #: it can.
+    keeps_no_lists: str = ""
     #: The language of a Markdown fence around a query of its prerequisites (`prerequisites`).
     fence: str
 

@@ -11,6 +11,7 @@ from typing import Any
 from detection_pack.model.detections import Keys, Leaf, leaves
 from detection_pack.model.documents import Document
 from detection_pack.model.findings import Finding, PackError
+from detection_pack.model.list_table import NotMaintained
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.rule import CHANGE, Rule
 from detection_pack.platforms.conversion import Part
@@ -29,9 +30,12 @@ _MOST_PROBES, _MOST_VALUES = 120, 2_000
 def attempt(
     platform: Platform, rule: Rule, pipelines: Mapping[str, Pipeline], version: str
 ) -> Part | tuple[Finding, ...]:
-    """What the rule gives to dist/ on a platform, or what the platform has against it."""
+    """What the rule gives to dist/ on a platform, or what the platform has against it. Raises `NotMaintained`
+    for a rule with `Rule.lists` of which the platform cannot ask one."""
     try:
         return platform.part(rule, pipelines, version)
+    except NotMaintained:
+        raise
     except PackError as error:
         return error.findings
     except Exception as error:  # what nobody foresaw in one rule must not end the work on the others

@@ -16,8 +16,9 @@ from typing import Any
 
 from detection_pack.model.documents import Document
 from detection_pack.model.filters import Filter
+from detection_pack.model.list_table import ADDRESS
 from detection_pack.model.rule import Rule
-from detection_pack.model.site_lists import ADDRESS, ListFilter, literal
+from detection_pack.model.site_lists import ListFilter, literal
 
 #: Fields that a proposed filter asks for at most, and rows that are a list and not a copy of the log.
 MOST_FIELDS, MOST_ROWS = 3, 20

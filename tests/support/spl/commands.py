@@ -5,6 +5,7 @@ A command reads its arguments and gives what makes rows of rows.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +22,12 @@ Step = Callable[[Sequence[Row]], list[Row]]
 
 @dataclass(frozen=True)
 class Table:
-    """A lookup table: its lines, and ``case_sensitive_match`` of transforms.conf."""
+    """A lookup table: its lines, and ``case_sensitive_match`` of transforms.conf; the columns that hold
+    networks, as its ``match_type`` says (``CIDR(address)``)."""
 
     rows: Sequence[Mapping[str, str]]
     cased: bool = True
+    networks: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -269,9 +272,11 @@ def _fields(reader: Reader, context: Context) -> Step:
 
 
 def _lookup(reader: Reader, context: Context) -> Step:
-    """``lookup <table> <field>… OUTPUT <field> [AS <field>]…``, the first line of the table that matches.
+    """``lookup <table> <field> [AS <field>]… OUTPUT <field> [AS <field>]…``, the first line of the table that
+    matches.
 
-    Without a match the fields of OUTPUT are emptied (Search Reference, "lookup").
+    Without a match the fields of OUTPUT are emptied (Search Reference, "lookup"). A cell that holds nothing
+    matches nothing here; what Splunk does with it is not documented.
     """
     position, name = reader.next.position, reader.name()
     if name not in context.tables:
@@ -279,7 +284,8 @@ def _lookup(reader: Reader, context: Context) -> Step:
     table = context.tables[name]
     keys, outputs = [], []
     while not reader.is_word("OUTPUT"):
-        keys.append(reader.name())
+        column = reader.name()
+        keys.append((column, reader.name() if reader.accept("AS") else column))
         reader.accept(",")
     reader.expect("OUTPUT")
     while not reader.ends():
@@ -290,15 +296,23 @@ def _lookup(reader: Reader, context: Context) -> Step:
     def folded(text: str) -> str:
         return text if table.cased else text.lower()
 
+    def agrees(cell: str, value: str, column: str) -> bool:
+        if column not in table.networks:
+            return bool(cell) and folded(value) == folded(cell)
+        try:
+            return ipaddress.ip_address(value) in ipaddress.ip_network(cell)
+        except ValueError:
+            return False
+
     def looked_up(row: Row) -> Row:
         fields = dict(row.fields)
         for _, shown in outputs:
             fields.pop(shown, None)
-        wanted = [values_of(row.fields.get(key)) for key in keys]
+        wanted = [values_of(row.fields.get(key)) for _, key in keys]
         if any(len(values) > 1 for values in wanted):
             raise UnsupportedSearch("lookup of several values", position)
         for line in table.rows:
-            if all(v and folded(v[0]) == folded(line[k]) for k, v in zip(keys, wanted, strict=True)):
+            if all(v and agrees(line[k], v[0], k) for (k, _), v in zip(keys, wanted, strict=True)):
                 fields.update({shown: value for c, shown in outputs if (value := from_list([line[c]]))})
                 break
         return row.having(fields)

@@ -7,8 +7,9 @@ first aggregate.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_network
 
 from lark import Token, Tree
 
@@ -20,6 +21,7 @@ from detection_pack.languages.spl.spl_sql import (
     as_bool,
     as_list,
     as_text,
+    cidrmatch,
     column,
     quoted,
     quoted_name,
@@ -31,6 +33,7 @@ from detection_pack.languages.spl.spl_steps import (
     JUST_INDEXED,
     ORIGIN,
     SQL_TYPES,
+    Lookup,
     Steps,
     tree_of,
 )
@@ -320,27 +323,50 @@ class Pipelines(Steps):
         return self.step(f"SELECT {', '.join([*ORIGIN, *values])} FROM {relation.name}", columns, None)
 
     def lookup(self, relation: Relation, tree: Tree[Token]) -> Relation:
-        """``lookup table f1, f2 OUTPUT f AS g``: the first row whose fields are all equal; null where none is
-        (Search Reference, "lookup"). An empty cell of a CSV file is no value and equals nothing."""
-        names = [str(c) for c in tree.children if isinstance(c, Token) and c.type == "NAME"]
-        table, *keys, output, alias = names
+        """``lookup table f AS key, g OUTPUT f AS found``: the first row with which all keys agree; null where
+        none does (Search Reference, "lookup"; transforms.conf, match_type). An empty cell of a CSV file is no
+        value: it equals nothing and is in no network."""
+        table = str(tree.children[0])
+        keys, outputs = _pairs(tree, "lookup_key"), _pairs(tree, "lookup_output")
         if table not in self.lookups:
             raise UnsupportedSpl(f"the lookup {table!r} is not defined")
         known = self.lookups[table]
-        fold = "{}" if known.case_sensitive else "lower({})"
-        rows = [[str(n), *(row.get(k) or "" for k in (*keys, output))] for n, row in enumerate(known.rows)]
-        rows = [row for row in rows if all(row[1:-1])]
-        if not rows:
-            return self.assigned(relation, alias, Sql("NULL", "null"))
-        listed = ", ".join(f"({row[0]}, {', '.join(quoted(v) for v in row[1:])})" for row in rows)
-        columns = ", ".join(["place", *(f"k{n}" for n in range(len(keys))), "output"])
-        equal = " AND ".join(
-            f"{fold.format(f'k{n}')} = {fold.format(as_text(relation.reference(key)))}"
-            for n, key in enumerate(keys)
-        )
-        known_rows = f"(VALUES {listed}) AS t({columns})"
-        found = f"(SELECT nullif(arg_min(output, place), '') FROM {known_rows} WHERE {equal})"
-        return self.assigned(relation, alias, Sql(found, "str"))
+        rows = [row for row in known.rows if all(row.get(column) for column, _ in keys)]
+        matched = [
+            " AND ".join(_agrees(known, row, c, relation.reference(n)) for c, n in keys) for row in rows
+        ]
+        for column_name, shown in outputs:
+            whens = " ".join(
+                f"WHEN {condition} THEN nullif({quoted(row.get(column_name) or '')}, '')"
+                for condition, row in zip(matched, rows, strict=True)
+            )
+            value = Sql(f"CASE {whens} END", "str") if whens else Sql("NULL", "null")
+            relation = self.assigned(relation, shown, value)
+        return relation
+
+
+def _is_network(cell: str) -> bool:
+    try:
+        ip_network(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _pairs(tree: Tree[Token], kind: str) -> list[tuple[str, str]]:
+    """Column and field of each ``column AS field``; of a name alone it is both."""
+    found = [child for child in tree.children if isinstance(child, Tree) and child.data == kind]
+    names = [[str(c) for c in one.children if isinstance(c, Token) and c.type == "NAME"] for one in found]
+    return [(pair[0], pair[-1]) for pair in names]
+
+
+def _agrees(known: Lookup, row: Mapping[str, str], column_name: str, value: Sql) -> str:
+    """Whether a field agrees with a cell, which is not empty."""
+    cell = row[column_name]
+    if column_name in known.networks:
+        return cidrmatch(cell, as_text(value)).text if _is_network(cell) else "FALSE"
+    fold = "{}" if known.case_sensitive else "lower({})"
+    return f"coalesce({fold.format(quoted(cell))} = {fold.format(as_text(value))}, FALSE)"
 
 
 def _option(tree: Tree[Token]) -> tuple[str, str]:

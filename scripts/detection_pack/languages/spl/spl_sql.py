@@ -350,7 +350,7 @@ class Expressions:
             text = self._literal(arguments[0])
             return Sql(f"url_decode({quoted(text)})", "str")
         if name == "cidrmatch":
-            return _cidrmatch(self._literal(arguments[0]), as_text(self.compile(arguments[1])))
+            return cidrmatch(self._literal(arguments[0]), as_text(self.compile(arguments[1])))
         subject = as_text(self.compile(arguments[0]))
         regex = to_re2(self._literal(arguments[1]), boolean=name == "match")
         if name == "match":
@@ -447,7 +447,7 @@ def _path(path: str) -> str:
     return path
 
 
-def _cidrmatch(network: str, address: str) -> Sql:
+def cidrmatch(network: str, address: str) -> Sql:
     """Whether an address is in a network; text that is no address is in none."""
     try:
         parsed = ip_network(network)

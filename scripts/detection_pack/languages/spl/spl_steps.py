@@ -51,10 +51,12 @@ SQL_TYPES = {
 
 @dataclass(frozen=True)
 class Lookup:
-    """A lookup definition of transforms.conf with the rows of its file."""
+    """A lookup definition of transforms.conf with the rows of its file. ``networks``: the columns of which
+    its match_type says CIDR."""
 
     rows: Sequence[Mapping[str, str]]
     case_sensitive: bool = True
+    networks: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class Defender(Platform):
     id = "defender"
     title = "Microsoft Defender XDR"
     fence = "kusto"
+    keeps_no_lists = "a custom detection reads tables of advanced hunting alone"
     forms = (QueryForm(".kql", "KQL", "kusto"),)
 
     def convert(self, rule: Rule, pipeline: Pipeline) -> str:

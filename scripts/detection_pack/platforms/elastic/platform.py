@@ -22,6 +22,8 @@ class Elastic(Platform):
     fence = "esql"
     #: The investigation queries in ES|QL, for whoever goes on from a table.
     investigation = f"{id}/investigation/"
+    # Elastic Security, "Add and manage exceptions": exceptions are case-sensitive.
+    keeps_no_lists = "exceptions of Kibana tell letter case apart, and a row of a list does not"
     forms = (
         QueryForm(".lucene", "Lucene", "lucene"),
         QueryForm(".esql", "ES|QL", "esql"),

@@ -11,7 +11,7 @@ Kusto, an absent value is the empty string; so ``A =~ B`` is total and needs no 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from sigma.backends.kusto.kusto import KustoBackend
@@ -31,8 +31,10 @@ from sigma.types import (
 from detection_pack.languages.kql.kql_literals import kql_string, kql_verbatim
 from detection_pack.languages.kql.named_value import column_name, is_name, named_value
 from detection_pack.languages.regex.patterns import with_exact_end
+from detection_pack.model.list_table import Cell, ListTable, NotMaintained, cell_of
 from detection_pack.model.refused_value import RefusedValue
 from detection_pack.platforms.kusto.correlations import KustoCorrelations
+from detection_pack.platforms.kusto.watchlist_rows import row_condition
 from detection_pack.platforms.named_values import entry_of
 from detection_pack.platforms.terms import file_name, whole_term
 
@@ -70,6 +72,8 @@ class SentinelBackend(KustoCorrelations, KustoBackend):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.tables = tables or {}
         self.used_columns: set[str] = set()
+        self.lists: Mapping[str, ListTable] = {}
+        self.lists_asked: set[str] = set()
         self._inside = 0
 
     def _column(self, name: str, state: ConversionState) -> tuple[str, str]:
@@ -96,9 +100,42 @@ class SentinelBackend(KustoCorrelations, KustoBackend):  # type: ignore[misc]
     def _listed(self, key: str, state: ConversionState) -> Any:
         return state.processing_state.get(key) or ()
 
+    # ---- lists of a site ----------------------------------------------------------------------------
+
+    def convert_condition_and(self, cond: ConditionAND, state: ConversionState) -> Any:
+        cells = [(arg, cell) for arg in cond.args if (cell := self._cell(arg)) is not None]
+        if not cells:
+            return super().convert_condition_and(cond, state)
+        rows = [
+            self._row([(arg, cell) for arg, cell in cells if cell.use == use], state)
+            for use in dict.fromkeys(cell.use for _, cell in cells)
+        ]
+        asked = [arg for arg, _ in cells]
+        rest = [f"({self.convert_condition(arg, state)})" for arg in cond.args if arg not in asked]
+        return " and ".join([*rest, *rows])
+
+    def _cell(self, cond: Any) -> Cell | None:
+        return cell_of(getattr(cond, "value", None), self.lists)
+
+    def _row(self, cells: Sequence[tuple[Any, Cell]], state: ConversionState) -> str:
+        """The condition that asks a watchlist for the fields of one row."""
+        use, table = cells[0][1].use, cells[0][1].table
+        self.lists_asked.add(use)
+        for arg, _ in cells:
+            kind = self._column(arg.field, state)[1]
+            if kind not in ("string", "dynamic") or arg.field in dict(
+                self._listed("file_name_fields", state)
+            ):
+                raise NotMaintained(use, f"{arg.field} is {kind}, which the cells of a watchlist are not")
+        if len({cell.column for _, cell in cells}) < len(cells):
+            raise NotMaintained(use, "a value of it stands in several fields here")
+        return row_condition(use, table, {cell.column: self._text(arg.field, state) for arg, cell in cells})
+
     # ---- strings ------------------------------------------------------------------------------------
 
     def convert_condition_field_eq_val_str(self, cond: Any, state: ConversionState) -> str:
+        if (cell := self._cell(cond)) is not None:
+            return self._row([(cond, cell)], state)
         return self._strings(cond.field, [cond.value], state, cased=False)
 
     def convert_condition_field_eq_val_str_case_sensitive(self, cond: Any, state: ConversionState) -> str:

@@ -16,12 +16,20 @@ from duckdb_kql.errors import KqlError
 from detection_pack.languages.kept import kept
 from detection_pack.languages.kql.address_ranges import RANGE_MACROS, register
 from detection_pack.languages.kql.joined_terms import with_joined_terms
+from detection_pack.languages.kql.watchlists import (
+    SEARCH_KEY,
+    WATCHLIST_MACROS,
+    register_watchlists,
+    watchlist_table,
+    with_watchlists,
+)
 from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.findings import PackError
 from detection_pack.model.log_source import LogSource
 from detection_pack.platforms.built_file import built_text
 from detection_pack.platforms.kusto.correlations import VALUE, WINDOW_START
 from detection_pack.platforms.kusto.tables import EVENT, INGESTED, WHOLE, Tables
+from detection_pack.platforms.kusto.watchlist_file import Watchlist, watchlists_in
 from detection_pack.platforms.platform import Run, Sources, Stored
 from detection_pack.platforms.records import Records, insert_rows, quoted, records_of, stamp
 
@@ -42,6 +50,7 @@ _LOOKBACK = re.compile(r"^let (LookbackPeriod|\w+Lookback) = [^;]+;", re.MULTILI
 
 
 register()
+register_watchlists()
 
 
 class Workspace:
@@ -49,7 +58,7 @@ class Workspace:
 
     It has the tables of ``sources`` besides those of the events' own. ``ingested`` says when each event, by
     its id, or when all of them reached their table; only a query that asks for ``ingestion_time()`` needs it,
-    and an event without one has none. ``schema`` is "sentinel" or "defender".
+    and an event without one has none. ``schema`` is "sentinel" or "defender". ``watchlists``: by alias.
     """
 
     def __init__(
@@ -58,10 +67,11 @@ class Workspace:
         ingested: Mapping[str, datetime] | datetime | None = None,
         schema: str = SENTINEL,
         sources: Iterable[LogSource] | None = None,
+        watchlists: Mapping[str, Watchlist] | None = None,
     ) -> None:
         self._records = records_of(events, sources)
         self.connection = self._records.cursor()
-        self.connection.execute(RANGE_MACROS)
+        self.connection.execute(RANGE_MACROS + WATCHLIST_MACROS)
         self.schema = schema
         self._tables = Tables(self.connection, schema, self._records, ingested)
         self._columns = dict(self._tables.columns)
@@ -69,6 +79,26 @@ class Workspace:
             columns = ", ".join(f"{name} {kind}" for name, kind in _ALERT_COLUMNS.items())
             self.connection.execute(f"CREATE OR REPLACE TEMP TABLE {ALERTS}({columns})")
             self._columns[ALERTS] = list(_ALERT_COLUMNS)
+        self._watchlists: dict[str, Sequence[str]] = {}
+        for alias, items in (watchlists or {}).items():
+            self._create_watchlist(alias, items)
+
+    def _create_watchlist(self, alias: str, watchlist: Watchlist) -> None:
+        """A table of texts, with the search key; without items it has no columns of theirs."""
+        rows = [
+            [item.get(watchlist.search_key, ""), *(item.get(name, "") for name in watchlist.columns)]
+            for item in watchlist.items
+        ]
+        columns = [SEARCH_KEY, *(watchlist.columns if rows else ())]
+        table = watchlist_table(alias)
+        self.connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {quoted(table)}"
+            f"({', '.join(f'{quoted(name)} VARCHAR' for name in columns)})"
+        )
+        if rows:
+            insert_rows(self.connection, table, rows)
+        self._watchlists[alias] = columns
+        self._columns[table] = columns
 
     def whole_tables(self) -> Mapping[str, Mapping[str, str]]:
         """The tables with whole records in them, ``{table: {column: type}}``."""
@@ -93,6 +123,7 @@ class Workspace:
         if clock.lookback is not None:
             text = _LOOKBACK.sub(lambda m: f"let {m[1]} = {clock.lookback};", text)
         text = _with_ingestion_column(_with_plain_characters(text))
+        text = with_watchlists(text, self._watchlists)
         sql, timed = _translated(text, tuple((t, tuple(c)) for t, c in self._columns.items()))
         sql = with_joined_terms(self._tables.ready(sql))
         now = clock.now.astimezone(UTC).replace(tzinfo=None)
@@ -165,7 +196,8 @@ def _with_ingestion_column(text: str) -> str:
 def run(given: Run, schema: str = SENTINEL) -> list[Hit]:
     """Execute ``<schema>/queries/<name>.kql`` for each rule. One hit a plain rule (with no event where none
     matched), one a group and window for a correlation."""
-    workspace = Workspace(given.events, schema=schema, sources=given.sources)
+    watchlists = watchlists_in(given.dist) if schema == SENTINEL else {}
+    workspace = Workspace(given.events, schema=schema, sources=given.sources, watchlists=watchlists)
     hits: list[Hit] = []
     for rule in given.rules:
         artefact = f"{schema}/queries/{rule.name}.kql"

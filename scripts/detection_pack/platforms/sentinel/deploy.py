@@ -25,7 +25,9 @@ from detection_pack.platforms.deploy_target import (
     secret,
 )
 from detection_pack.platforms.http_api import HttpApi, Refused, Words, address_of
+from detection_pack.platforms.kusto.watchlist_file import WATCHLISTS
 from detection_pack.platforms.sentinel.arm import TEMPLATES, unescaped
+from detection_pack.platforms.sentinel.watchlist_template import TYPE as WATCHLIST_TYPE
 
 TOKEN = "AZURE_ACCESS_TOKEN"
 SUBSCRIPTION, GROUP, WORKSPACE = "subscription", "resource-group", "workspace"
@@ -44,6 +46,8 @@ _WORDS = Words(
     },
     log="see the workspace's activity log",
 )
+#: A list of the site: made where it is missing, and never touched again.
+WATCHLIST = "watchlist"
 _HUNTING = "sentinel/hunting/azuredeploy.json"
 _PROVIDER = "Microsoft.OperationalInsights/workspaces"
 #: The type of a resource to its path below the workspace, and what it is for people.
@@ -53,9 +57,10 @@ _TYPES = {
         "analytics rule",
     ),
     f"{_PROVIDER}/savedSearches": ("savedSearches", "hunting query"),
+    WATCHLIST_TYPE: ("providers/Microsoft.SecurityInsights/watchlists", WATCHLIST),
 }
 _IDENTITY = re.compile(
-    r"\[concat\(parameters\('workspace'\),'/(?:Microsoft\.SecurityInsights/)?([0-9a-f-]{36})'\)\]"
+    r"\[concat\(parameters\('workspace'\),'/(?:Microsoft\.SecurityInsights/)?([0-9a-f-]{36}|[a-z0-9_]{3,64})'\)\]"
 )
 _VERSION = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}(-preview)?")
 #: What Azure takes: a subscription is a UUID; names of groups and workspaces.
@@ -86,6 +91,15 @@ def steps(asked: DeployRequest) -> list[str]:
         "# Each of these puts every rule of its template as it is there: switched off, without your changes.",
         "# Where rules are in use, prefer detection-pack deploy sentinel --apply, which leaves them on.",
     ]
+    if WATCHLISTS in asked.files:
+        lines += [
+            "# The lists of the site, before the rules that name them. Leave out of the parameter what is",
+            "# there already, as the first command shows it: a template would put its rows into it again.",
+            f"az sentinel watchlist list {where}--resource-group {group} --workspace-name {workspace}",
+            f"az deployment group create {where}--resource-group {group}"
+            f" --template-file {shlex.quote(str(asked.dist / WATCHLISTS))} --parameters workspace={workspace}"
+            f" create={shlex.quote(json.dumps(_aliases(asked)))}",
+        ]
     for path in _templates(asked):
         rest = (
             f"{where}--resource-group {group} --template-file {shlex.quote(str(asked.dist / path))} "
@@ -122,10 +136,16 @@ def _templates(asked: DeployRequest) -> list[str]:
     )
 
 
+def _aliases(asked: DeployRequest) -> list[str]:
+    return [item.id for _, _, item in _resources(asked) if item.kind == WATCHLIST]
+
+
 def _resources(asked: DeployRequest) -> Iterator[tuple[str, str, Deployable]]:
-    """Path below the workspace, version of the API, and the resource itself. Raises `PackError` for what a
-    build of ours does not write: a folder from elsewhere may hold any resource and any expression."""
-    for path in _templates(asked):
+    """Path below the workspace, version of the API, and the resource itself; the lists first, because a rule
+    that names a missing one is refused. Raises `PackError` for what a build of ours does not write: a folder
+    from elsewhere may hold any resource and any expression."""
+    lists = [WATCHLISTS] if WATCHLISTS in asked.files else []
+    for path in [*lists, *_templates(asked)]:
         try:
             for found in json.loads(asked.files[path])["resources"]:
                 below, kind = _TYPES[found["type"]]
@@ -175,6 +195,9 @@ class WorkspaceRules(DeployTarget):
             if error.status == 404:
                 return None
             raise
+        if item.kind == WATCHLIST:
+            # What is in it is the site's, whatever this build would put into it.
+            return item.body
         self._etags[item.id] = str(found.get("etag") or "")
         properties: dict[str, Any] = found["properties"]
         return properties
@@ -201,6 +224,8 @@ class WorkspaceRules(DeployTarget):
         self._put(item, kept | {key: item.body[key] for key in differs}, self._etags.get(item.id, ""))
 
     def kept(self, item: Deployable, there: Mapping[str, Any]) -> list[str]:
+        if item.kind == WATCHLIST:
+            return ["whatever is in it"]
         return ["switched on"] if there.get("enabled") else []
 
     def _put(self, item: Deployable, properties: Mapping[str, Any], etag: str) -> None:

@@ -19,6 +19,7 @@ from detection_pack.model.findings import PackError
 from detection_pack.platforms.built_file import TODO, built_text
 from detection_pack.platforms.kusto.hunting import hunting_file
 from detection_pack.platforms.kusto.query import parameters
+from detection_pack.platforms.kusto.watchlist_file import watchlists_in
 from detection_pack.platforms.platform import ImportFiles, Run, Setting
 from detection_pack.platforms.sentinel.alerting_query import SETTLE
 from detection_pack.platforms.sentinel.arm import TEMPLATES, unescaped
@@ -53,7 +54,9 @@ def run_imports(given: Run) -> list[Hit]:
     from detection_pack.platforms.kusto.run import Workspace, verdicts
 
     clock = given.clock
-    workspace = Workspace(given.events, clock.now - timedelta(seconds=SETTLE), sources=given.sources)
+    ingested = clock.now - timedelta(seconds=SETTLE)
+    watchlists = watchlists_in(given.dist)
+    workspace = Workspace(given.events, ingested, sources=given.sources, watchlists=watchlists)
     deployed = deployed_rules(given.dist)
     hunts = any(path.startswith(HUNTS) for rule in given.rules for path in rule.artefacts)
     searches = saved_searches(given.dist) if hunts else {}

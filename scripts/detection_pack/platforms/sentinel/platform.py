@@ -15,10 +15,12 @@ from detection_pack.platforms.conversion import Artefact, Part
 from detection_pack.platforms.kusto.backend import SentinelBackend
 from detection_pack.platforms.kusto.hunting import hunting_yaml
 from detection_pack.platforms.kusto.query import LOOKBACK, SentinelQuery, conversion_of, query_from, query_of
+from detection_pack.platforms.kusto.watchlist_file import WATCHLISTS
 from detection_pack.platforms.platform import ImportFiles, Platform, QueryForm, Run, Sources, Stored
 from detection_pack.platforms.sentinel import automation, hunting, imports
 from detection_pack.platforms.sentinel.analytics import analytics_yaml, scheduled_rule
 from detection_pack.platforms.sentinel.arm import resource, template, templates
+from detection_pack.platforms.sentinel.watchlist_template import watchlist_template
 
 
 class Sentinel(Platform):
@@ -40,6 +42,7 @@ class Sentinel(Platform):
         query = query_from(rule, converted, lets)
         files = [Artefact(f"{self.id}/queries/{rule.name}.kql", query.text().encode(), rule.name)]
         shared: dict[str, Any] = {"query": dataclasses.asdict(query)}
+        shared["lists"] = {table.name: table for table in rule.lists.values()}
         if rule.tier in BY_HAND:
             hunt = hunting.hunting_query(rule, converted, lets, version)
             path = f"{hunting.HUNTS}{rule.name}.yaml"
@@ -69,6 +72,9 @@ class Sentinel(Platform):
             kinds.setdefault(kind, []).append(identity)
         if kinds:
             made.append(Artefact(automation.PATH, automation.automation_template(kinds, version).encode()))
+        if lists := {name: table for one in parts for name, table in one.shared["lists"].items()}:
+            text = watchlist_template(lists.values(), version)
+            made.append(Artefact(WATCHLISTS, text.encode()))
         core = [SentinelQuery(**one.shared["query"]) for one in parts if one.tier == "core"]
         return [*made, Artefact(self.union, union(core).encode())] if core else made
 

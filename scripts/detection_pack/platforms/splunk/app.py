@@ -6,7 +6,6 @@ stands in macros.conf and savedsearches.conf comes from `imports`.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import json
@@ -22,6 +21,7 @@ from detection_pack.model.collection import PACK, collection
 from detection_pack.model.findings import PackError
 from detection_pack.model.rule import PACK_LICENCE, Rule
 from detection_pack.platforms.splunk.archive import tgz
+from detection_pack.platforms.splunk.lists import lookups_in, read_lookups
 
 #: The app of the pack itself.
 APP = PACK.name
@@ -240,7 +240,7 @@ def open_app(dist: Path) -> App:
             found[0].relative_to(dist).as_posix(),
             read_conf(files["default/savedsearches.conf"]),
             {name: settings["definition"] for name, settings in macros.items()},
-            _lookups(files),
+            read_lookups(files) | lookups_in(dist),
         )
     except (tarfile.TarError, OSError, KeyError, UnicodeDecodeError) as error:
         raise PackError.at(found[0], 1, "is not an app of this pack", "run detection-pack build") from error
@@ -254,13 +254,3 @@ def read_archive(archive: bytes) -> dict[str, str]:
             (member.name, opened.extractfile(member)) for member in opened.getmembers() if member.isfile()
         )
         return {name.partition("/")[2]: file.read().decode("utf-8") for name, file in found if file}
-
-
-def _lookups(files: Mapping[str, str]) -> dict[str, Lookup]:
-    return {
-        name: Lookup(
-            list(csv.DictReader(io.StringIO(files[f"lookups/{settings['filename']}"], newline=""))),
-            settings.get("case_sensitive_match", "true") == "true",
-        )
-        for name, settings in read_conf(files["default/transforms.conf"]).items()
-    }

@@ -26,6 +26,7 @@ from detection_pack.languages.spl.spl_literals import (
     search_field,
     search_text,
 )
+from detection_pack.model.list_table import ListTable, cell_of
 from detection_pack.model.refused_value import RefusedValue
 from detection_pack.model.windows import Overlapping
 from detection_pack.platforms.aliases import COUNTED_BY_ALIAS, rule_key, several
@@ -33,11 +34,13 @@ from detection_pack.platforms.splunk.correlations import correlated
 from detection_pack.platforms.splunk.predicates import (
     Predicate,
     TextMatch,
+    asked_cell,
     atom,
     both,
     deciding,
     either,
     is_multivalue,
+    lookups,
     matching,
     negation,
     search_terms,
@@ -79,6 +82,8 @@ class PackSplunkBackend(SplunkBackend):
         self.firsts_only = firsts_only
         self.scheduled = False
         self._conditions: dict[str, Predicate] = {}
+        self.lists: Mapping[str, ListTable] = {}
+        self.lists_asked: set[str] = set()
 
     # pySigma types these methods as giving text; here each gives a `Predicate`, hence Any.
 
@@ -110,6 +115,9 @@ class PackSplunkBackend(SplunkBackend):
         return self._text(cond.field, cond.value, state, cased=True)
 
     def _text(self, name: str, value: SigmaString, state: ConversionState, cased: bool) -> Predicate:
+        if (cell := cell_of(value, self.lists)) is not None:
+            self.lists_asked.add(cell.use)
+            return asked_cell(cell, name, self._derived(name, state))
         parts = parts_of(value, name)
         derived = self._derived(name, state)
         if not parts or parts == ("",):
@@ -256,6 +264,7 @@ class PackSplunkBackend(SplunkBackend):
         lines = [f"`{macro}` earliest=`{self.prefix}_lookback` latest=now" + (f" {terms}" if terms else "")]
         expressions = self._listed("derived_fields", state)
         lines += [f"| eval {eval_field(n)}={expressions[n]}" for n in sorted(derived)]
+        lines += lookups(query)
         if where:
             lines.append(f"| where {where}")
         text = "\n".join(lines)

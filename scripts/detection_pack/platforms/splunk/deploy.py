@@ -34,6 +34,7 @@ from detection_pack.platforms.deploy_target import (
 )
 from detection_pack.platforms.http_api import HttpApi, Refused, Words, address_of, basic
 from detection_pack.platforms.splunk.app import ALLOWLIST_HEADER, APP, allowlist, read_archive
+from detection_pack.platforms.splunk.lists import LISTS_APP
 
 TOKEN, USER, PASSWORD = "SPLUNK_TOKEN", "SPLUNK_USERNAME", "SPLUNK_PASSWORD"
 #: Where Splunk's server finds the archive, and where the rows of the allow-list are kept.
@@ -91,6 +92,7 @@ def steps(asked: DeployRequest) -> list[str]:
         'acs config add-stack "$STACK" && acs config use-stack "$STACK"',
         f"acs apps install private --app-package {archive} --acs-legal-ack=Y",
         "",
+        *_lists_steps(asked),
         "# Before an upgrade save the allow-list, because the app brings an empty one:",
         f"#   | inputlookup {allowlist()}",
         "# A search head cluster takes the app from its deployer:",
@@ -99,6 +101,22 @@ def steps(asked: DeployRequest) -> list[str]:
         "",
         "# One search head, by its own command line:",
         f'"$SPLUNK_HOME/bin/splunk" install app {archive} -update 1',
+    ]
+
+
+def _lists_steps(asked: DeployRequest) -> list[str]:
+    """How the app of lists comes to Splunk, where a build has one: once, because it brings its rows again."""
+    return [
+        line
+        for path in asked.files
+        if re.fullmatch(rf"splunk/{LISTS_APP}-[0-9A-Za-z.+-]+\.tgz", path)
+        for line in (
+            "# First the lists of the site, once: installed again, the app would put its rows over those",
+            "# that people have put in. Where Apps > Manage Apps shows it, leave it as it is.",
+            f"acs apps install private --app-package {shlex.quote(str(asked.dist / path))} --acs-legal-ack=Y",
+            f'"$SPLUNK_HOME/bin/splunk" install app {shlex.quote(str(asked.dist / path))}',
+            "",
+        )
     ]
 
 

@@ -14,6 +14,7 @@ from detection_pack.platforms.conversion import Artefact, Part
 from detection_pack.platforms.platform import ImportFiles, Platform, QueryForm, Run, Sources, Stored
 from detection_pack.platforms.splunk import imports
 from detection_pack.platforms.splunk.app import Credit, app_archive, app_files, credit, exclusion
+from detection_pack.platforms.splunk.lists import LISTS_APP, lists_archive
 from detection_pack.platforms.splunk.query import COLUMNS, SplunkQuery, exclusions, queries
 
 
@@ -48,6 +49,7 @@ class Splunk(Platform):
             "sources": {name: list(macro) for name, macro in query.sources.items()},
             "searches": imports.saved_searches_text(rule, query),
             "credit": dataclasses.asdict(credit(rule)),
+            "lists": {table.name: table for table in rule.lists.values()},
             "needed": [[one.place, one.sentence(), one.silent] for one in query.needed],
         }
         return Part(rule.name, rule.tier, files, shared)
@@ -75,6 +77,9 @@ class Splunk(Platform):
         needed = {tuple(one): None for part in parts for one in part.shared["needed"]}
         app = app_files(version, credits_of_all, in_app, searches, indexes, sorted(needed))
         files.append(Artefact(f"{self.id}/{collection().name}-{version}.tgz", app_archive(app)))
+        if lists := {name: table for part in parts for name, table in part.shared["lists"].items()}:
+            path = f"{self.id}/{LISTS_APP}-{version}.tgz"
+            files.append(Artefact(path, lists_archive(lists.values(), version)))
         return files
 
     def run(self, given: Run) -> list[Hit]:
@@ -96,7 +101,10 @@ class Splunk(Platform):
         return imports.SplunkImports(files)
 
     def must_run(self, rule: RuleEntry, own: Sequence[str], shared: Sequence[str]) -> list[str]:
-        return [*super().must_run(rule, own, shared), *(path for path in shared if path.endswith(".tgz"))]
+        return [
+            *super().must_run(rule, own, shared),
+            *(p for p in shared if p.endswith(".tgz") and not p.startswith(f"{self.id}/{LISTS_APP}-")),
+        ]
 
 
 def branch(query: SplunkQuery) -> str:

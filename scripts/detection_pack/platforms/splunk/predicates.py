@@ -9,7 +9,7 @@ because ``NOT`` of a null comparison keeps no event while the reference query ke
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from detection_pack.languages.spl.spl_literals import (
@@ -19,6 +19,7 @@ from detection_pack.languages.spl.spl_literals import (
     regex_literal,
     search_field,
 )
+from detection_pack.model.list_table import Cell, ListTable, NotMaintained, check_whole
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,65 @@ class Predicate:
     derived: frozenset[str] = frozenset()
     text: TextMatch | None = field(default=None)
     compound: bool = False
+    asked: frozenset[Asked] = frozenset()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A list that is looked up first: the field that each of its columns is compared with."""
+
+    use: str
+    table: ListTable
+    fields: tuple[tuple[str, str], ...]
+
+    def lines(self) -> list[str]:
+        """The commands before the where: the fields under names of their own, then the first row with
+        them."""
+        pairs = [(column, eval_field(field)) for column, field in self.fields]
+        keys = ", ".join(f"{column} AS {self.key(column)}" for column, _ in pairs)
+        found = ", ".join(f"{column} AS {self.found(column)}" for column, _ in pairs)
+        return [
+            f"| eval {', '.join(f'{self.key(column)}={field}' for column, field in pairs)}",
+            f"| lookup {self.table.shared_name} {keys} OUTPUT {found}",
+        ]
+
+    def where(self) -> str:
+        """Whether a row has them. Whether an empty cell equals an absent value is not documented: neither
+        counts."""
+        names = [name for column, _ in self.fields for name in (self.key(column), self.found(column))]
+        return " AND ".join(f'coalesce({name},"")!=""' for name in names)
+
+    def key(self, column: str) -> str:
+        return f"{self.use.replace('__', '_')}_{column}"
+
+    def found(self, column: str) -> str:
+        return f"{self.use.replace('__', '_')}_listed_{column}"
+
+
+def asked_cell(cell: Cell, name: str, derived: bool) -> Predicate:
+    """One column of a list. `both` makes one row of those that stand together."""
+    if is_multivalue(name):
+        raise NotMaintained(cell.use, f"{name} may have several values, and a lookup compares one")
+    asked = Asked(cell.use, cell.table, ((cell.column, name),))
+    needed = frozenset({name}) if derived else frozenset[str]()
+    return Predicate(None, asked.where(), False, derived=needed, compound=True, asked=frozenset({asked}))
+
+
+def _rows_of(parts: Sequence[Predicate]) -> list[Predicate]:
+    """The parts with the cells of one use as one row, where the first of them stands."""
+    made: dict[object, Predicate] = {}
+    for number, part in enumerate(parts):
+        if part.kind != "atom" or len(part.asked) != 1 or part.where != next(iter(part.asked)).where():
+            made[number] = part
+            continue
+        [one] = part.asked
+        if (other := made.get(one.use)) is None:
+            made[one.use] = part
+            continue
+        one = Asked(one.use, one.table, (*next(iter(other.asked)).fields, *one.fields))
+        needed = part.derived | other.derived
+        made[one.use] = replace(part, where=one.where(), derived=needed, asked=frozenset({one}))
+    return list(made.values())
 
 
 @dataclass(frozen=True)
@@ -119,6 +179,7 @@ def either(parts: Sequence[Predicate]) -> Predicate:
         "or",
         tuple(joined),
         frozenset().union(*(p.derived for p in joined)),
+        asked=_asked(joined),
     )
 
 
@@ -132,7 +193,7 @@ def _joinable(a: Predicate, b: Predicate) -> bool:
 
 def both(parts: Sequence[Predicate]) -> Predicate:
     """All of the parts, nested conjunctions flattened so that each can be searched or decided on its own."""
-    flat = [q for p in parts for q in (p.parts if p.kind == "and" else (p,))]
+    flat = _rows_of([q for p in parts for q in (p.parts if p.kind == "and" else (p,))])
     if len(flat) == 1:
         return flat[0]
     narrowing = [_search_operand(p, "and") for p in flat if p.search is not None]
@@ -143,6 +204,7 @@ def both(parts: Sequence[Predicate]) -> Predicate:
         "and",
         tuple(flat),
         frozenset().union(*(p.derived for p in flat)),
+        asked=_asked(flat),
     )
 
 
@@ -154,7 +216,12 @@ def negation(part: Predicate) -> Predicate:
         f"NOT ({part.where})",
         part.exact,
         derived=part.derived,
+        asked=part.asked,
     )
+
+
+def _asked(parts: Sequence[Predicate]) -> frozenset[Asked]:
+    return frozenset[Asked]().union(*(part.asked for part in parts))
 
 
 def _search_operand(part: Predicate, parent: str) -> str:
@@ -178,6 +245,15 @@ def conjuncts(whole: Predicate) -> tuple[Predicate, ...]:
 def search_terms(whole: Predicate) -> str:
     """The narrowing terms of the base search; empty where search can narrow nothing."""
     return " ".join(_search_operand(p, "and") for p in conjuncts(whole) if p.search is not None)
+
+
+def lookups(whole: Predicate) -> list[str]:
+    """The commands that ask the lists of a condition. Raises `NotMaintained` for what is not a whole row."""
+    lines = []
+    for one in sorted(whole.asked, key=lambda asked: (asked.use, asked.fields)):
+        check_whole(one.use, one.table, [column for column, _ in one.fields])
+        lines += one.lines()
+    return lines
 
 
 def deciding(whole: Predicate) -> tuple[str, frozenset[str]]:

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Container, Mapping, Sequence
 
 from detection_pack.platforms.conversion import Converted
-from detection_pack.platforms.splunk.predicates import Predicate, conjuncts, text_predicate
+from detection_pack.platforms.splunk.predicates import Predicate, conjuncts, lookups, text_predicate
 from detection_pack.platforms.splunk.tstats import fields_read
 
 
@@ -39,8 +39,8 @@ def raw_search(name: str, condition: Predicate, view: str, converted: Converted)
     raw: Mapping[str, Sequence[str]] = stated["fields"]
     paths: Mapping[str, str] = converted.state.get("file_name_fields") or {}
     files = {file: path for path, file in paths.items()}
-    terms, where = _narrowing(condition, raw), condition.where
-    read = fields_read(where, view, converted)
+    terms, where, looked = _narrowing(condition, raw), condition.where, lookups(condition)
+    read = fields_read("\n".join([where, *looked]), view, converted)
     if "_raw" in where or not read or not all(field in raw or files.get(field) in raw for field in read):
         return None
     named = sorted((read & set(raw)) | {files[field] for field in read if field in files})
@@ -53,6 +53,7 @@ def raw_search(name: str, condition: Predicate, view: str, converted: Converted)
         (
             f"`{stated['macro']}` earliest=`{name}_lookback` latest=now{' ' if terms else ''}{terms}",
             f"| eval {', '.join(evals)}",
+            *looked,
             f"| where {where}",
         )
     )

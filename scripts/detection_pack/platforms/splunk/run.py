@@ -29,6 +29,7 @@ from detection_pack.platforms.splunk.app import App, open_app
 from detection_pack.platforms.splunk.events import EventTable
 from detection_pack.platforms.splunk.imports import FORMS, MACROS, PLATFORM
 from detection_pack.platforms.splunk.index_times import DUE
+from detection_pack.platforms.splunk.lists import lookups_in
 from detection_pack.platforms.splunk.own_fields import UnreadableName
 
 #: For this connection alone; others of the run have their own.
@@ -156,15 +157,15 @@ def run(given: Run) -> list[Hit]:
     """
     dist, clock = given.dist, given.clock
     workspace = Workspace(given.events, given.sources)
-    macros = macros_in(dist, clock)
+    macros, lookups = macros_in(dist, clock), lookups_in(dist)
     hits: list[Hit] = []
     for rule in given.rules:
         artefact = f"{PLATFORM}/queries/{rule.name}.spl"
-        hits += hits_of(rule, artefact, _rows(workspace, dist / artefact, macros, clock))
+        hits += hits_of(rule, artefact, _rows(workspace, dist / artefact, macros, clock, lookups))
         for form in filter(None, () if given.exact_only else FORMS):
             other = f"{PLATFORM}/queries/{rule.name}{form}.spl"
             if (dist / other).is_file():
-                rows = _rows(workspace, dist / other, macros, clock)
+                rows = _rows(workspace, dist / other, macros, clock, lookups)
                 hits += [replace(hit, rows=(), row_events=()) for hit in hits_of(rule, other, rows)]
     return hits
 
@@ -219,9 +220,15 @@ def hits_of(rule: RuleEntry, artefact: str, rows: Sequence[Row]) -> list[Hit]:
     return [Hit(PLATFORM, rule.name, artefact, seen, rows=values, row_events=ids)]
 
 
-def _rows(workspace: Workspace, path: Path, macros: Mapping[str, str], clock: Clock) -> list[Row]:
+def _rows(
+    workspace: Workspace,
+    path: Path,
+    macros: Mapping[str, str],
+    clock: Clock,
+    lookups: Mapping[str, Lookup],
+) -> list[Row]:
     try:
-        return workspace.search(built_text(path), macros, clock.now)
+        return workspace.search(built_text(path), macros, clock.now, lookups=lookups)
     except UnsupportedSpl as error:
         todo = "change the rule, or teach languages/spl this SPL"
         raise PackError.at(path, error.line or 1, f"unsupported SPL: {error.what}", todo) from error

@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 
 from detection_pack.platforms.conversion import Converted
-from detection_pack.platforms.splunk.predicates import Predicate, conjuncts, text_predicate
+from detection_pack.platforms.splunk.predicates import Predicate, conjuncts, lookups, text_predicate
 
 #: What stands for an absent value, in the data set and in the groups of `tstats`.
 ABSENT = "unknown"
@@ -54,10 +54,11 @@ def data_set_search(name: str, condition: Predicate, view: str, converted: Conve
         return None
     data_set = str(stated["name"]).rpartition(".")[2]
     file_names: Mapping[str, str] = state.get("file_name_fields") or {}
-    terms, where = _narrowing(condition, data_set), condition.where
-    if _BEYOND.search(where) or _words(where, view) & set(state.get("event_fields") or ()):
+    terms, where, looked = _narrowing(condition, data_set), condition.where, lookups(condition)
+    asked = "\n".join([where, *looked])
+    if _BEYOND.search(asked) or _words(asked, view) & set(state.get("event_fields") or ()):
         return None
-    read = fields_read(where, view, converted)
+    read = fields_read(asked, view, converted)
     names = {file: path for path, file in file_names.items() if file in read}
     fields = sorted(read | set(names.values()))
     if not fields:
@@ -72,6 +73,7 @@ def data_set_search(name: str, condition: Predicate, view: str, converted: Conve
             f"{' ' if terms else ''}{terms} BY {' '.join(f'{data_set}.{field}' for field in fields)}",
             f"| rename {data_set}.* AS *",
             f"| eval {', '.join(restored)}",
+            *looked,
             f"| where {where}",
             "| eval _time=firstTime",
         )
