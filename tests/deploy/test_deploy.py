@@ -445,6 +445,15 @@ def test_the_commands_are_printed(
     assert all(line in printed for line in lines)
 
 
+@pytest.mark.parametrize("url", ["https://u:hunter2@k.example", "http://k.example"])
+def test_no_command_is_printed_that_shows_credentials_or_sends_them_in_clear(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--root", str(ROOT), "deploy", "elastic", "--print", "--url", url]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.startswith("--url:1: ") and "hunter2" not in printed.err
+
+
 def test_printed_commands_hold_what_was_given_as_words(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

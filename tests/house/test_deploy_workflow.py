@@ -73,7 +73,10 @@ def test_a_stranger_gets_no_secret_and_no_shell() -> None:
     with_secrets = [one for one in job["steps"] if "secrets." in json.dumps(one)]
     assert with_secrets == [step()] and "secrets." in json.dumps(step()["env"])
     assert workflow["jobs"]["diff"]["if"] == "github.event_name == 'pull_request'"
-    assert "if" not in workflow["jobs"]["build"] and workflow["concurrency"]["cancel-in-progress"] is False
+    assert "if" not in workflow["jobs"]["build"]
+    # Two tags never deploy into one product at a time.
+    assert job["concurrency"]["cancel-in-progress"] is False
+    assert job["concurrency"]["group"] == "deploy-${{ inputs.environment }}-${{ inputs.product }}"
     assert all(not secret["required"] for secret in workflow[True]["workflow_call"]["secrets"].values())
 
 
@@ -99,6 +102,8 @@ def test_it_installs_as_readme_does_and_runs_what_exists() -> None:
         ("elastic", {"URL": "https://k", "KIBANA_API_KEY": "k"}, ["--url=https://k"]),
         ("splunk", {"URL": "https://s", "LOCATION": "/a b", "OVERWRITE": "true", "SPLUNK_TOKEN": "t"},
          ["--url=https://s", "--overwrite", "--location=/a b"]),
+        ("splunk", {"URL": "https://s", "SAVE_ALLOW_LIST": "true", "SPLUNK_TOKEN": "t"},
+         ["--url=https://s", "--save-allow-list=allow-list.csv"]),
         ("sentinel", {"SUBSCRIPTION": "s", "RESOURCE_GROUP": "$(touch x)", "WORKSPACE": "`touch x`"},
          ["--subscription=s", "--resource-group=$(touch x)", "--workspace=`touch x`"]),
         ("defender", {"URL": "--apply; touch x"}, ["--url=--apply; touch x"]),

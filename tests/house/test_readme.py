@@ -80,6 +80,22 @@ def test_named_commands_exist() -> None:
     assert named and all(name in usage for name in named)
 
 
+def test_every_command_stands_in_the_list_of_commands() -> None:
+    [listed] = [block for block in BLOCKS if block.startswith("detection-pack build")]
+    actions = (action for action in _parser()._actions if isinstance(action.choices, dict))
+    commands = [name for action in actions for name in action.choices or ()]
+    assert len(commands) >= 10
+    assert [name for name in commands if not re.search(rf"^detection-pack {name} ", listed, re.M)] == []
+
+
+def test_no_code_within_a_line_goes_on_in_the_next() -> None:
+    prose = re.sub(r"^```.*?^```$", "", README, flags=re.DOTALL | re.MULTILINE)
+    long = [
+        one for one in re.findall(r"`[^`]+`", prose) if len(one.splitlines()) > 1 and "detection-pack" in one
+    ]
+    assert long == []
+
+
 def test_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert target.startswith("https://") or (ROOT / target).exists(), target

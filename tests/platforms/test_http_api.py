@@ -20,7 +20,7 @@ import pytest
 
 from detection_pack.model.findings import PackError
 from detection_pack.platforms import http_api
-from detection_pack.platforms.http_api import HttpApi, Refused, Unanswered, Words, address_of, basic
+from detection_pack.platforms.http_api import HttpApi, Refused, Unanswered, Words, address_of, basic, verified
 from support.product_servers import Answer, ProductServer, Request, hanging, once, serving
 
 WORDS = Words("--url", "a product", "https://host")
@@ -164,3 +164,14 @@ def test_certificates_are_verified_by_a_file_of_ones_own(tmp_path: Path) -> None
         httpd.shutdown()
         httpd.server_close()
         thread.join()
+
+
+@pytest.mark.parametrize("url", ["https://a..b:1", f"https://{'a' * 64}.example", "https://.example"])
+def test_a_host_that_nobody_can_resolve_is_no_url(url: str) -> None:
+    with pytest.raises(PackError, match="not a URL of"):
+        address_of(url, WORDS)
+
+
+def test_a_file_of_authorities_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PackError, match=r"nope\.pem:1: cannot be read"):
+        verified(tmp_path / "nope.pem")

@@ -93,6 +93,8 @@ def address_of(url: str, words: Words) -> Address:
     try:
         parts = urllib.parse.urlsplit(url)
         port = parts.port or _PORTS.get(parts.scheme, 0)
+        # What the resolver will ask for; an empty or too long label of a name is an error only there.
+        (parts.hostname or "").encode("idna")
     except ValueError:
         parts, port = urllib.parse.urlsplit(""), 0
     plain = re.fullmatch(r"[!-~]+", url) and not (parts.query or parts.fragment)
@@ -105,6 +107,18 @@ def address_of(url: str, words: Words) -> Address:
     )
     whole = f"{parts.scheme}://{shown}:{port}{parts.path.rstrip('/')}"
     return Address(whole, host, parts.scheme == "https", user, password)
+
+
+def guarded_address(url: str, words: Words, instead: str) -> Address:
+    """The same for credentials of the environment. Raises `PackError` also for a URL that holds some, with
+    ``instead`` as the hint, and for one that would send them in clear."""
+    address = address_of(url, words)
+    if address.user is not None:
+        what = "holds credentials, which everybody sees in the list of processes"
+        raise PackError.at(words.option, 1, what, instead)
+    if not address.encrypted and not address.loopback:
+        raise PackError.at(words.option, 1, f"{address.url} is not encrypted", "use https")
+    return address
 
 
 def is_loopback(host: str) -> bool:
@@ -278,6 +292,9 @@ def verified(ca_file: Path | None) -> ssl.SSLContext:
         raise PackError.at(
             ca_file or "--ca-file", 1, "holds no certificate in PEM", "name the CA's"
         ) from error
+    except OSError as error:
+        what = f"cannot be read ({error.strerror})"
+        raise PackError.at(ca_file or "--ca-file", 1, what, "name the CA's certificate in PEM") from error
 
 
 def _seconds(after: str | None) -> float | None:

@@ -23,7 +23,7 @@ from detection_pack.platforms.deploy_target import (
     refused_file,
     secret,
 )
-from detection_pack.platforms.http_api import HttpApi, Refused, Words, address_of
+from detection_pack.platforms.http_api import HttpApi, Refused, Words, guarded_address
 
 TOKEN = "GRAPH_ACCESS_TOKEN"
 URL = "https://graph.microsoft.com/beta"
@@ -47,9 +47,7 @@ _IDENTITY = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}")
 
 def opened(asked: DeployRequest) -> list[DeployTarget]:
     """The detections, in the tenant that the token is for. Raises `PackError`."""
-    address = address_of(asked.url or URL, _WORDS)
-    if address.user is not None or (not address.encrypted and not address.loopback):
-        raise PackError.at("--url", 1, f"{address.url} is not encrypted, or holds credentials", "use https")
+    address = guarded_address(asked.url or URL, _WORDS, f"set {TOKEN}")
     token = secret(asked.environment, TOKEN)
     if token is None:
         raise PackError.at(TOKEN, 1, "is not set", "set it in the environment, or see --print")

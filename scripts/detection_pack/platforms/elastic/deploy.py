@@ -28,7 +28,7 @@ from detection_pack.platforms.deploy_target import (
 from detection_pack.platforms.elastic.cluster import api_key
 from detection_pack.platforms.elastic.hunts import HUNTS
 from detection_pack.platforms.elastic.imports import NAME_TAG, PATH, name_of
-from detection_pack.platforms.http_api import HttpApi, Refused, Words, address_of, basic
+from detection_pack.platforms.http_api import Address, HttpApi, Refused, Words, basic, guarded_address
 
 KEY, USER, PASSWORD = "KIBANA_API_KEY", "KIBANA_USERNAME", "KIBANA_PASSWORD"
 _WORDS = Words(
@@ -56,12 +56,7 @@ def opened(asked: DeployRequest) -> list[DeployTarget]:
     """The rules and the sessions, on the Kibana that is asked for. Raises `PackError`."""
     if asked.url is None:
         raise PackError.at("--url", 1, "is missing", f"write {_WORDS.example}")
-    address = address_of(asked.url, _WORDS)
-    if address.user is not None:
-        raise PackError.at("--url", 1, "holds credentials, which everybody sees in the list of processes",
-                           f"set {KEY}, or {USER} and {PASSWORD}")  # fmt: skip
-    if not address.encrypted and not address.loopback:
-        raise PackError.at("--url", 1, f"{address.url} is not encrypted", "use https")
+    address = _address(asked.url)
     authorization, hidden = _authorization(asked.environment)
     api = HttpApi(
         address,
@@ -75,9 +70,14 @@ def opened(asked: DeployRequest) -> list[DeployTarget]:
     return [KibanaRules(api, asked.files.get(PATH, b"")), KibanaHunts(api, asked.files.get(HUNTS, b""))]
 
 
+def _address(url: str) -> Address:
+    return guarded_address(url, _WORDS, f"set {KEY}, or {USER} and {PASSWORD}")
+
+
 def steps(asked: DeployRequest) -> list[str]:
-    """The same imports with curl, in bash: the key is in no command line. What is there is refused."""
-    url = shlex.quote(asked.url) if asked.url else '"$KIBANA_URL"'
+    """The same imports with curl, in bash: the key is in no command line. What is there is refused. Raises
+    `PackError` for a URL that `opened` refuses."""
+    url = shlex.quote(_address(asked.url).url) if asked.url else '"$KIBANA_URL"'
     start = f"curl --fail-with-body -H @<(printf 'Authorization: ApiKey %s' \"${KEY}\") -H 'kbn-xsrf: true'"
     return [
         "# Without overwrite: a rule that is there already stays as it is, and the answer names it.",

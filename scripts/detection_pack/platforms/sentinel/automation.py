@@ -85,10 +85,6 @@ def _resource_id(rule: str) -> str:
     return f"[resourceId('{kind}', {workspace}, '{uuid.UUID(rule)}')]"
 
 
-def _task(step: Step) -> dict[str, str]:
-    return {"title": f"{step.heading}: {step.title}", "description": _described(step)}
-
-
 def _described(step: Step) -> str:
     lines = [step.command, f"Needs: {step.right}", f"Breaks: {step.breaks}", f"Undo: {step.undo}"]
     lines += [f"Keeps: {step.keeps}"] if step.keeps else []

@@ -24,7 +24,7 @@ from detection_pack.platforms.deploy_target import (
     refused_file,
     secret,
 )
-from detection_pack.platforms.http_api import HttpApi, Refused, Words, address_of
+from detection_pack.platforms.http_api import HttpApi, Refused, Words, guarded_address
 from detection_pack.platforms.kusto.watchlist_file import WATCHLISTS
 from detection_pack.platforms.sentinel.arm import TEMPLATES, unescaped
 from detection_pack.platforms.sentinel.watchlist_template import TYPE as WATCHLIST_TYPE
@@ -72,9 +72,7 @@ _NAMES = {
 
 def opened(asked: DeployRequest) -> list[DeployTarget]:
     """The rules and queries, in the workspace that is asked for. Raises `PackError`."""
-    address = address_of(asked.url or URL, _WORDS)
-    if address.user is not None or (not address.encrypted and not address.loopback):
-        raise PackError.at("--url", 1, f"{address.url} is not encrypted, or holds credentials", "use https")
+    address = guarded_address(asked.url or URL, _WORDS, f"set {TOKEN}")
     token = secret(asked.environment, TOKEN)
     if token is None:
         raise PackError.at(TOKEN, 1, "is not set", f"{_TOKEN_COMMAND}, or see the commands with --print")

@@ -32,7 +32,7 @@ from detection_pack.platforms.deploy_target import (
     same,
     secret,
 )
-from detection_pack.platforms.http_api import HttpApi, Refused, Words, address_of, basic
+from detection_pack.platforms.http_api import HttpApi, Refused, Words, basic, guarded_address
 from detection_pack.platforms.splunk.app import ALLOWLIST_HEADER, APP, allowlist, read_archive
 from detection_pack.platforms.splunk.lists import LISTS_APP
 
@@ -63,12 +63,7 @@ def opened(asked: DeployRequest) -> list[DeployTarget]:
     """The app, on the Splunk that is asked for. Raises `PackError`."""
     if asked.url is None:
         raise PackError.at("--url", 1, "is missing", f"write {_WORDS.example}")
-    address = address_of(asked.url, _WORDS)
-    if address.user is not None:
-        raise PackError.at("--url", 1, "holds credentials, which everybody sees in the list of processes",
-                           f"set {TOKEN}, or {USER} and {PASSWORD}")  # fmt: skip
-    if not address.encrypted and not address.loopback:
-        raise PackError.at("--url", 1, f"{address.url} is not encrypted", "use https")
+    address = guarded_address(asked.url, _WORDS, f"set {TOKEN}, or {USER} and {PASSWORD}")
     authorization, hidden = _authorization(asked.environment)
     api = HttpApi(
         address, _WORDS, authorization=authorization, secrets=hidden, ca_file=asked.ca_file, reason=_reason
