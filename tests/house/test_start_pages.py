@@ -39,6 +39,13 @@ def test_each_audience_has_its_page_and_the_first_page_names_it() -> None:
     assert [name for name in AUDIENCES if f"(start/{name}.md)" not in first] == []
 
 
+def test_a_responder_asks_first_for_everything_that_the_account_did() -> None:
+    text = page("responder")
+    own = [arguments for _, *arguments in commands(text) if arguments[0] != "simulate"]
+    assert own[0][0] == "investigate" and "--user" in own[0]
+    assert [name for name in ("investigation", "playbook") if f"(../{name}.md)" not in text] == []
+
+
 @pytest.mark.parametrize("name", AUDIENCES)
 def test_a_page_takes_ten_minutes_at_most(name: str) -> None:
     words = len(page(name).split())

@@ -6,7 +6,10 @@ breaks and how to undo it, and a fault is a finding with its line.
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
+from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ import yaml
 from conftest import ROOT
 from detection_pack.model.findings import PackError
 from detection_pack.model.pack import Pack
-from detection_pack.model.playbook import GUIDE, PLAYBOOK, dangling, load_playbook, read_playbook
+from detection_pack.model.playbook import GUIDE, PLAYBOOK, Kind, dangling, load_playbook, read_playbook
 
 #: What the response to mail theft has to contain, as issue and plan name it: word of a title -> phase.
 CONTAINED = {
@@ -33,6 +36,44 @@ CONTAINED = {
     "password": "recover",
     "must know": "notify",
 }
+
+#: A cmdlet that leaves something behind, and what it acts on.
+LEAVES = re.compile(r"(?:New|Set|Add|Update|Start)-([A-Za-z]+)")
+#: Acts of a log that are no cmdlets, as rules name them -> the step that takes them back.
+UNDONE_BY = {
+    "Add app role assignment to service principal.": "remove-application-permission",
+    "Add delegated permission grant.": "revoke-consent",
+    "AddFolderPermissions": "remove-folder-permission",
+    "MicrosoftGraphDataConnectConsent": "stop-data-connect",
+    "RestoreTask": "stop-data-connect",
+    "AUTHORIZE_API_CLIENT_ACCESS": "google-remove-delegation",
+    "CREATE_EMAIL_MONITOR": "google-stop-monitor",
+    "MESSAGE_SECURITY_RULE": "google-stop-mail-rule",
+    "EMAIL_ROUTE": "google-stop-mail-rule",
+    "ENABLE_EMAIL_AUTOFORWARDING": "google-close-setting",
+    "ENABLE_MAIL_DELEGATION_WITHIN_DOMAIN": "google-close-setting",
+    "ENABLE_POP_ACCESS": "google-close-setting",
+    "IMAP_ACCESS": "google-close-setting",
+}
+#: Requests whose body is empty, by how their address ends.
+EMPTY = "/signOut"
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Every text of a rule's detection."""
+    if isinstance(value, dict):
+        for one in value.values():
+            yield from texts(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from texts(one)
+    elif isinstance(value, str):
+        yield value
+
+
+def before(kind: Kind, first: str, then: str) -> bool:
+    named = [step.id for step in kind.steps]
+    return first in named and named.index(first) < named.index(then)
 
 
 def copied(tmp_path: Path, change: Any = None, guide: Any = None) -> Path:
@@ -81,6 +122,83 @@ def test_what_was_read_nowhere_is_marked(pack: Pack) -> None:
             assert step.unconfirmed, step.id
 
 
+def test_what_a_rule_sees_done_is_taken_back_by_a_step_of_its_kind(pack: Pack) -> None:
+    seen = set()
+    for rule in pack.rules:
+        if rule.guide is None:
+            continue
+        contain = [step for step in rule.guide.kind.steps if step.phase == "contain"]
+        undone = {n for s in contain for n in re.findall(r"(?!Get-)\b[A-Z][a-z]+-([A-Za-z]+)", s.command)}
+        for document in rule.documents:
+            for said in texts(document.data.get("detection")):
+                if match := LEAVES.fullmatch(said):
+                    assert match[1] in undone, (rule.name, said)
+                elif said in UNDONE_BY:
+                    assert UNDONE_BY[said] in {step.id for step in contain}, (rule.name, said)
+                else:
+                    continue
+                seen.add(said)
+    assert {*UNDONE_BY, "New-JournalRule", "Add-RecipientPermission", "Set-CASMailbox"} <= seen
+
+
+def test_an_account_is_shut_out_before_its_sessions_end(pack: Pack) -> None:
+    order = {"revoke-sessions": "disable-account", "google-sign-out": "google-suspend"}
+    checked = 0
+    for kind in pack.playbook.kinds:
+        for then in {step.id for step in kind.steps} & set(order):
+            assert before(kind, order[then], then), (kind.id, then)
+            checked += 1
+        resets = {step.id for step in kind.steps} & {"reset-password", "reset-ad-password"}
+        assert not resets or before(kind, "disable-account", resets.pop()), kind.id
+    assert checked >= len(pack.playbook.kinds) - 1
+
+
+def test_an_account_of_a_server_is_shut_out_where_it_lives(pack: Pack) -> None:
+    [kind] = [kind for kind in pack.playbook.kinds if "exchange_server_export" in kind.rules]
+    assert before(kind, "disable-ad-account", "reset-ad-password")
+    assert "reset-password" not in {step.id for step in kind.steps}
+    [cloud] = [step for step in pack.playbook.steps if step.id == "disable-account"]
+    assert "synchronised" in cloud.breaks
+
+
+def test_a_request_that_needs_a_body_has_one(pack: Pack) -> None:
+    sent = re.compile(r"(POST|PATCH|PUT) (https://\S+)(?: (\{.*\}))?")
+    found = 0
+    for step in pack.playbook.steps:
+        for line in (*step.command.splitlines(), step.undo):
+            if line.startswith(("POST", "PATCH", "PUT")):
+                match = sent.fullmatch(line)
+                assert match, (step.id, line)
+                assert (match[3] is None) == match[2].endswith(EMPTY), (step.id, line)
+                assert match[3] is None or json.loads(match[3]), step.id
+                found += 1
+    assert found >= 6
+
+
+def test_what_is_written_down_is_what_an_undo_reads(pack: Pack) -> None:
+    kept = " ".join(step.command for step in pack.playbook.steps if step.phase == "keep")
+    for step in pack.playbook.steps:
+        assert "written down" not in step.undo or re.search(r"[A-Z]_FILE\b", step.undo), step.id
+        for name in re.findall(r"\b[A-Z_]+_FILE\b", step.undo):
+            assert name in kept, (step.id, name)
+    for noun in ("MailboxFolderPermission", "TransportRule", "JournalRule", "ManagementRoleAssignment"):
+        assert re.search(rf"Get-{noun}\b.*\| Export-Clixml [A-Z_]+_FILE", kept), noun
+
+
+def test_auditing_is_turned_on_without_losing_what_was_audited(pack: Pack) -> None:
+    for step in pack.playbook.steps:
+        assert "-DefaultAuditSet" not in step.command, step.id
+    [kind] = [kind for kind in pack.playbook.kinds if "mailbox_audit_disabled" in kind.rules]
+    assert before(kind, "keep-mailbox-settings", "restore-auditing")
+
+
+def test_each_way_of_copying_mail_is_stopped_by_itself(pack: Pack) -> None:
+    for step in pack.playbook.steps:
+        rules = set(re.findall(r"Disable-[A-Za-z]+Rule\b", step.command))
+        assert len(rules) + ("-Forwarding" in step.command) <= 1, step.id
+        assert all(line.count("-Forwarding") <= 1 for line in step.command.splitlines()), step.id
+
+
 def _drop(key: str) -> Any:
     return lambda data: data["steps"][3].pop(key)
 
@@ -104,6 +222,8 @@ def test_a_step_that_lacks_a_part_is_a_finding_with_its_line(tmp_path: Path, key
         (lambda d: d["steps"].append(deepcopy(d["steps"][0])), "cannot be the id of this step"),
         (lambda d: d["kinds"][0]["steps"].append("run-away"), '"run-away" is not a step'),
         (lambda d: d["kinds"][1]["rules"].append(d["kinds"][0]["rules"][0]), "is of the kind"),
+        (lambda d: d["steps"][0].update(command="a > A_FILE\nb > A_FILE"), '"A_FILE" is written twice'),
+        (lambda d: d["steps"][-1].update(undo="read NO_FILE"), '"NO_FILE" is written by no step before'),
         (lambda d: d.pop("steps"), 'states no "steps"'),
         (lambda d: d.pop("phases"), "states no phases"),
     ],

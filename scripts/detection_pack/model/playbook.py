@@ -7,6 +7,7 @@ A kind names its rules. The rules of others belong to none, and get no guide.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -26,6 +27,11 @@ _MAY = ("keeps", "unconfirmed")
 _KIND = ("id", "title", "rules", "steps")
 _ABOUT = ("normal", "questions", "cannot_show")
 _ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+#: A file that the case fills in, and one that a command writes (or a person at a portal copies into).
+_FILE = re.compile(r"\b[A-Z][A-Z_]*_FILE\b")
+_WRITTEN = re.compile(
+    r"(?:Export-(?:Clixml|Csv) |wevtutil epl (?:\"[^\"]*\"|\S+) |> ?|into )(" + _FILE.pattern + ")"
+)
 
 
 @dataclass(frozen=True)
@@ -185,6 +191,10 @@ class _Reader:
                 date.fromisoformat(texts["read"])
             except ValueError:
                 self.fault((*at, "read"), f'"{texts["read"]}" is not a date', "write one such as 2026-11-26")
+            for name, times in Counter(_WRITTEN.findall(texts["command"])).items():
+                if times > 1:
+                    what = f'"{name}" is written twice, and the second overwrites the first'
+                    self.fault((*at, "command"), what, "give each file its own name")
             seen.add(texts["id"])
             yield Step(**texts, heading=phases.get(texts["phase"], ""))
 
@@ -202,6 +212,13 @@ class _Reader:
                 if name not in steps:
                     self.fault((*at, "steps", number), f'"{name}" is not a step', "name one under steps")
             found = tuple(steps[name] for name in named if name in steps)
+            written: set[str] = set()
+            for number, step in enumerate(found):
+                for name in _FILE.findall(step.undo):
+                    if name not in written:
+                        what = f'"{name}" is written by no step before {step.id}, whose undo reads it'
+                        self.fault((*at, "steps", number), what, "name the step that writes it first")
+                written.update(_WRITTEN.findall(step.command))
             yield Kind(str(one["id"]), str(one["title"]), rules, found, **about.get(str(one["id"]), {}))
 
     def guides(self) -> dict[str, dict[str, Any]]:
