@@ -96,7 +96,8 @@ def lists_table(root: Path) -> str:
         for one in filters:
             parameters = ", ".join(f"`{name}`" for name in one.parameters.values()) or "none"
             rows.append((f"`{name}`", parameters, ", ".join(f"`{rule}`" for rule in one.rules)))
-    return table(("list", "a row states", "left out of"), rows)
+    # To whoever lists, filters of the same parameters and rules are one.
+    return table(("list", "a row states", "left out of"), list(dict.fromkeys(rows)))
 
 
 def figures_table(stated: Mapping[str, Any]) -> str:

@@ -23,9 +23,17 @@ from detection_pack.model.event import Event, Hit
 from detection_pack.model.findings import PackError
 from detection_pack.model.pack import Pack, load_pack
 from detection_pack.model.platform_names import PLATFORMS
-from detection_pack.model.site_lists import ListFilter, Site, load_list_filters, load_site, with_site
+from detection_pack.model.site_lists import (
+    SHARE,
+    ListFilter,
+    Site,
+    load_list_filters,
+    load_site,
+    with_site,
+)
 from detection_pack.platforms.platform import platform
 from detection_pack.replay.verdict import replay
+from detection_pack.tune.candidates import value_of
 
 LISTS = load_list_filters(ROOT)
 #: Values that a field takes, and another one, by parameter; the number tells a list and a rule apart.
@@ -33,6 +41,7 @@ VALUES = {
     "agent": ("Client=WebServices;curl/8.{};", "Client=WebServices;curl/9.{};"),
     "address": ("198.51.100.{}", "203.0.113.{}"),
     "account": ("svc-{}@contoso.example", "other-{}@contoso.example"),
+    "share": (r"\\fs{}.contoso.example\mig", r"\\fs{}.contoso.example\mig$"),
 }
 #: What a rule looks for itself, so that no other value would do.
 CHOSEN = {("mail_read_by_abused_app", "application")}
@@ -101,13 +110,13 @@ def tries(pack: Pack) -> Iterator[Tried]:
 
 def made_up(pack: Pack, name: str, one: ListFilter, rule: str, number: int) -> Tried:
     cases = load_cases(events_file(ROOT, rule), log_source_of(pack.rule(rule), pack.sources))
-    case = next(case for case in cases if fits(case, one))
+    case = next(case for case in cases if fits(case, one) and holds(case, one))
     fields = {key.split("|")[0]: parameter for key, parameter in one.parameters.items()}
     row, other = {}, {}
     for key, parameter in fields.items():
         # What is another in each record stays so: a correlation may count it.
         own = [str(event.record[key]) for event in case.events if event.record.get(key)]
-        varies = len(set(own)) > 1 or (rule, parameter) in CHOSEN
+        varies = (len(set(own)) > 1 and parameter != SHARE) or (rule, parameter) in CHOSEN
         mine, others = VALUES.get(parameter, ("value{}", "another{}"))
         row[parameter] = sorted(set(own)) if varies else [mine.format(number)]
         other[parameter] = [others.format(number)]
@@ -117,9 +126,12 @@ def made_up(pack: Pack, name: str, one: ListFilter, rule: str, number: int) -> T
         for key, parameter in fields.items():
             if row[parameter] == [VALUES.get(parameter, ("value{}",))[0].format(number)]:
                 domain = "CONTOSO\\" if (name, parameter) == ("scheduled_jobs", "account") else ""
-                put(record, key, domain + row[parameter][0].upper())
+                before = next((text for name, text in one.before.items() if name.startswith(f"{key}|")), "")
+                after = '\\A.PST"' if parameter == SHARE else ""
+                put(record, key, before + domain + row[parameter][0].upper() + after)
         for key, value in one.fixed.items():
-            put(record, key.split("|")[0], value)
+            if value and not key.endswith("neq"):
+                put(record, key.split("|")[0], value[-1] if isinstance(value, list) else value)
         if len(event.source.identity) == 1:
             put(record, event.source.identity[0], f"{number}-{at}")
         events.append(Event(f"{number}-{at}", event.source, record))
@@ -132,6 +144,16 @@ def fits(case: Case, one: ListFilter) -> bool:
     """Whether the case's records can have the fields: a consent has other properties than a grant."""
     heads = {key.split(".")[0] for key in one.parameters if "." in key}
     return case.matches and all(head in event.record for event in case.events for head in heads)
+
+
+def holds(case: Case, one: ListFilter) -> bool:
+    """Whether the records are of the filter's operation, and lack what it asks to be absent."""
+    absent = [key.split("|")[0] for key, value in one.fixed.items() if value is False and "|exists" in key]
+    return all(
+        one.fixed.get("Operation") in (None, event.record.get("Operation"))
+        and not any(value_of(event.record, name) for name in absent)
+        for event in case.events
+    )
 
 
 def still(dist: Path, tried: Sequence[Tried], platforms: Sequence[str]) -> set[tuple[str, str, str]]:
@@ -170,6 +192,91 @@ def test_a_row_leaves_out_exactly_what_it_says(tier: str, kept: bool, pack: Pack
     assert still(tmp_path / "exact", tried, platforms) == set()
     if tier != "core":
         assert {one.within for one in tries(load_pack(ROOT))} == set(LISTS)
+
+
+#: The cmdlets of mail_copied_by_rule, and the parameters of each that hold an address.
+ADDRESSES = {
+    "New-InboxRule": ["ForwardTo", "ForwardAsAttachmentTo", "RedirectTo"],
+    "New-TransportRule": ["BlindCopyTo", "CopyTo", "AddToRecipients", "RedirectMessageTo"],
+    "Set-Mailbox": ["ForwardingAddress", "ForwardingSmtpAddress"],
+    "New-JournalRule": ["JournalEmailAddress"],
+}
+AGREED, EVIL, APP = "agreed@partner.example", "eve@fabrikam.example", "22222222-aaaa-4222-8222-222222222222"
+OPENED = r'-Mailbox "a.owner" -FilePath "\\fs01.contoso.example\mig'
+BESIDE_SITE = {
+    "forwarding_addresses": [{"recipient": AGREED}],
+    "consented_applications": [{"application": APP}],
+    "server_migrations": [{"account": "a/svc-mig", "share": r"\\fs01.contoso.example\mig"}],
+    "batching_applications": [{"application": APP}],
+    "mail_programs": [{"application": APP}],
+}
+
+
+def beside() -> Iterator[tuple[str, bool, str, Mapping[str, Any]]]:
+    """``(rule, whether a row takes it away, title of the case that it is made of, what is put there)``."""
+    for operation, names in ADDRESSES.items():
+        for name in names:
+            # One mapping for several: the address of an attacker stands beside the one that is agreed.
+            for other in [None, *names]:
+                stated = [{"Name": name, "Value": AGREED}]
+                if other not in (None, name):
+                    stated.append({"Name": other, "Value": EVIL})
+                if other != name:
+                    changes = {"Operation": operation, "Parameters": stated}
+                    yield "mail_copied_by_rule", other is None, "an inbox rule that forwards", changes
+    application = {"ModifiedProperties.ServicePrincipal.AppId": APP}
+    permission = "mail_permission_granted"
+    yield permission, False, "full_access_as_app on Exchange Online, by an application", application
+    yield permission, False, "Mail.Read, by name and by identifier", application
+    for gone, parameters in [
+        (True, OPENED + r'\a.owner.pst"'),
+        (True, OPENED + r'\2026\a.owner.pst" -BatchName "mig"'),
+        (False, OPENED + r'$\a.owner.pst"'),
+        (False, OPENED + r'-other\a.owner.pst"'),
+        (False, OPENED + r'\..\c$\inetpub\a.owner.pst"'),
+        (False, OPENED + r'\x.aspx"'),
+        (False, r'-Mailbox "a.owner" -BatchName "\\fs01.contoso.example\mig\" -FilePath "\\evil\x\a.pst"'),
+        (False, r'-BatchName "-FilePath "\\fs01.contoso.example\mig\" -FilePath "\\evil\x\a.pst"'),
+    ]:
+        changes = {"Caller": "a/svc-mig", "CmdletParameters": parameters}
+        yield "exchange_server_export", gone, "a mailbox is exported to a share", changes
+    batch = "an application's token with the permission sends a batch"
+    for gone, uri in [
+        (True, "/v1.0/$batch"),
+        (False, "/v1.0/users/a/messages?x=/$batch"),
+        (False, "/v1.0/users/a/messages/$batch"),
+    ]:
+        changes = {"properties.appId": APP, "properties.requestUri": f"https://graph.microsoft.com{uri}"}
+        yield "graph_mailbox_export", gone, batch, changes
+    mine = "a user's own mail, the quotes percent-encoded"
+    yield "graph_mail_search", True, mine, {"properties.appId": APP}
+    own = {"properties.appId": APP, "properties.userId": "", "properties.servicePrincipalId": AGREED}
+    yield "graph_mail_search", False, mine, own
+
+
+def test_a_row_hides_nothing_that_stands_beside_its_values(pack: Pack, tmp_path: Path) -> None:
+    events, gone = [], set()
+    for number, (rule, goes, title, changes) in enumerate(beside()):
+        cases = load_cases(events_file(ROOT, rule), log_source_of(pack.rule(rule), pack.sources))
+        [case] = [case for case in cases if case.title == title and case.matches]
+        record = copy.deepcopy(dict(case.events[0].record))
+        for key, value in changes.items():
+            put(record, key, value)
+        if len(case.events[0].source.identity) == 1:
+            put(record, case.events[0].source.identity[0], f"n{number}")
+        events.append(Event(f"n{number}", case.events[0].source, record))
+        gone |= {f"n{number}"} if goes else set()
+    names = {rule for rule, *_ in beside()}
+    few = replace(pack, rules=tuple(rule for rule in pack.rules if rule.name in names))
+    site = load_site(site_of(tmp_path, BESIDE_SITE), LISTS)
+    found = {}
+    for label, made in (("shipped", few), ("listed", with_site(few, site))):
+        write(make(made), tmp_path / label)
+        hits = replay(tmp_path / label, events, rules=names)
+        own = [hit for hit in hits if platform(hit.platform).is_own_query(hit.artefact, hit.rule)]
+        found[label] = {(id, hit.platform) for hit in own for id in hit.events}
+    assert {id for id, _ in found["shipped"]} == {event.id for event in events}
+    assert found["listed"] == {(id, name) for id, name in found["shipped"] if id not in gone}
 
 
 def absent(pack: Pack, rule: str, name: str) -> bool:
@@ -216,6 +323,11 @@ def test_a_value_is_what_it_says(pack: Pack, tmp_path: Path) -> None:
         ({"archive_services": [{"account": [], "address": "192.0.2.1"}]}, "account has no value"),
         ({"archive_services": [{"account": " ", "address": "192.0.2.1"}]}, "a value that is not text"),
         ({"archive_services": [{"account": True, "address": "192.0.2.1"}]}, "a value that is not text"),
+        ({"server_migrations": [{"account": "a", "share": "m"}]}, "not the share of a server; write"),
+        ({"server_migrations": [{"account": "a", "share": "\\\\fs01"}]}, "not the share of a server"),
+        ({"server_migrations": [{"account": "a", "share": "c:\\mig\\x"}]}, "not the share of a server"),
+        ({"server_migrations": [{"account": "a", "share": "\\\\fs01\\mig\\..\\x"}]}, "not the share of"),
+        ({"server_migrations": [{"account": "a", "share": '\\\\fs01\\mig" -x'}]}, "not the share of a"),
         ({"investigators": [{}]}, "states nothing; state account; or account and case; or"),
         ({"investigators": [{"account": f"a{n}"} for n in range(1001)]}, "more than 1,000 rows"),
         (["archive_services"], "is not a mapping of lists"),

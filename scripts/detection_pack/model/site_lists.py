@@ -4,7 +4,8 @@
 gives the values in a small YAML file, ``<name>:`` with a list of rows; a row becomes one mapping of that
 selection, so that it leaves out exactly what has all its values. A row is for those filters of the file that
 have the parameters that it states, no more and no fewer: nothing in a row is ever disregarded. Values are
-literal, an ``address`` may be a network. What nobody lists changes no rule.
+literal, an ``address`` may be a network, a ``share`` is a folder with all in it. What nobody lists changes no
+rule.
 
 Rows may stand in the queries, or in tables that are maintained on a platform (`model.list_table`): one for
 each form of a list, so that there, too, a row fills all the columns of its table.
@@ -17,7 +18,7 @@ import difflib
 import ipaddress
 import itertools
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +38,8 @@ from detection_pack.model.rule_reader import judged
 FOLDER = Path("sigma") / "filters"
 #: The selection that has the placeholders, and the only condition on it.
 ROW, CONDITION = "row", "not row"
+#: The parameter whose values are shares of a file server, or folders of one.
+SHARE = "share"
 #: What a row may state besides its parameters: for whoever reads the list.
 NOTES = frozenset({REASON})
 #: Rows that a file may have.
@@ -44,8 +47,11 @@ MOST_ROWS = 1_000
 
 #: Where IPv4 addresses stand in IPv6.
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
-_EXAMPLES = {ADDRESS: "192.0.2.0/24"}
-_PLACEHOLDER = re.compile(r"%([a-z][a-z0-9_]*)%")
+_EXAMPLES = {ADDRESS: "192.0.2.0/24", SHARE: r"\\server\share" + "\\"}
+#: A placeholder, and what a field has before its value, where that is looked for within the field.
+_PLACEHOLDER = re.compile(r"([^%]*)%([a-z][a-z0-9_]*)%")
+#: ``\\server\share``, and folders in it. Windows keeps the other characters for itself.
+_SHARE = re.compile(r"\\\\([^\x00-\x1f\x7f\\/:*?\"<>|]+\\)+")
 
 
 @dataclass(frozen=True)
@@ -58,12 +64,21 @@ class ListFilter:
     @cached_property
     def parameters(self) -> Mapping[str, str]:
         """By key of the row without ``|expand``, the name of the parameter."""
+        return {key: name for key, (_, name) in self._placeholders.items()}
+
+    @property
+    def before(self) -> Mapping[str, str]:
+        """By key of the row without ``|expand``, what stands right before each value, as Sigma writes it."""
+        return {key: text for key, (text, _) in self._placeholders.items()}
+
+    @cached_property
+    def _placeholders(self) -> Mapping[str, tuple[str, str]]:
         found = {}
         for key, value in self._row.items():
             match = _PLACEHOLDER.fullmatch(str(value))
             parts = str(key).split("|")
-            if match is not None and "expand" in parts:
-                found["|".join(part for part in parts if part != "expand")] = match[1]
+            if match is not None and "expand" in parts and (not match[1] or "contains" in parts):
+                found["|".join(part for part in parts if part != "expand")] = match[1], match[2]
         return found
 
     @property
@@ -144,7 +159,8 @@ class ListFilter:
     def _filled(self, row: Row) -> dict[str, Any]:
         filled: dict[str, Any] = dict(self.fixed)
         for key, name in self._keys.items():
-            values = [value if name == ADDRESS else literal(value) for value in row.values[name]]
+            before = self.before.get(key, "")
+            values = [value if name == ADDRESS else before + literal(value) for value in row.values[name]]
             filled[key] = values if len(values) > 1 else values[0]
         return filled
 
@@ -368,7 +384,7 @@ def _values(name: str, stated: Any) -> tuple[str, ...]:
     for value in listed:
         if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
             raise ValueError(f"has a value that is not text: {value!r}")
-        found.append(_network(str(value)) if name == ADDRESS else str(value))
+        found.append(_READ.get(name, str)(str(value)))
     return tuple(dict.fromkeys(found))
 
 
@@ -383,6 +399,18 @@ def _network(text: str) -> str:
     if found.prefixlen == 0 or (isinstance(found, ipaddress.IPv6Network) and _MAPPED.subnet_of(found)):
         raise ValueError(f'"{text}" holds every address')
     return str(found)
+
+
+def _share(text: str) -> str:
+    found = text.rstrip("\\") + "\\"
+    names = found.strip("\\").split("\\")
+    if not _SHARE.fullmatch(found) or len(names) < 2 or {".", ".."} & set(names):
+        raise ValueError(f'"{text}" is not the share of a server; write \\\\SERVER\\SHARE, or a folder of it')
+    return found
+
+
+#: How the values of a parameter are read, where they are not any text.
+_READ: Mapping[str, Callable[[str], str]] = {ADDRESS: _network, SHARE: _share}
 
 
 def _of_rule(rule: Rule, filters: Iterable[tuple[str, Filter]]) -> list[tuple[str, Filter]]:

@@ -146,9 +146,17 @@ def _candidate(
 
 def _has_fixed(one: ListFilter, records: Sequence[Mapping[str, Any]]) -> bool:
     """Whether the records have what every row of the filter has besides its parameters."""
-    plain = {key: str(value).lower() for key, value in one.fixed.items() if "|" not in key}
-    found = [[(value_of(r, key) or "").lower() == value for key, value in plain.items()] for r in records]
-    return len(plain) == len(one.fixed) and all(map(all, found))
+    return all(_has(record, key, value) for record in records for key, value in one.fixed.items())
+
+
+def _has(record: Mapping[str, Any], key: str, value: Any) -> bool:
+    """Whether a record has this value, or one of these; not of what asks otherwise than for a whole one."""
+    name, bar, modifiers = key.partition("|")
+    found = value_of(record, name)
+    if bar:
+        return modifiers == "exists" and (found is not None) is value
+    values = value if isinstance(value, list) else [value]
+    return (found or "").lower() in {"" if one is None else str(one).lower() for one in values}
 
 
 def _is_address(text: str) -> bool:
