@@ -347,26 +347,30 @@ def test_the_report_has_a_section_beside_the_hits(tmp_path: Path, capsys: pytest
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "text"),
     [
-        (),
-        ("--user", USER),
-        ("LOG",),
-        ("LOG", "--user", USER, "--queries"),
-        ("--queries",),
-        ("LOG", "--user", USER, "--mailbox", "x"),
-        ("LOG", "--user", " "),
-        ("no-such-file.json", "--user", USER),
-        ("LOG", "--user", USER, "--report", "/no/such/folder/x.html"),
+        ((), "error: investigate requires LOG or --queries"),
+        (("--user", USER), "error: --user requires LOG or --queries"),
+        (("LOG",), "error: LOG requires --user ACCOUNT"),
+        (("LOG", "--user", USER, "--queries"), "error: --queries goes without LOG"),
+        (("--queries", "--user", USER, "--report", "x.html"), "error: --queries goes without --report"),
+        (("--queries",), "error: --queries requires --user, --mailbox, --application or --address"),
+        (("LOG", "--user", USER, "--mailbox", "x"), "error: --mailbox requires --queries"),
+        (("LOG", "--user", USER, "--platform", "splunk"), "error: --platform requires --queries"),
+        (("--platform", "splunk"), "error: --platform requires --queries"),
+        (("LOG", "--user", " "), "error: --user names nobody; write an account as the log has it"),
+        (("--queries", "--user", " "), "error: --user is empty or holds "),
+        (("no-such-file.json", "--user", USER), "no-such-file.json:1: "),
+        (("LOG", "--user", USER, "--report", "/no/such/x.html"), "error: --report /no/such/x.html cannot be"),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_code_2(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], text: str
 ) -> None:
     log = written(tmp_path)
     assert run(*(log if one == "LOG" else one for one in arguments)) == 2
     said = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("read: ")]
-    assert len(said) == 1 and ";" in said[0]
+    assert len(said) == 1 and said[0].startswith(text)
 
 
 # ---- the data ---------------------------------------------------------------------------------------
