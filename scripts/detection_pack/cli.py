@@ -600,19 +600,25 @@ def _investigate(arguments: argparse.Namespace) -> int:
     given = {name: getattr(arguments, name) for name in ("mailbox", "application", "address")}
     values = {"account": arguments.user, **given}
     values = {name: value for name, value in values.items() if value is not None}
-    if arguments.queries and (arguments.logs or arguments.report):
-        raise _Unusable("--queries", "stands without a log and a report", "leave one of them out")
-    if arguments.queries and not values:
-        raise _Unusable(
-            "--queries", "has no value to put in", "name --user, --mailbox, --application or --address"
-        )
-    if not arguments.queries and (len(values) > 1 or arguments.user is None or arguments.platform):
-        raise _Unusable("--user", "is what a log is asked for, and nothing else", "name one account")
-    if not arguments.queries and not arguments.logs:
-        raise _Unusable("LOG", "is missing", "name an export, or ask for --queries")
     report: Path | None = arguments.report
+    if arguments.queries:
+        for name, there in (("LOG", arguments.logs), ("--report", report)):
+            if there:
+                raise _Misused(f"--queries goes without {name}")
+        if not values:
+            raise _Misused("--queries requires --user, --mailbox, --application or --address")
+    else:
+        for name in (*given, "platform"):
+            if getattr(arguments, name) is not None:
+                raise _Misused(f"--{name} requires --queries")
+        if not arguments.logs:
+            raise _Misused(
+                f"{'investigate' if arguments.user is None else '--user'} requires LOG or --queries"
+            )
+        if arguments.user is None:
+            raise _Misused("LOG requires --user ACCOUNT")
     if report is not None and (report.is_dir() or not report.parent.is_dir()):
-        raise _Unusable(str(report), "cannot be written", "name a file in a folder that is there")
+        raise _Misused(f"--report {report} cannot be written; name a file in a folder that is there")
     root = _root(arguments)
     try:
         pack = load_pack(root)
@@ -623,7 +629,7 @@ def _investigate(arguments: argparse.Namespace) -> int:
         asked = command.Asked(arguments.logs, arguments.user, arguments.strict, arguments.quiet, report)
         said, shown = command.investigate(pack, root / "dist", asked, arguments.format)
     except PackError as error:
-        _report(error.findings)
+        _report_use(error.findings)
         return UNUSABLE
     for line in said:
         print(line, file=sys.stderr)
@@ -826,7 +832,8 @@ def _deploy(arguments: argparse.Namespace) -> int:
         names = frozenset(asked.names.values())
         unknown = sorted({*(arguments.rule or ())} - names)
         if unknown:
-            raise PackError.at("--rule", 1, f'no rule "{unknown[0]}"', "use a name of the manifest")
+            what = f'names no rule of the build: "{unknown[0]}"'
+            raise PackError.at("--rule", 1, what, "use a name of the manifest")
         if arguments.print:
             print("\n".join(map(printable, product.steps(asked))))
             return FINE
@@ -834,7 +841,7 @@ def _deploy(arguments: argparse.Namespace) -> int:
         wish = deployment.Wish(arguments.apply, arguments.overwrite, rules)
         results = deployment.deploy(product.opened(asked), wish, names)
     except PackError as error:
-        _report(error.findings)
+        _report_use(error.findings)
         return UNUSABLE
     except KeyboardInterrupt:
         _report([Finding("detection-pack", 1, "interrupted", "run it again: it says what is there by now")])
@@ -888,6 +895,24 @@ class _Unusable(SystemExit):
     def __init__(self, path: str, what: str, todo: str) -> None:
         print(Finding(path, 1, what, todo), file=sys.stderr)
         super().__init__(UNUSABLE)
+
+
+class _Misused(SystemExit):
+    """A usage error: ``error:`` and a sentence on one line of standard error, and exit code 2."""
+
+    def __init__(self, sentence: str) -> None:
+        print(f"error: {printable(sentence)}", file=sys.stderr)
+        super().__init__(UNUSABLE)
+
+
+def _report_use(findings: Sequence[Finding]) -> None:
+    """Findings, of which one on an option or on a variable of the environment is a usage error: the option's
+    name and what is said of it make the sentence."""
+    for finding in findings:
+        place, given = finding.path, str(finding)
+        if place.startswith("--") or (place.isidentifier() and place.isupper()):
+            given = f"error: {place} {given.removeprefix(f'{place}:{finding.line}: ')}"
+        print(given, file=sys.stderr)
 
 
 def _report(findings: Sequence[Finding]) -> None:

@@ -214,7 +214,10 @@ def test_one_rule_is_deployed_alone(played: Played) -> None:
     code, text = played.deploy("--apply", "--rule", RULE)
     assert code == 0 and states(text) == {"created": 1} and RULE in text
     code, text = played.deploy("--rule", "nonsense")
-    assert code == 2 and text == '--rule:1: no rule "nonsense"; use a name of the manifest\n'
+    assert (
+        code == 2
+        and text == 'error: --rule names no rule of the build: "nonsense"; use a name of the manifest\n'
+    )
 
 
 # -- what people do there ------------------------------------------------------------------------------------
@@ -419,7 +422,41 @@ def test_what_is_not_encrypted_or_odd_is_refused(
     more = WORKSPACE if name == "sentinel" else []
     assert main(["--root", str(ROOT), "deploy", name, "--url", url, "--apply", *more]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("--url:1: ") and said.count("\n") == 1 and "hunter2" not in said
+    assert said.startswith("error: --url ") and said.count("\n") == 1 and "hunter2" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["elastic"], "--url is missing; write https://"),
+        (["splunk"], "--url is missing; write https://"),
+        (["sentinel", *WORKSPACE], "AZURE_ACCESS_TOKEN is not set; "),
+        (["defender"], "GRAPH_ACCESS_TOKEN is not set; "),
+        (["elastic", "--url", "https://kibana.contoso.example"], "KIBANA_API_KEY is not set; "),
+        (["elastic", "--url", "kibana"], "--url is not a URL of Kibana; write https://"),
+        (["elastic", "--rule", "a\x1bb"], '--rule names no rule of the build: "a\\x1bb"; '),
+    ],
+)
+def test_a_usage_error_is_a_sentence(
+    arguments: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in SECRETS:
+        monkeypatch.delenv(name, raising=False)
+    try:
+        code: object = main(["--root", str(ROOT), "deploy", *arguments])
+    except SystemExit as error:
+        code = error.code
+    printed = capsys.readouterr().err
+    assert code == 2 and printed.startswith(f"error: {said}") and printed.count("\n") == 1
+
+
+def test_what_names_the_workspace_is_asked_for_by_its_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--root", str(ROOT), "deploy", "sentinel", "--workspace", "w"]) == 2
+    said = "error: --subscription is missing; name where the workspace is\n"
+    assert capsys.readouterr().err == said
 
 
 # -- by hand -------------------------------------------------------------------------------------------------
@@ -604,7 +641,7 @@ def test_a_name_and_a_password_will_do(kibana: Played, monkeypatch: pytest.Monke
     assert kibana.deploy("--rule", RULE)[0] == 0
     monkeypatch.setenv("KIBANA_PASSWORD", "hunter2\r\nX: y")
     code, text = kibana.deploy("--rule", RULE)
-    assert code == 2 and text.startswith("KIBANA_PASSWORD:1: holds a character") and "hunter2" not in text
+    assert code == 2 and text.startswith("error: KIBANA_PASSWORD holds a character") and "hunter2" not in text
 
 
 def test_a_change_between_reading_and_writing_is_not_lost(azure: Played) -> None:

@@ -161,7 +161,7 @@ def test_an_archive_that_the_server_does_not_find(played: Played, tmp_path: Path
 
 def test_a_location_in_the_clear_is_refused(played: Played) -> None:
     code, text = played.deploy("--apply", "--location", "http://files.contoso.example/app.tgz")
-    assert code == 2 and text.startswith("--location:1: is a URL that is not encrypted")
+    assert code == 2 and text.startswith("error: --location is a URL that is not encrypted")
     assert played.server.asked == []
 
 

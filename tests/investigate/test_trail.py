@@ -26,6 +26,8 @@ from detection_pack.investigate.trail_text import trail_text
 from detection_pack.model.findings import PackError
 from detection_pack.model.log_source_reader import load_log_source
 from detection_pack.replay.reading import read
+from detection_pack.replay.report_page import page
+from support.report_answers import answer
 from support.sources import SOURCES
 
 USER = "ann@contoso.example"
@@ -60,6 +62,7 @@ def ids(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 # ---- against a plain reading ------------------------------------------------------------------------
 
+SID = "S-1-5-21-1004336348-1177238915-682003330-1101"
 OPERATIONS = [
     "MailItemsAccessed",
     "FolderBind",
@@ -74,6 +77,7 @@ RECORDS = st.lists(
         {
             "minute": st.integers(0, 5000),
             "UserId": st.sampled_from(USERS),
+            "LogonUserSid": st.sampled_from([SID, SID[:-1], "", None]),
             "Operation": st.sampled_from(OPERATIONS),
             "MailboxOwnerUPN": st.sampled_from([USER, "boss@contoso.example", None]),
             "ClientAppId": st.sampled_from(["app-1", "app-2", "", None]),
@@ -92,7 +96,10 @@ def own(one: Mapping[str, Any], key: str, user: str) -> bool:
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
-@given(drawn=RECORDS, user=st.sampled_from([USER, USER.title(), "ann", "boss@contoso.example"]))
+@given(
+    drawn=RECORDS,
+    user=st.sampled_from([USER, USER.title(), "ann", "boss@contoso.example", SID, BASE["MailboxGuid"]]),
+)
 def test_the_answers_are_those_of_a_plain_reading(tmp_path_factory: Any, drawn: Any, user: str) -> None:
     listed = [
         record(n, one["minute"], **{k: v for k, v in one.items() if k != "minute"})
@@ -100,20 +107,23 @@ def test_the_answers_are_those_of_a_plain_reading(tmp_path_factory: Any, drawn: 
     ]
     found = asked(tmp_path_factory.mktemp("log"), listed, user)
     asks = user.lower()
-    mine = [one for one in listed if own(one, "UserId", asks)]
+    mine = [one for one in listed if own(one, "UserId", asks) or own(one, "LogonUserSid", asks)]
     assert found["records"] == len(mine)
-    assert sorted(ids(found["timeline"])) == sorted(one["Id"] for one in mine)
-    assert [row["time"] for row in found["timeline"]] == sorted(row["time"] for row in found["timeline"])
+    rows = found["timeline"]["rows"]
+    assert sorted(ids(rows)) == sorted(one["Id"] for one in mine) and found["timeline"]["total"] == len(mine)
+    assert [row["time"] for row in rows] == sorted(row["time"] for row in rows)
     boxes = Counter(one["MailboxOwnerUPN"] or one["MailboxGuid"] for one in mine)
-    assert {v["value"]: v["records"] for v in found["mailboxes"]} == boxes
+    assert {v["value"]: v["records"] for v in found["mailboxes"]["rows"]} == boxes
     clients = Counter(one["ClientAppId"] or one["ClientInfoString"] for one in mine)
-    assert {v["value"]: v["records"] for v in found["clients"]} == clients
+    assert {v["value"]: v["records"] for v in found["clients"]["rows"]} == clients
     visitors = Counter(
-        one["UserId"]
+        one["UserId"] or one["LogonUserSid"]
         for one in listed
-        if one["UserId"] and own(one, "MailboxOwnerUPN", asks) and one not in mine
+        if (one["UserId"] or one["LogonUserSid"])
+        and (own(one, "MailboxOwnerUPN", asks) or own(one, "MailboxGuid", asks))
+        and one not in mine
     )
-    assert {v["value"]: v["records"] for v in found["visitors"]} == visitors
+    assert {v["value"]: v["records"] for v in found["visitors"]["rows"]} == visitors
     for what, operation in (
         ("permissions", "Add-MailboxPermission"),
         ("rules and forwarding", "New-InboxRule"),
@@ -123,9 +133,9 @@ def test_the_answers_are_those_of_a_plain_reading(tmp_path_factory: Any, drawn: 
             for one in listed
             if one["Operation"] == operation and (one in mine or asks in str(one["ObjectId"] or "").lower())
         ]
-        assert sorted(ids(found["changes"].get(what, ()))) == sorted(expected), what
+        assert sorted(ids(found["changes"].get(what, {"rows": ()})["rows"])) == sorted(expected), what
     throttled = [one["Id"] for one in listed if one["OperationProperties"] == THROTTLED]
-    marked = [row for rows in found["gaps"]["marked"].values() for row in rows]
+    marked = [row for rows in found["gaps"]["marked"].values() for row in rows["rows"]]
     assert sorted(ids(marked)) == sorted(throttled)
 
 
@@ -174,8 +184,19 @@ def test_other_sources_are_read_by_their_own_data(
     tmp_path: Path, name: str, entry: dict[str, Any], user: str
 ) -> None:
     found = asked(tmp_path, [entry], user)
-    assert found["records"] == 1 and found["timeline"][0]["source"] == name
+    assert found["records"] == 1 and found["timeline"]["rows"][0]["source"] == name
     assert len(found["changes"]) == 1
+
+
+def test_an_account_is_found_by_each_field_of_its_role(tmp_path: Path) -> None:
+    """A record that names it twice is shown by the first name, and is found by the second."""
+    listed = [record(n, n, LogonUserSid=SID) for n in range(3)] + [record(9, 9)]
+    for user, number in ((SID, 3), (SID.lower(), 3), (USER, 4), (SID[:-1], 0)):
+        found = asked(tmp_path, listed, user)
+        assert found["records"] == len(found["timeline"]["rows"]) == number, user
+    assert asked(tmp_path, listed, SID)["timeline"]["rows"][0]["account"] == USER
+    guid = asked(tmp_path, [record(1, 1)], BASE["MailboxGuid"])["visitors"]["rows"]
+    assert [one["value"] for one in guid] == [USER]
 
 
 def test_every_source_says_who_did_what() -> None:
@@ -194,7 +215,49 @@ def test_lists_have_a_limit_and_the_count_has_none(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(trails, "VALUES", 2)
     listed = [record(n, n, ClientAppId=f"app-{n}") for n in range(20)]
     found = asked(tmp_path, listed)
-    assert found["records"] == 20 and len(found["timeline"]) == 3 and len(found["clients"]) == 2
+    assert found["records"] == found["timeline"]["total"] == found["clients"]["total"] == 20
+    assert ids(found["timeline"]["rows"]) == ["id-0", "id-1", "id-19"]
+    assert len(found["clients"]["rows"]) == 2
+    assert found["timeline"]["last"] == found["timeline"]["rows"][-1]["time"]
+
+
+def test_many_records_of_one_kind_hide_none_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each kind has the limit to itself, and what was done last is shown."""
+    monkeypatch.setattr(trails, "ROWS", 4)
+    many = [record(n, n, Operation="Set-Mailbox", RecordType=1) for n in range(1, 31)]
+    rights = [record(n, n, Operation="Add-MailboxPermission") for n in (0, 98)]
+    listed = [*many, *rights, record(99, 99)]
+    listed += [record(100 + n, 100 + n, UserId="eve", OperationProperties=THROTTLED) for n in range(9)]
+    found = asked(tmp_path, listed)
+    assert ids(found["changes"]["permissions"]["rows"]) == ["id-0", "id-98"]
+    forwarding = found["changes"]["rules and forwarding"]
+    assert ids(forwarding["rows"]) == ["id-1", "id-2", "id-29", "id-30"] and forwarding["total"] == 30
+    assert ids(found["timeline"]["rows"]) == ["id-0", "id-1", "id-98", "id-99"]
+    ((what, throttled),) = found["gaps"]["marked"].items()
+    assert throttled["total"] == 9 and len(throttled["rows"]) == 4
+    shown = trail_text(found)
+    assert f"{what}: 9 records, first 2026-03-10T01:40:00Z, last 2026-03-10T01:48:00Z" in shown
+    assert "shown 4 of 30, the oldest and the newest; --format json has 4" in shown
+
+
+def test_what_a_table_leaves_out_is_counted(tmp_path: Path) -> None:
+    log = [record(n, n, ClientIPAddress=f"203.0.113.{n}", Operation="Set-Mailbox") for n in range(150)]
+    found = asked(tmp_path, log)
+    assert len(found["addresses"]["rows"]) == 150
+    shown = trail_text(found)
+    assert "shown 20 of 150, the most frequent; --format json has 150" in shown
+    assert "shown 50 of 150, the oldest and the newest; --format json has 150" in shown
+    assert "id-0\n" in shown and "id-149" in shown and "id-75\n" not in shown
+
+
+def test_what_a_page_leaves_out_is_counted(tmp_path: Path) -> None:
+    log = [record(n, n, ClientIPAddress=f"192.0.{n // 250}.{n % 250}") for n in range(510)]
+    text = page(answer([], []), ROOT / "dist", "1", asked(tmp_path, log))
+    assert "Shown 500 of 510, the oldest and the newest; investigate --format json has 510." in text
+    assert "Shown 500 of 510, the most frequent; investigate --format json has 510." in text
+    assert ">id-249<" in text and ">id-250<" not in text and ">id-260<" in text and ">id-509<" in text
 
 
 def test_only_the_keys_that_are_asked_for_are_kept(tmp_path: Path) -> None:
@@ -228,7 +291,7 @@ def test_whatever_a_log_holds_is_shown_and_not_interpreted(tmp_path: Path, text:
         record(2, 2, UserId=text),
     ]
     found = asked(tmp_path, listed)
-    assert found["records"] == 1 and len(found["changes"]["rules and forwarding"]) == 1
+    assert found["records"] == 1 and len(found["changes"]["rules and forwarding"]["rows"]) == 1
     shown = trail_text(found)
     assert all(line.isprintable() for line in shown.split("\n"))
     assert len(max(shown.split("\n"), key=len)) < 600
@@ -284,26 +347,30 @@ def test_the_report_has_a_section_beside_the_hits(tmp_path: Path, capsys: pytest
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "text"),
     [
-        (),
-        ("--user", USER),
-        ("LOG",),
-        ("LOG", "--user", USER, "--queries"),
-        ("--queries",),
-        ("LOG", "--user", USER, "--mailbox", "x"),
-        ("LOG", "--user", " "),
-        ("no-such-file.json", "--user", USER),
-        ("LOG", "--user", USER, "--report", "/no/such/folder/x.html"),
+        ((), "error: investigate requires LOG or --queries"),
+        (("--user", USER), "error: --user requires LOG or --queries"),
+        (("LOG",), "error: LOG requires --user ACCOUNT"),
+        (("LOG", "--user", USER, "--queries"), "error: --queries goes without LOG"),
+        (("--queries", "--user", USER, "--report", "x.html"), "error: --queries goes without --report"),
+        (("--queries",), "error: --queries requires --user, --mailbox, --application or --address"),
+        (("LOG", "--user", USER, "--mailbox", "x"), "error: --mailbox requires --queries"),
+        (("LOG", "--user", USER, "--platform", "splunk"), "error: --platform requires --queries"),
+        (("--platform", "splunk"), "error: --platform requires --queries"),
+        (("LOG", "--user", " "), "error: --user names nobody; write an account as the log has it"),
+        (("--queries", "--user", " "), "error: --user is empty or holds "),
+        (("no-such-file.json", "--user", USER), "no-such-file.json:1: "),
+        (("LOG", "--user", USER, "--report", "/no/such/x.html"), "error: --report /no/such/x.html cannot be"),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_code_2(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], text: str
 ) -> None:
     log = written(tmp_path)
     assert run(*(log if one == "LOG" else one for one in arguments)) == 2
     said = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("read: ")]
-    assert len(said) == 1 and ";" in said[0]
+    assert len(said) == 1 and said[0].startswith(text)
 
 
 # ---- the data ---------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ def queries(pack: Pack, values: Mapping[str, str], names: Sequence[str], form: s
     """The queries with these values, as text or as JSON. Raises `PackError`."""
     found = ready_queries(pack, values, names)
     if not found:
-        what = f"no query asks for {', '.join(values)}"
+        what = f"finds no query that asks for {', '.join(values)}"
         raise PackError.at("--queries", 1, what, f"use {', '.join(parameters(pack.rules))}")
     if form == "json":
         return json.dumps({"queries": [one.as_json() for one in found]}, indent=1)

@@ -47,7 +47,8 @@ def ready_queries(pack: Pack, values: Mapping[str, str], names: Sequence[str]) -
     for name, value in values.items():
         if not value.strip() or not value.isprintable():
             what = "is empty or holds characters that do not print"
-            raise PackError.at(f"--{name}", 1, what, "write it as the log has it")
+            option = "--user" if name == "account" else f"--{name}"
+            raise PackError.at(option, 1, what, "write it as the log has it")
     found = []
     for rule in pack.rules:
         asked = rule.main.data.get("parameter") if rule.tier == INVESTIGATION else None

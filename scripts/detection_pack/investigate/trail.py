@@ -2,8 +2,9 @@
 what did it change, and what is missing?
 
 What a record says stands in the log source's ``investigation`` (`detection_pack.model.traces`). Everything is
-one SQL statement a question over the records' table: no record goes through Python but those that are shown,
-and lists have a limit, with the whole number beside them.
+one SQL statement a question over the records' table: no record goes through Python but those that are shown.
+Each list has a limit of its own and the whole number beside it; of rows both ends are kept, since what was
+done last matters no less than what came first.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from detection_pack.languages.databases import literal
@@ -20,8 +23,9 @@ from detection_pack.model.traces import ROLES, Named
 from detection_pack.platforms.records import ID, TIME, quoted
 from detection_pack.replay.reading import Reading
 
-#: The most rows of a timeline and of a list of changes, the most values of a list, and silences of a source.
-ROWS, VALUES, SILENCES = 10_000, 100, 3
+#: The most rows of a timeline and of each kind of change and gap, the most values of a list, and the most
+#: silences of a source.
+ROWS, VALUES, SILENCES = 10_000, 10_000, 3
 #: The most characters of a value that is shown, and of one that a mention is looked for in.
 _WIDEST, _SEARCHED = 400, 100_000
 #: Seconds without any record that are worth a line.
@@ -32,22 +36,36 @@ LISTS = {"mailboxes": _MAILBOX, "clients": _CLIENT, "addresses": _ADDRESS, "oper
 
 
 @dataclass(frozen=True)
+class Listed:
+    """``rows``, at most as many as the limit, of ``total``; ``first`` and ``last`` are the times of all."""
+
+    total: int = 0
+    first: str | None = None
+    last: str | None = None
+    rows: tuple[Mapping[str, Any], ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        return {"total": self.total, "first": self.first, "last": self.last, "rows": list(self.rows)}
+
+
+@dataclass(frozen=True)
 class Trail:
-    """What an export says of ``account``. Rows are mappings of `ROLES`, ``time``, ``source`` and ``record``.
+    """What an export says of ``account``. Rows are mappings of `ROLES`, ``time``, ``source`` and ``record``,
+    the oldest and the newest where there are more than the limit, by time.
 
     ``found``: how many records are the account's. ``lists``: by the keys of `LISTS` the values, each with how
-    many records and when. ``visitors``: who else was in the account's own mailbox. ``changes``: by what was
-    changed, the account's and those that name it. ``marked``: by what is missing, the records that say so.
-    ``silences``: by source the longest times without any record of anybody.
+    many records and when, the most frequent first. ``visitors``: who else was in the account's own mailbox.
+    ``changes``: by what was changed, the account's and those that name it. ``marked``: by what is missing,
+    the records that say so. ``silences``: by source the longest times without any record of anybody.
     """
 
     account: str
     found: int
-    timeline: tuple[Mapping[str, Any], ...]
-    lists: Mapping[str, tuple[Mapping[str, Any], ...]]
-    visitors: tuple[Mapping[str, Any], ...]
-    changes: Mapping[str, tuple[Mapping[str, Any], ...]]
-    marked: Mapping[str, tuple[Mapping[str, Any], ...]]
+    timeline: Listed
+    lists: Mapping[str, Listed]
+    visitors: Listed
+    changes: Mapping[str, Listed]
+    marked: Mapping[str, Listed]
     silences: Mapping[str, tuple[Mapping[str, Any], ...]]
     read: Mapping[str, Any] = field(default_factory=dict)
 
@@ -56,12 +74,12 @@ class Trail:
             "account": self.account,
             "read": dict(self.read),
             "records": self.found,
-            "timeline": list(self.timeline),
-            **{name: list(values) for name, values in self.lists.items()},
-            "visitors": list(self.visitors),
-            "changes": {what: list(rows) for what, rows in self.changes.items()},
+            "timeline": self.timeline.as_json(),
+            **{name: values.as_json() for name, values in self.lists.items()},
+            "visitors": self.visitors.as_json(),
+            "changes": {what: rows.as_json() for what, rows in self.changes.items()},
             "gaps": {
-                "marked": {what: list(rows) for what, rows in self.marked.items()},
+                "marked": {what: rows.as_json() for what, rows in self.marked.items()},
                 "silences": {source: list(rows) for source, rows in self.silences.items()},
             },
         }
@@ -92,20 +110,18 @@ class _Question:
         reading.records.execute(self.cursor, f"CREATE TEMP TABLE {self.all} AS {self._view()}")
 
     def answer(self) -> Trail:
-        mine = f"{_is(_ACCOUNT)}"
-        [(found,)] = self._run(f"SELECT count(*) FROM {self.all} WHERE {mine}", 1)
-        lists = {name: tuple(self._values(role, mine)) for name, role in LISTS.items()}
+        timeline = self._kinds("'timeline'", "mine").get("timeline", Listed())
         # Who the account's own mailbox was opened by; a mailbox that is named by an address is its owner's.
-        others = f"{_is(_MAILBOX)} AND NOT {mine} AND {_ACCOUNT} IS NOT NULL"
+        others = f"own_mailbox AND NOT mine AND {_ACCOUNT} IS NOT NULL"
         span = self.reading.span
         return Trail(
             self.account,
-            found,
-            tuple(self._rows(mine, 1)),
-            lists,
-            tuple(self._values(_ACCOUNT, others, parameters=2)),
-            dict(self._kinds("change", f"({mine} OR mentioned)", 1)),
-            dict(self._kinds("gap", "true", 0)),
+            timeline.total,
+            timeline,
+            {name: self._values(role, "mine") for name, role in LISTS.items()},
+            self._values(_ACCOUNT, others),
+            self._kinds("change", "(mine OR mentioned)"),
+            self._kinds("gap", "true"),
             dict(self._silences()),
             {
                 "files": len(self.reading.files),
@@ -121,8 +137,9 @@ class _Question:
     # ---- the view -----------------------------------------------------------------------------------
 
     def _view(self) -> str:
-        """SQL: a row a record, with the roles, what it changes, what it says is missing, and
-        whether it mentions the account."""
+        """SQL: a row a record, with the roles as they are shown, whether it is the account's, and one of the
+        account's own mailbox, by any field of the role; what it changes, what it says is missing, and whether
+        it mentions the account."""
         parts = []
         for source in self.sources:
             traces = source.traces
@@ -132,6 +149,8 @@ class _Question:
                 held = ", ".join(f"nullif({text}, '')" for text in texts)
                 shown = f"coalesce({held})" if texts else "NULL"
                 columns.append(f"left({shown}, {_WIDEST}) AS {role}")
+            columns.append(f"{self._any_is(source, _ACCOUNT)} AS mine")
+            columns.append(f"{self._any_is(source, _MAILBOX)} AS own_mailbox")
             columns.append(f"{self._case(source, traces.changes)} AS change")
             columns.append(f"{self._case(source, traces.gaps)} AS gap")
             searched = [f"left({self._text(source, name)}, {_SEARCHED})" for name in traces.mentions]
@@ -141,6 +160,17 @@ class _Question:
             table = self.reading.records.tables[source.name].name
             parts.append(f"SELECT {', '.join(columns)} FROM {table}")
         return " UNION ALL ".join(parts)
+
+    def _any_is(self, source: LogSource, role: str) -> str:
+        """SQL for whether a field of the role is the account: its whole value, or what stands behind the last
+        slash or backslash of it, as in DOMAIN\\name and in a path of the directory."""
+        asked = literal(self.account.lower())
+        said = []
+        for name in source.traces.roles.get(role, ()):
+            text = f"left({self._text(source, name)}, {_SEARCHED})"
+            last = f"regexp_extract({text}, '[^/\\\\]+$')"
+            said.append(f"coalesce(lower({text}) = {asked} OR lower({last}) = {asked}, false)")
+        return f"({' OR '.join(said) or 'false'})"
 
     def _json(self, source: LogSource, name: str) -> str:
         """SQL for what a record holds under a name, as JSON: flat, or below the objects on the way."""
@@ -176,30 +206,41 @@ class _Question:
 
     # ---- the questions ------------------------------------------------------------------------------
 
-    def _rows(self, where: str, parameters: int, more: str = "") -> Iterator[Mapping[str, Any]]:
-        columns = ("time", "source", *ROLES, "record", *filter(None, [more]))
-        sql = f"SELECT {', '.join(columns)} FROM {self.all} WHERE {where} ORDER BY time, record LIMIT {ROWS}"
-        for row in self._run(sql, parameters):
-            yield {
-                name: _iso(value) if name == "time" else value
-                for name, value in zip(columns, row, strict=True)
-            }
-
-    def _values(self, role: str, where: str, parameters: int = 1) -> Iterator[Mapping[str, Any]]:
+    def _kinds(self, kind: str, where: str) -> dict[str, Listed]:
+        """By kind, a column or a text, the oldest and the newest of its rows and how many there are."""
+        columns = ("time", "source", *ROLES, "record")
         sql = (
-            f"SELECT {role}, count(*), min(time), max(time) FROM {self.all} WHERE {where} AND {role} IS NOT "
-            f"NULL GROUP BY ALL ORDER BY 2 DESC, 1 LIMIT {VALUES}"
+            f"SELECT kind, total, first, last, {', '.join(columns)} FROM (SELECT {', '.join(columns)}, "
+            f"{kind} AS kind, count(*) OVER all_of AS total, min(time) OVER all_of AS first, "
+            "max(time) OVER all_of AS last, "
+            "row_number() OVER (PARTITION BY kind ORDER BY time, record) AS place "
+            f"FROM {self.all} WHERE {kind} IS NOT NULL AND {where} WINDOW all_of AS (PARTITION BY kind)) "
+            f"WHERE place <= {ROWS - ROWS // 2} OR place > total - {ROWS // 2} ORDER BY kind, place"
         )
-        for value, count, first, last in self._run(sql, parameters):
-            yield {"value": value, "records": count, "first": _iso(first), "last": _iso(last)}
+        found: dict[str, Listed] = {}
+        for what, group in groupby(self._run(sql), key=itemgetter(0)):
+            listed = list(group)
+            _, total, first, last, *_ = listed[0]
+            rows = tuple(dict(zip(columns, (_iso(row[4]), *row[5:]), strict=True)) for row in listed)
+            found[what] = Listed(total, _iso(first), _iso(last), rows)
+        return found
 
-    def _kinds(
-        self, column: str, where: str, parameters: int
-    ) -> Iterator[tuple[str, tuple[Mapping[str, Any], ...]]]:
-        found: dict[str, list[Mapping[str, Any]]] = {}
-        for row in self._rows(f"{column} IS NOT NULL AND {where}", parameters, column):
-            found.setdefault(str(row[column]), []).append({k: v for k, v in row.items() if k != column})
-        yield from ((what, tuple(rows)) for what, rows in sorted(found.items()))
+    def _values(self, role: str, where: str) -> Listed:
+        sql = (
+            f"SELECT *, count(*) OVER (), min(first) OVER (), max(last) OVER () FROM (SELECT "
+            f"{role} AS value, count(*) AS records, min(time) AS first, max(time) AS last FROM {self.all} "
+            f"WHERE {where} AND {role} IS NOT NULL GROUP BY value) "
+            f"ORDER BY records DESC, value LIMIT {VALUES}"
+        )
+        found = self._run(sql)
+        if not found:
+            return Listed()
+        rows = tuple(
+            {"value": value, "records": records, "first": _iso(first), "last": _iso(last)}
+            for value, records, first, last, *_ in found
+        )
+        _, _, _, _, total, earliest, latest = found[0]
+        return Listed(total, _iso(earliest), _iso(latest), rows)
 
     def _silences(self) -> Iterator[tuple[str, tuple[Mapping[str, Any], ...]]]:
         for source in self.sources:
@@ -212,23 +253,14 @@ class _Question:
             )
             rows = [
                 {"from": _iso(start), "to": _iso(stop), "hours": round(length / 3600, 1)}
-                for start, stop, length in self._run(sql, 0)
+                for start, stop, length in self._run(sql)
             ]
             if rows:
                 yield source.name, tuple(rows)
 
-    def _run(self, sql: str, parameters: int) -> list[tuple[Any, ...]]:
-        """``parameters``: how often the statement asks for the account."""
-        found: list[tuple[Any, ...]] = self.reading.records.execute(
-            self.cursor, sql, [self.account.lower()] * parameters * 2
-        ).fetchall()
+    def _run(self, sql: str) -> list[tuple[Any, ...]]:
+        found: list[tuple[Any, ...]] = self.reading.records.execute(self.cursor, sql).fetchall()
         return found
-
-
-def _is(role: str) -> str:
-    """Whether a role is the account: its whole value, or what stands behind the last slash or backslash of
-    it, as in DOMAIN\\name and in a path of the directory."""
-    return f"(lower({role}) = ? OR lower(regexp_extract({role}, '[^/\\\\]+$')) = ?)"
 
 
 def _iso(moment: datetime | None) -> str | None:

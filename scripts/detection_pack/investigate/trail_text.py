@@ -9,8 +9,8 @@ from typing import Any
 from detection_pack.investigate.trail import LISTS
 from detection_pack.model.findings import printable
 
-#: Rows of the timeline that a table lists; all of them are in JSON.
-LISTED = 50
+#: Rows and values that a table lists; JSON has more of them.
+LISTED, VALUES_LISTED = 50, 20
 _WIDEST = 60
 _TITLES = {
     "mailboxes": "mailboxes",
@@ -41,7 +41,7 @@ def _blocks(found: Mapping[str, Any]) -> Iterator[str]:
     for what, rows in found["changes"].items():
         yield f"{_cell(what)}, changed by the account or naming it:\n{_rows(rows)}"
     yield _gaps(found)
-    if found["timeline"]:
+    if found["timeline"]["rows"]:
         yield f"timeline:\n{_rows(found['timeline'])}"
 
 
@@ -49,9 +49,7 @@ def _gaps(found: Mapping[str, Any]) -> str:
     gaps, read = found["gaps"], found["read"]
     lines = []
     for what, rows in gaps["marked"].items():
-        lines.append(
-            f"  {_cell(what)}: {len(rows)} records, first {rows[0]['time']}, last {rows[-1]['time']}"
-        )
+        lines.append(f"  {_cell(what)}: {rows['total']} records, first {rows['first']}, last {rows['last']}")
     for source, silences in gaps["silences"].items():
         said = ", ".join(f"{one['from']} to {one['to']} ({one['hours']:g} h)" for one in silences)
         lines.append(f"  no record of {source} at all: {said}")
@@ -62,21 +60,31 @@ def _gaps(found: Mapping[str, Any]) -> str:
     return "\n".join(["gaps:", *lines])
 
 
-def _values(title: str, values: Sequence[Mapping[str, Any]]) -> str:
+def _values(title: str, listed: Mapping[str, Any]) -> str:
+    values = listed["rows"][:VALUES_LISTED]
     if not values:
         return ""
     rows = [["", "records", "first", "last"]]
-    rows += [[_cell(v["value"]), str(v["records"]), v["first"] or "-", v["last"] or "-"] for v in values[:20]]
-    more = f"\n{len(values) - 20} more; --format json has them" if len(values) > 20 else ""
-    return f"{title}:\n{_table(rows)}{more}"
+    rows += [[_cell(v["value"]), str(v["records"]), v["first"] or "-", v["last"] or "-"] for v in values]
+    return f"{title}:\n{_table(rows)}{_left_out(listed, len(values), 'the most frequent')}"
 
 
-def _rows(listed: Sequence[Mapping[str, Any]]) -> str:
+def both_ends(rows: Sequence[Any], most: int) -> Sequence[Any]:
+    """At most so many rows: the first and the last of them."""
+    return rows if len(rows) <= most else [*rows[: most - most // 2], *rows[len(rows) - most // 2 :]]
+
+
+def _left_out(listed: Mapping[str, Any], shown: int, which: str) -> str:
+    held, total = len(listed["rows"]), listed["total"]
+    return f"\nshown {shown} of {total}, {which}; --format json has {held}" if shown < total else ""
+
+
+def _rows(listed: Mapping[str, Any]) -> str:
     columns = ("time", "account", "what", "mailbox", "client", "address", "target", "record")
     rows = [list(columns)]
-    rows += [[_cell(row[name]) for name in columns] for row in listed[:LISTED]]
-    more = f"\n{len(listed) - LISTED} more; --format json has them" if len(listed) > LISTED else ""
-    return _table(rows) + more
+    shown = both_ends(listed["rows"], LISTED)
+    rows += [[_cell(row[name]) for name in columns] for row in shown]
+    return _table(rows) + _left_out(listed, len(shown), "the oldest and the newest")
 
 
 def _cell(value: object) -> str:

@@ -1,6 +1,7 @@
 """What an investigator reads of a log source's records: ``investigation:`` of source.yml.
 
-Of every role a record's value is that of the first of its fields that has one.
+Of every role the value that is shown of a record is that of the first of its fields that has one; an account
+is looked for in each of them.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ def address_of(url: str, words: Words) -> Address:
     plain = re.fullmatch(r"[!-~]+", url) and not (parts.query or parts.fragment)
     host = parts.hostname or ""
     if not plain or parts.scheme not in _PORTS or not host or not port:
-        raise PackError.at(words.option, 1, f"not a URL of {words.product}", f"write {words.example}")
+        raise PackError.at(words.option, 1, f"is not a URL of {words.product}", f"write {words.example}")
     shown = f"[{host}]" if ":" in host else host
     user, password = (
         None if part is None else urllib.parse.unquote(part) for part in (parts.username, parts.password)

@@ -35,7 +35,7 @@ from detection_pack.languages.spl.spl_steps import Lookup
 from detection_pack.model.event import Clock, Event, Hit, RuleEntry
 from detection_pack.model.pack import Pack
 from detection_pack.model.pipeline import Pipeline, load_pipelines
-from detection_pack.model.rule import BY_HAND, Rule
+from detection_pack.model.rule import BY_HAND, INVESTIGATION, Rule
 from detection_pack.model.rule_reader import load_rule
 from detection_pack.platforms.arrivals import Arrival
 from detection_pack.platforms.platform import Run
@@ -688,6 +688,24 @@ def process(name: str, **record: Any) -> Event:
 
 
 # --- exclusions ----------------------------------------------------------------------------------------
+
+
+def test_what_is_asked_after_an_alert_is_answered_of_allowed_accounts_too(
+    pack: Pack, files: dict[str, str]
+) -> None:
+    """The allow-list drops alerts, never what an account did."""
+    stanzas = read_conf(files["default/savedsearches.conf"])
+    call, by_tier = f"`{EXCLUSIONS}`", {True: 0, False: 0}
+    for rule in given(pack, "splunk"):
+        asked = rule.tier == INVESTIGATION
+        query = queries(rule, pack.pipelines["splunk"])
+        texts = [query.text, query.data_set_text, query.raw_text, *query.scheduled()]
+        texts += [path.read_text() for path in (DIST / "splunk" / "queries").glob(f"{rule.name}.*spl")]
+        texts += [one["search"] for name, one in stanzas.items() if name.partition(".")[0] == rule.name]
+        for text in filter(None, texts):
+            by_tier[asked] += 1
+            assert (call in text) is not asked, rule.name
+    assert min(by_tier.values()) > 12
 
 
 def listing(app: App, *rows: dict[str, str]) -> App:

@@ -12,7 +12,7 @@ from detection_pack.languages.spl.spl_literals import eval_field, eval_string
 from detection_pack.model.collection import collection
 from detection_pack.model.pipeline import Pipeline
 from detection_pack.model.refused_value import RefusedValue
-from detection_pack.model.rule import AlertView, Correlation, Rule
+from detection_pack.model.rule import INVESTIGATION, AlertView, Correlation, Rule
 from detection_pack.model.timespan import SECONDS, Timespan
 from detection_pack.platforms.conversion import Converted, convert
 from detection_pack.platforms.prerequisites import Prerequisite, of_state
@@ -35,7 +35,8 @@ COLUMNS = ("_time", *AlertView.COLUMNS)
 
 
 def exclusions() -> str:
-    """The macro that drops the results that a site has allowed; every search calls it."""
+    """The macro that drops the results that a site has allowed; every search calls it but those that are
+    asked after an alert: what an allowed account did is what they are asked for."""
     return f"{collection().name}_exclusions"
 
 
@@ -53,7 +54,8 @@ class SplunkQuery:
     finding it is, ``hosts`` maps the canonical fields that name a host, which is at risk itself, to what the
     CIM calls it, and ``entities`` are the fields that it attaches assets and identities to, with an
     expression of the view's columns for each. ``scheduled_search`` stands in for ``search`` where a scheduled
-    one differs. ``needed``: what must be there, by the macro that finds it.
+    one differs. ``needed``: what must be there, by the macro that finds it. ``allowing``: whether the
+    results that a site has allowed are dropped.
     """
 
     name: str
@@ -71,6 +73,7 @@ class SplunkQuery:
     edge: str | None = None
     needed: tuple[Prerequisite, ...] = ()
     scheduled_search: str | None = None
+    allowing: bool = True
 
     @property
     def text(self) -> str:
@@ -117,8 +120,9 @@ class SplunkQuery:
             made = ", ".join(f"{name}={text}" for name, text in self.entities.items())
             named = [f"| eval {made}"] if made else []
             columns += [*self.entities, ALERT_KEY]
-        filters = [f"| `{exclusions()}`", *named, f"| table {', '.join(columns)}", f"| `{self.name}_filter`"]
-        return "\n".join([search, *keyed, self.view, *filters]) + "\n"
+        allowed = [f"| `{exclusions()}`"] if self.allowing else []
+        shown = [*named, f"| table {', '.join(columns)}", f"| `{self.name}_filter`"]
+        return "\n".join([search, *keyed, self.view, *allowed, *shown]) + "\n"
 
 
 @dataclass(frozen=True)
@@ -203,6 +207,7 @@ def queries(rule: Rule, pipeline: Pipeline) -> SplunkQuery:
             edge=edge,
             needed=of_state(converted.state),
             scheduled_search=None if several else found.scheduled,
+            allowing=rule.tier != INVESTIGATION,
         )
         if not several:
             return query
