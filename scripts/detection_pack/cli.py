@@ -141,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--package", type=Path, metavar="DIR", help="make a release there instead")
     command.add_argument("--site", type=Path, metavar="FILE", help=f"with --out: {_OF_SITE}")
     command.add_argument("--attack", type=Path, metavar="FILE", help=_OWN_ATTACK)
+    command.add_argument("--format", choices=("text", "json"), default="text", help="how its end is printed")
     command.set_defaults(run=_build)
 
     _replay_options(commands.add_parser("replay", help="execute dist/ on tests/events or on logs"))
@@ -364,8 +365,8 @@ def _attack(arguments: argparse.Namespace) -> Iterator[None]:
         yield
 
 
-def _build(arguments: argparse.Namespace) -> int:
-    root = _root(arguments)
+def _check_build(arguments: argparse.Namespace, root: Path, out: Path) -> None:
+    """Refuse options of a build that do not go together."""
     if arguments.package is not None and (arguments.rules or arguments.out or arguments.check):
         raise _Unusable("--package", "stands alone", "leave out --rules, --out and --check")
     if arguments.pipelines is not None and arguments.out is None:
@@ -376,7 +377,6 @@ def _build(arguments: argparse.Namespace) -> int:
         raise _Unusable("--rules", "needs --out", "name the folder to write")
     if arguments.rules is not None and not arguments.rules.is_dir():
         raise _Unusable(str(arguments.rules), "is not a folder", "name the folder that holds the rules")
-    out = arguments.out or root / "dist"
     if root == _PACKAGED and arguments.out is None and arguments.package is None and not arguments.check:
         raise _Unusable("--out", "is missing, and the installed pack is not written to", "name a folder")
     if arguments.rules is not None and build.overlap(arguments.rules, out):
@@ -387,6 +387,14 @@ def _build(arguments: argparse.Namespace) -> int:
         )
     if arguments.platform and arguments.rules is None:
         raise _Unusable("--platform", "goes with --rules", "leave it out: the pack has all platforms")
+    if arguments.format == "json" and (arguments.check or arguments.package is not None):
+        raise _Unusable("--format", "is of a build that is written", "leave out --check and --package")
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    root = _root(arguments)
+    out = arguments.out or root / "dist"
+    _check_build(arguments, root, out)
     named = _collection(arguments)
     faults: list[Finding] = []
     pages: list[Folder] = []
@@ -395,7 +403,7 @@ def _build(arguments: argparse.Namespace) -> int:
         built = build.make_folder(
             root,
             arguments.rules,
-            arguments.keep_going,
+            True,
             [p for p in PLATFORMS if p in (arguments.platform or PLATFORMS)],
             arguments.jobs or outcomes.processors(),
             arguments.pipelines,
@@ -415,6 +423,11 @@ def _build(arguments: argparse.Namespace) -> int:
             if not built.refused and (overview := coverage.page(root, built)) is not None:
                 singles[coverage.PAGE] = overview
     refused = [*faults, *built.refused]
+    if arguments.rules is not None and refused and not arguments.keep_going:
+        _report(refused)
+        if not arguments.check:
+            _print_build(arguments, built, None)
+        return FINDINGS
     # A value of a site's list is what it says, whatever a value of a rule would mean.
     _report([*refused, *(one for one in built.warnings if one.path != str(arguments.site))])
     if arguments.check:
@@ -432,8 +445,20 @@ def _build(arguments: argparse.Namespace) -> int:
     _written(lambda: build.write(built, out, *pages))
     for path, content in singles.items():
         _written(partial(write_file, root / path, content))
-    print(f"{out}: {built.rules} rules, {len(built.files)} files")
+    _print_build(arguments, built, out)
     return FINDINGS if refused else FINE
+
+
+def _print_build(arguments: argparse.Namespace, built: build.Built, out: Path | None) -> None:
+    """The end of a build: ``out`` is what was written, None where a refusal stopped it."""
+    if arguments.format == "json":
+        print(json.dumps(build.summary(built, out), indent=1))
+        return
+    if out is None:
+        print("nothing was written; --keep-going builds what is not refused")
+    else:
+        print(f"{printable(str(out))}: {built.rules} rules, {len(built.files)} files")
+    print(built.tally.text())
 
 
 def _with_site(pack: Pack, path: Path) -> Pack:
