@@ -257,6 +257,12 @@ def _replay_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--ca-file", type=Path, metavar="FILE", help="the certificate of the cluster's CA")
     command.add_argument("--allow-http", action="store_true", help="let logs travel unencrypted")
     command.add_argument("--yes", action="store_true", help="give leave to create and remove indices")
+    command.add_argument(
+        "--rules", type=Path, metavar="DIR", help="with --recordings: a folder of Sigma rules"
+    )
+    command.add_argument(
+        "--recordings", type=Path, metavar="DIR", help="exit 1 where a rule of --rules does not find its own"
+    )
     command.set_defaults(run=_replay)
 
 
@@ -500,6 +506,8 @@ def _replay(arguments: argparse.Namespace) -> int:
     from detection_pack.replay import verdict as replay
 
     root = _root(arguments)
+    if arguments.rules is not None or arguments.recordings is not None:
+        return _replay_recordings(arguments, root)
     dist = arguments.dist or root / "dist"
     platforms = arguments.platform or list(PLATFORMS)
     if arguments.elasticsearch is not None and arguments.platform not in (None, ["elastic"]):
@@ -536,6 +544,42 @@ def _replay(arguments: argparse.Namespace) -> int:
     wrong = [finding for verdict in verdicts for finding in verdict.wrong]
     _report(wrong)
     return FINDINGS if wrong else FINE
+
+
+def _replay_recordings(arguments: argparse.Namespace, root: Path) -> int:
+    from detection_pack.replay.progress import progress
+    from detection_pack.replay.recordings import judged
+
+    for option in ("rules", "recordings"):
+        folder: Path | None = getattr(arguments, option)
+        if folder is None:
+            raise _Unusable(f"--{option}", "is missing", "give --rules DIR and --recordings DIR together")
+        if not folder.is_dir():
+            raise _Unusable(str(folder), "is not a folder", f"name the folder for --{option}")
+    for option in (*_OF_LOGS, "logs", "dist", "rule", "tier", "elasticsearch", "strict"):
+        if getattr(arguments, option):
+            name = "LOG" if option == "logs" else f"--{option}"
+            raise _Unusable(name, "does not go with --recordings", "leave it out")
+    if arguments.format == "csv":
+        raise _Unusable("--format", "is csv for a log alone", "use table or json")
+    names = [name for name in PLATFORMS if name in (arguments.platform or PLATFORMS)]
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="detection-pack-") as scratch,
+            progress(arguments.quiet) as told,
+        ):
+            found = judged(
+                root, arguments.rules, arguments.recordings, Path(scratch), names, outcomes.processors(), told
+            )
+    except PackError as error:
+        _report(error.findings)
+        return UNUSABLE
+    _report([*found.faults, *found.unread])
+    print(json.dumps(found.as_json(), indent=1) if arguments.format == "json" else found.text())
+    if not found.judgements:
+        _report([Finding(str(arguments.recordings), 1, "has no recording of a rule", "look at its names")])
+        return UNUSABLE
+    return FINDINGS if found.failed or found.faults else FINE
 
 
 def _chosen(arguments: argparse.Namespace, pack: Pack, known: Sequence[str]) -> list[str]:

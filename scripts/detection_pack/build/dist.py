@@ -222,3 +222,15 @@ def summary(built: Built, out: Path | None) -> dict[str, Any]:
             {"path": one.path, "line": one.line, "what": one.what, "todo": one.todo} for one in built.refused
         ],
     }
+
+
+def entry_reasons(built: Built, platforms: Sequence[str] = PLATFORMS) -> dict[tuple[str, str], str]:
+    """Why a rule is not built on a platform: by the name of a rule that others have and the platform, and by
+    the file of a rule that none has and the platform."""
+    found: dict[tuple[str, str], str] = {}
+    for refusal in built.refused:
+        for name in platforms:
+            found.setdefault((refusal.path, name), refusal.what)
+    for rule in json.loads(built.files[MANIFEST])["rules"]:
+        found |= {(rule["name"], name): "; ".join(why) for name, why in rule.get("absent", {}).items()}
+    return found
