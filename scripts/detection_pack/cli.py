@@ -180,6 +180,17 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument(
         "--logsource", metavar="KEY=VALUE,…", help="a Sigma log source, such as product=x,service=y"
     )
+    source.add_argument(
+        "--from-events",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="LOG",
+        help="an export with the records that it is to find, to start from what they share",
+    )
+    command.add_argument(
+        "--baseline", action="append", type=Path, metavar="LOG", help="show what such a rule would hit here"
+    )
     command.add_argument("--tier", choices=TIERS, default="extended")
     command.add_argument(
         "--value", action="append", default=[], metavar="TEXT", help="a plain text that the rule looks for"
@@ -814,9 +825,26 @@ def _new(arguments: argparse.Namespace) -> int:
     root, name = _root(arguments), arguments.name
     if root == _PACKAGED:
         raise _Unusable("--root", "is missing, and the installed pack is not written to", "name a checkout")
-    stated = (name, arguments.like, arguments.logsource, arguments.tier, arguments.value)
-    written = _written(lambda: write(root, draft(root, *stated)))
+    if arguments.baseline and not arguments.from_events:
+        raise _Unusable("--baseline", "needs --from-events LOG", "name the records that the rule is to find")
+    if arguments.value and arguments.from_events:
+        raise _Unusable("--value", "does not go with --from-events", "the values are those of the records")
+    shown = ""
+    if arguments.from_events:
+        from detection_pack.new.draft_hits import draft_of_events
+
+        logs, baseline = arguments.from_events, arguments.baseline or []
+        for path in (path for path in (*logs, *baseline) if not path.exists()):
+            raise _Unusable(str(path), "does not exist", "name an export")
+        made = _written(lambda: draft_of_events(root, name, arguments.tier, logs, baseline))
+        files, shown = made.files, made.text
+    else:
+        stated = (name, arguments.like, arguments.logsource, arguments.tier, arguments.value)
+        files = _written(lambda: draft(root, *stated))
+    written = _written(lambda: write(root, files))
     print("\n".join(map(str, written)))
+    if shown:
+        print(shown)
     print(next_steps(name))
     return FINE
 
