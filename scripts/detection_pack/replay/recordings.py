@@ -99,13 +99,17 @@ class Recorded:
     def text(self) -> str:
         rows = [[shown(o.rule), o.platform, o.outcome, shown(o.why)] for o in self.judgements]
         lines = columns([["rule", "platform", "outcome", "reason"], *rows]) if rows else []
+        return "\n".join([*lines, *self.summary()])
+
+    def summary(self) -> list[str]:
+        """How many there are of each, in lines for people."""
         tried = {(one.rule, one.recording) for one in self.judgements}
         fine = len(tried) - len(self.failed)
-        lines.append(f"{fine} of {len(tried)} recordings found by their rules wherever these are built")
+        lines = [f"{fine} of {len(tried)} recordings found by their rules wherever these are built"]
         lines.append(f"{len(self.without)} rules without a recording")
         if self.strays:
             lines.append(f"{len(self.strays)} recordings of no rule in the folder")
-        return "\n".join(lines)
+        return lines
 
 
 def recordings(folder: Path) -> tuple[list[Recording], list[Finding]]:
