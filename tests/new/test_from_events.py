@@ -157,6 +157,15 @@ def test_whatever_the_texts_a_draft_states_what_every_record_holds(
         assert any(value.written["value"].casefold() in one for value in found.values)
 
 
+def test_of_many_texts_the_longest_piece_that_all_share_is_stated(tmp_path: Path) -> None:
+    lines = [f"{'x' * n}{n} Run.exe payload.dll,Start {n}{n}" for n in range(9)]
+    lines[4] = lines[4].upper()
+    found = observed(PACK, [log(tmp_path / "seen.json", [{**SEEN, "CommandLine": one} for one in lines])])
+    assert found.template.item.field == "CommandLine" and found.template.item.operator == "contains"
+    (value,) = found.values
+    assert value.written["value"].casefold() == "run.exe payload.dll,start"
+
+
 @pytest.mark.parametrize(
     ("records", "more", "said"),
     [
