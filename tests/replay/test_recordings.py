@@ -71,7 +71,9 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
             # By its id, in SigmaHQ's layout; two events where as many are asked for.
             f"a/{WHOAMI_ID}.json": one + one.replace("09:15:00", "09:16:00").replace("T09:15", "T09:16"),
             "a/info.yml": f"rule_metadata: [{{id: {WHOAMI_ID}}}]\nregression_tests_info:\n"
-            f"  - {{type: json, match_count: 2, path: regression_data/a/{WHOAMI_ID}.json}}\n",
+            f"  - {{type: json, match_count: 2, path: regression_data/a/{WHOAMI_ID}.json}}\n"
+            f"  - {{type: evtx, match_count: 1, path: regression_data/a/{WHOAMI_ID}.evtx}}\n"
+            "  - {type: json, path: regression_data/a/gone.json}\n",
             # By the file of the rule, which looks for another program.
             "net.json": one,
             "11111111-1111-4111-8111-000000000009.ndjson": three,
@@ -93,8 +95,9 @@ def test_a_rule_that_misses_its_own_is_a_finding(
     assert [one["rule"] for one in found["failed"]] == ["net"]
     assert {"bare", "raw"} <= set(found["without_recording"])
     assert len(found["of_no_rule"]) == 1
-    (line,) = said.err.splitlines()
-    assert "000000000004.evtx" in line and "is not JSON" in line
+    gone, raw = said.err.splitlines()
+    assert "000000000004.evtx" in raw and "is not JSON" in raw
+    assert "lacks gone.json" in gone  # its .evtx is not needed beside the JSON
 
 
 def outcomes(found: dict[str, Any], rule: str) -> set[str]:

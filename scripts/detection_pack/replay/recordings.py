@@ -138,7 +138,8 @@ def recordings(folder: Path) -> tuple[list[Recording], list[Finding]]:
                 found.append(Recording(path, rule, least.get(path.name, 1)))
             elif not is_yaml(path) and path.suffix.lower() not in _TEXTS and path.stem not in written:
                 said.append(Finding(str(path), 1, "is not JSON", "write it as JSON: evtx_dump -o json"))
-        missing = sorted(least.keys() - {path.name for path in files})
+        named = sorted(least.keys() - {path.name for path in files})
+        missing = [name for name in named if PurePosixPath(name).stem not in written]
         said += [Finding(place, 1, f"lacks {name}, which its info.yml names", "add it") for name in missing]
     return found, [replace(finding, severity="warning") for finding in said]
 
