@@ -29,7 +29,7 @@ def replayed(rules: Path, folder: Path, *more: str) -> int:
     return main([*command, *more])
 
 
-@pytest.mark.parametrize("count", [8, pytest.param(150, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("count", [8, pytest.param(100, marks=pytest.mark.campaign)])
 def test_every_rule_of_the_corpus_finds_its_own(
     count: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
