@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """What is published in figures: ``bench.py build`` and ``bench.py replay`` measure how long things take,
-``bench.py month`` counts what the rules make of a month in which nothing is wrong (scripts/bench_month.py).
+``bench.py month`` counts what the rules make of a month in which nothing is wrong (scripts/bench_month.py),
+``bench.py corpus`` how many rules of anybody's folder each platform has (scripts/bench_corpus.py).
 
 Builds are measured as ratios to stock `sigma convert` on the same rules and targets in the same run; replays
 as ratios to DuckDB's own scan of the same log (scripts/bench_replay.py).
@@ -40,6 +41,7 @@ from detection_pack.model.pipeline import load_pipelines
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
+import bench_corpus  # noqa: E402
 import bench_month  # noqa: E402
 import bench_replay  # noqa: E402
 import bench_tuning  # noqa: E402
@@ -170,7 +172,11 @@ def main() -> int:
         "tuning", help="what lists and parameters do to it; writes reference/month/tuning.yml"
     )
     commands.add_parser("month", help="alerts of a benign month; writes reference/month/figures.yml")
+    shares = commands.add_parser("corpus", help="how many rules of a folder each platform has, and goals")
+    shares.add_argument("--rules", type=Path, required=True, metavar="CHECKOUT", help="of SigmaHQ's rules")
     chosen = parser.parse_args()
+    if chosen.command == "corpus":
+        return bench_corpus.main(chosen.rules)
     if chosen.command == "month":
         return 0 if bench_month.measure() else 1
     if chosen.command == "tuning":

@@ -144,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
         "--lists", action="store_true", help="with --site: as lists that are edited on the platforms"
     )
     command.add_argument("--attack", type=Path, metavar="FILE", help=_OWN_ATTACK)
+    command.add_argument("--format", choices=("text", "json"), default="text", help="how its end is printed")
     command.set_defaults(run=_build)
 
     _replay_options(commands.add_parser("replay", help="execute dist/ on tests/events or on logs"))
@@ -181,6 +182,17 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--like", metavar="RULE", help="a rule of the pack to start from")
     source.add_argument(
         "--logsource", metavar="KEY=VALUE,…", help="a Sigma log source, such as product=x,service=y"
+    )
+    source.add_argument(
+        "--from-events",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="LOG",
+        help="an export with the records that it is to find, to start from what they share",
+    )
+    command.add_argument(
+        "--baseline", action="append", type=Path, metavar="LOG", help="show what such a rule would hit here"
     )
     command.add_argument("--tier", choices=TIERS, default="extended")
     command.add_argument(
@@ -259,6 +271,12 @@ def _replay_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--ca-file", type=Path, metavar="FILE", help="the certificate of the cluster's CA")
     command.add_argument("--allow-http", action="store_true", help="let logs travel unencrypted")
     command.add_argument("--yes", action="store_true", help="give leave to create and remove indices")
+    command.add_argument(
+        "--rules", type=Path, metavar="DIR", help="with --recordings: a folder of Sigma rules"
+    )
+    command.add_argument(
+        "--recordings", type=Path, metavar="DIR", help="exit 1 where a rule of --rules does not find its own"
+    )
     command.set_defaults(run=_replay)
 
 
@@ -367,8 +385,8 @@ def _attack(arguments: argparse.Namespace) -> Iterator[None]:
         yield
 
 
-def _build(arguments: argparse.Namespace) -> int:
-    root = _root(arguments)
+def _check_build(arguments: argparse.Namespace, root: Path, out: Path) -> None:
+    """Refuse options of a build that do not go together."""
     if arguments.package is not None and (arguments.rules or arguments.out or arguments.check):
         raise _Unusable("--package", "stands alone", "leave out --rules, --out and --check")
     if arguments.pipelines is not None and arguments.out is None:
@@ -379,7 +397,6 @@ def _build(arguments: argparse.Namespace) -> int:
         raise _Unusable("--rules", "needs --out", "name the folder to write")
     if arguments.rules is not None and not arguments.rules.is_dir():
         raise _Unusable(str(arguments.rules), "is not a folder", "name the folder that holds the rules")
-    out = arguments.out or root / "dist"
     if root == _PACKAGED and arguments.out is None and arguments.package is None and not arguments.check:
         raise _Unusable("--out", "is missing, and the installed pack is not written to", "name a folder")
     if arguments.rules is not None and build.overlap(arguments.rules, out):
@@ -387,6 +404,14 @@ def _build(arguments: argparse.Namespace) -> int:
     _check_site(arguments)
     if arguments.platform and arguments.rules is None:
         raise _Unusable("--platform", "goes with --rules", "leave it out: the pack has all platforms")
+    if arguments.format == "json" and (arguments.check or arguments.package is not None):
+        raise _Unusable("--format", "is of a build that is written", "leave out --check and --package")
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    root = _root(arguments)
+    out = arguments.out or root / "dist"
+    _check_build(arguments, root, out)
     named = _collection(arguments)
     faults: list[Finding] = []
     pages: list[Folder] = []
@@ -395,7 +420,7 @@ def _build(arguments: argparse.Namespace) -> int:
         built = build.make_folder(
             root,
             arguments.rules,
-            arguments.keep_going,
+            True,
             [p for p in PLATFORMS if p in (arguments.platform or PLATFORMS)],
             arguments.jobs or outcomes.processors(),
             arguments.pipelines,
@@ -416,6 +441,11 @@ def _build(arguments: argparse.Namespace) -> int:
             if not built.refused and (overview := coverage.page(root, built)) is not None:
                 singles[coverage.PAGE] = overview
     refused = [*faults, *built.refused]
+    if arguments.rules is not None and refused and not arguments.keep_going:
+        _report(refused)
+        if not arguments.check:
+            _print_build(arguments, built, None)
+        return FINDINGS
     # A value of a site's list is what it says, whatever a value of a rule would mean.
     _report([*refused, *(one for one in built.warnings if one.path != str(arguments.site))])
     if arguments.check:
@@ -433,7 +463,7 @@ def _build(arguments: argparse.Namespace) -> int:
     _written(lambda: build.write(built, out, *pages))
     for path, content in singles.items():
         _written(partial(write_file, root / path, content))
-    print(f"{out}: {built.rules} rules, {len(built.files)} files")
+    _print_build(arguments, built, out)
     return FINDINGS if refused else FINE
 
 
@@ -453,6 +483,18 @@ def _site(pack: Pack, path: Path) -> Site:
     except PackError as error:
         _report(error.findings)
         raise SystemExit(UNUSABLE) from error
+
+
+def _print_build(arguments: argparse.Namespace, built: build.Built, out: Path | None) -> None:
+    """The end of a build: ``out`` is what was written, None where a refusal stopped it."""
+    if arguments.format == "json":
+        print(json.dumps(build.summary(built, out), indent=1))
+        return
+    if out is None:
+        print("nothing was written; --keep-going builds what is not refused")
+    else:
+        print(f"{printable(str(out))}: {built.rules} rules, {len(built.files)} files")
+    print(built.tally.text())
 
 
 def _with_site(pack: Pack, path: Path) -> Pack:
@@ -494,6 +536,8 @@ def _replay(arguments: argparse.Namespace) -> int:
     from detection_pack.replay import verdict as replay
 
     root = _root(arguments)
+    if arguments.rules is not None or arguments.recordings is not None:
+        return _replay_recordings(arguments, root)
     dist = arguments.dist or root / "dist"
     platforms = arguments.platform or list(PLATFORMS)
     if arguments.elasticsearch is not None and arguments.platform not in (None, ["elastic"]):
@@ -530,6 +574,42 @@ def _replay(arguments: argparse.Namespace) -> int:
     wrong = [finding for verdict in verdicts for finding in verdict.wrong]
     _report(wrong)
     return FINDINGS if wrong else FINE
+
+
+def _replay_recordings(arguments: argparse.Namespace, root: Path) -> int:
+    from detection_pack.replay.progress import progress
+    from detection_pack.replay.recordings import judged
+
+    for option in ("rules", "recordings"):
+        folder: Path | None = getattr(arguments, option)
+        if folder is None:
+            raise _Unusable(f"--{option}", "is missing", "give --rules DIR and --recordings DIR together")
+        if not folder.is_dir():
+            raise _Unusable(str(folder), "is not a folder", f"name the folder for --{option}")
+    for option in (*_OF_LOGS, "logs", "dist", "rule", "tier", "elasticsearch", "strict"):
+        if getattr(arguments, option):
+            name = "LOG" if option == "logs" else f"--{option}"
+            raise _Unusable(name, "does not go with --recordings", "leave it out")
+    if arguments.format == "csv":
+        raise _Unusable("--format", "is csv for a log alone", "use table or json")
+    names = [name for name in PLATFORMS if name in (arguments.platform or PLATFORMS)]
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="detection-pack-") as scratch,
+            progress(arguments.quiet) as told,
+        ):
+            found = judged(
+                root, arguments.rules, arguments.recordings, Path(scratch), names, outcomes.processors(), told
+            )
+    except PackError as error:
+        _report(error.findings)
+        return UNUSABLE
+    _report([*found.faults, *found.unread])
+    print(json.dumps(found.as_json(), indent=1) if arguments.format == "json" else found.text())
+    if not found.judgements:
+        _report([Finding(str(arguments.recordings), 1, "has no recording of a rule", "look at its names")])
+        return UNUSABLE
+    return FINDINGS if found.failed or found.faults else FINE
 
 
 def _chosen(arguments: argparse.Namespace, pack: Pack, known: Sequence[str]) -> list[str]:
@@ -770,9 +850,26 @@ def _new(arguments: argparse.Namespace) -> int:
     root, name = _root(arguments), arguments.name
     if root == _PACKAGED:
         raise _Unusable("--root", "is missing, and the installed pack is not written to", "name a checkout")
-    stated = (name, arguments.like, arguments.logsource, arguments.tier, arguments.value)
-    written = _written(lambda: write(root, draft(root, *stated)))
+    if arguments.baseline and not arguments.from_events:
+        raise _Unusable("--baseline", "needs --from-events LOG", "name the records that the rule is to find")
+    if arguments.value and arguments.from_events:
+        raise _Unusable("--value", "does not go with --from-events", "the values are those of the records")
+    shown = ""
+    if arguments.from_events:
+        from detection_pack.new.draft_hits import draft_of_events
+
+        logs, baseline = arguments.from_events, arguments.baseline or []
+        for path in (path for path in (*logs, *baseline) if not path.exists()):
+            raise _Unusable(str(path), "does not exist", "name an export")
+        made = _written(lambda: draft_of_events(root, name, arguments.tier, logs, baseline))
+        files, shown = made.files, made.text
+    else:
+        stated = (name, arguments.like, arguments.logsource, arguments.tier, arguments.value)
+        files = _written(lambda: draft(root, *stated))
+    written = _written(lambda: write(root, files))
     print("\n".join(map(str, written)))
+    if shown:
+        print(shown)
     print(next_steps(name))
     return FINE
 

@@ -29,7 +29,8 @@ ALLOWED: dict[str, frozenset[str]] = {
         "diff": "replay build platforms languages model",
         "deploy": "build platforms languages model",
         "investigate": "replay build platforms languages model",
-        "new": "checks build model",
+        # What was seen is read as a replay reads it, and a draft is replayed on it and on a baseline.
+        "new": "checks replay build model",
         "simulate": "model",
         "tune": "replay build platforms languages model",
         "cli": "simulate new tune investigate checks diff deploy replay pages build model",

@@ -195,7 +195,7 @@ def test_an_account_is_found_by_each_field_of_its_role(tmp_path: Path) -> None:
         found = asked(tmp_path, listed, user)
         assert found["records"] == len(found["timeline"]["rows"]) == number, user
     assert asked(tmp_path, listed, SID)["timeline"]["rows"][0]["account"] == USER
-    guid = asked(tmp_path, [record(1, 1)], BASE["MailboxGuid"])["visitors"]["rows"]
+    guid = asked(tmp_path, [record(1, 1)], str(BASE["MailboxGuid"]))["visitors"]["rows"]
     assert [one["value"] for one in guid] == [USER]
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from detection_pack.build import navigator
 from detection_pack.build.folders import Folder, replace_folders, stale_files
 from detection_pack.build.outcomes import INLINED, Outcome, Setting, outcome, outcomes_of_files
+from detection_pack.build.tally import Tally, tally
 from detection_pack.model.collection import Collection, called, of_folder
 from detection_pack.model.event import RuleEntry
 from detection_pack.model.findings import Finding, PackError
@@ -32,12 +33,14 @@ GENERATOR = "T1114.002 detection pack"
 
 @dataclass(frozen=True)
 class Built:
-    """Every file of dist/ by its relative path, what was refused on the way, and how many rules were not."""
+    """Every file of dist/ by its relative path, what was refused on the way, how many rules were not, and the
+    same for each platform."""
 
     files: dict[str, bytes]
     refused: tuple[Finding, ...] = ()
     rules: int = 0
     warnings: tuple[Finding, ...] = ()
+    tally: Tally = field(default_factory=Tally)
 
 
 def make(pack: Pack, keep_going: bool = False, site: Site | None = None) -> Built:
@@ -90,7 +93,7 @@ def _built(name: str, found: Sequence[Outcome], setting: Setting, keep_going: bo
     """``name``: what the rules are called together."""
     refused = [finding for one in found for finding in one.findings]
     fine, taken = _distinct([one for one in found if one.parts])
-    refused = list(dict.fromkeys([*refused, *taken]))
+    refused = list(dict.fromkeys([*refused, *(finding for _, finding in taken)]))
     if refused and not keep_going:
         raise PackError(refused)
     made = list(more)
@@ -108,7 +111,7 @@ def _built(name: str, found: Sequence[Outcome], setting: Setting, keep_going: bo
         listed = {"generator": listed.pop("generator"), **called_so, **listed}
     files[MANIFEST] = _json(listed)
     warnings = tuple(dict.fromkeys(finding for one in found for finding in one.warnings))
-    return Built(files, tuple(refused), len(fine), warnings)
+    return Built(files, tuple(refused), len(fine), warnings, tally(found, taken, setting.platforms))
 
 
 def _entry(one: Outcome) -> dict[str, Any]:
@@ -118,13 +121,14 @@ def _entry(one: Outcome) -> dict[str, Any]:
     return {**one.entry, "absent": absent} if absent else dict(one.entry)
 
 
-def _distinct(found: Sequence[Outcome]) -> tuple[list[Outcome], list[Finding]]:
-    """The outcomes by name, each name and identifier once, and what is refused for having one again."""
+def _distinct(found: Sequence[Outcome]) -> tuple[list[Outcome], list[tuple[Outcome, Finding]]]:
+    """The outcomes by name, each name and identifier once, and those refused for having one again."""
     names: dict[str, Outcome] = {}
-    refused: list[Finding] = []
+    refused: list[tuple[Outcome, Finding]] = []
     for one in found:
         if (other := names.setdefault(one.name, one)) is not one:
-            refused += name_taken(one.path, one.lines["name"], one.name, other.path).findings
+            said = name_taken(one.path, one.lines["name"], one.name, other.path).findings
+            refused += [(one, finding) for finding in said]
     claims: dict[tuple[str, str], str] = {}
     fine: list[Outcome] = []
     for name, one in sorted(names.items()):
@@ -132,7 +136,7 @@ def _distinct(found: Sequence[Outcome]) -> tuple[list[Outcome], list[Finding]]:
         owners = {claims.setdefault(claim, name) for claim in stated} - {name}
         if owners:
             what = f'the id is that of the rule "{min(owners)}" too'
-            refused.append(Finding(one.path, one.lines["id"], what, "give each rule an id of its own"))
+            refused.append((one, Finding(one.path, one.lines["id"], what, "give each rule an id of its own")))
         else:
             fine.append(one)
     return fine, refused
@@ -217,3 +221,29 @@ def stale(built: Built, out: Path, *others: Folder) -> list[Finding]:
     for folder in others:
         findings += stale_files(folder, f"{folder.path.parent.name}/{folder.path.name}/")
     return findings
+
+
+def summary(built: Built, out: Path | None) -> dict[str, Any]:
+    """What ``build --format json`` prints: the folder written (null for none), counts, each platform's
+    tally, and each refusal once, with its file, line and what to do."""
+    return {
+        "out": None if out is None else str(out),
+        "rules": built.rules,
+        "files": 0 if out is None else len(built.files),
+        **built.tally.as_json(),
+        "refused": [
+            {"path": one.path, "line": one.line, "what": one.what, "todo": one.todo} for one in built.refused
+        ],
+    }
+
+
+def entry_reasons(built: Built, platforms: Sequence[str] = PLATFORMS) -> dict[tuple[str, str], str]:
+    """Why a rule is not built on a platform: by the name of a rule that others have and the platform, and by
+    the file of a rule that none has and the platform."""
+    found: dict[tuple[str, str], str] = {}
+    for refusal in built.refused:
+        for name in platforms:
+            found.setdefault((refusal.path, name), refusal.what)
+    for rule in json.loads(built.files[MANIFEST])["rules"]:
+        found |= {(rule["name"], name): "; ".join(why) for name, why in rule.get("absent", {}).items()}
+    return found

@@ -25,7 +25,8 @@ from detection_pack.new.carried import carried_over, renamed
 from detection_pack.new.items import sigma_value
 from detection_pack.new.layout import Block, Day, events_of, yaml_of
 from detection_pack.new.near_misses import cases_of
-from detection_pack.new.templates import DATA, Template, from_log_source, like
+from detection_pack.new.observed import observed
+from detection_pack.new.templates import DATA, Case, Template, from_log_source, like
 from detection_pack.new.values import Value, values_of
 
 _TEXTS = ("type", "detail")
@@ -38,10 +39,14 @@ def draft(
     log_source: str | None = None,
     tier: str = "extended",
     values: Sequence[str] = (),
+    log: Sequence[Path] = (),
+    alone: bool = False,
 ) -> dict[str, str]:
     """The files of the rule ``name`` by their path relative to ``root``. Raises `PackError`.
 
-    The rule is made like ``rule``, a name, or from ``log_source``, such as ``product=m365,service=exchange``.
+    The rule is made like ``rule``, a name, from ``log_source``, such as ``product=m365,service=exchange``, or
+    from the records of the files ``log``: what they
+    share, or what they share in the field that the rule is about ``alone``.
 
     ``values`` are plain texts for the one field that the rule is about; without them they are placeholders.
     """
@@ -56,22 +61,29 @@ def draft(
     }
     _check_free(root, pack, name, tuple(paths.values()))
     forms = values_of(values)
-    if log_source is not None:
+    said, seen = "--value" if values else "--like", list[Case]()
+    if log:
+        found = observed(pack, log, alone)
+        template, forms, said = found.template, found.values, "--from-events"
+        seen += found.cases
+    elif log_source is not None:
         template = from_log_source(pack, log_source)
     else:
         template = like(pack, _liked(pack, rule or "", faults))
     documents = _documents(name, template, forms)
     texts = {"rule": "---\n".join(yaml_of(document) for document in documents)}
-    _check_converts(pack, root / paths["rule"], tier, name, texts["rule"], values)
+    _check_converts(pack, root / paths["rule"], tier, name, texts["rule"], said)
     prose = _prose()
     if template.correlated is None:
         defaults, cases = template.record, cases_of(template, forms)
+        cases["match"] = [*seen, *cases["match"]]
     else:
         defaults = renamed(template.item, template.correlated.defaults, forms)
         cases = carried_over(template, template.correlated, forms)
-    if min(map(len, cases.values())) < LEAST_CASES:
+    # Of records that were seen there may be too few: validate says so until their author adds more.
+    if not log and min(map(len, cases.values())) < LEAST_CASES:
         what = f"gives fewer than {LEAST_CASES} events on a side"
-        raise PackError.at("--value" if values else "--like", 1, what, "use other values, or another rule")
+        raise PackError.at(said, 1, what, "use other values, or another rule")
     texts["events"] = prose["events"].format(name=name) + events_of(name, defaults, cases)
     title = str(documents[-1]["title"])
     marked = "\n".join(f"- {place}" for place in _placeholders(documents))
@@ -110,7 +122,7 @@ def _check_free(root: Path, pack: Pack, name: str, paths: Sequence[str]) -> None
             raise PackError.at(root / path, 1, "exists", "choose another name")
 
 
-def _check_converts(pack: Pack, path: Path, tier: str, name: str, text: str, values: Sequence[str]) -> None:
+def _check_converts(pack: Pack, path: Path, tier: str, name: str, text: str, said: str) -> None:
     """Refuse what one of the platforms cannot say, before anything is written."""
     documents = tuple(load_documents(path, text))
     rule = Rule(name, path, tier, documents, documents[-1])
@@ -118,7 +130,7 @@ def _check_converts(pack: Pack, path: Path, tier: str, name: str, text: str, val
         make(replace(pack, rules=(rule,)))
     except PackError as error:
         first = error.findings[0]
-        raise PackError.at("--value" if values else "--like", 1, first.what, first.todo) from error
+        raise PackError.at(said, 1, first.what, first.todo) from error
 
 
 def _event_name(name: str) -> str:

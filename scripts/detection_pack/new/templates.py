@@ -107,6 +107,18 @@ def from_log_source(pack: Pack, text: str) -> Template:
     )
 
 
+def of_document(
+    pack: Pack,
+    document: dict[str, Any],
+    place: tuple[str, str],
+    record: Mapping[str, Any],
+    source: Surroundings,
+) -> Template:
+    """The template of one Sigma document; ``place``: the selection and the key of the item it is about, and
+    ``record`` a record that it matches, without the field of that item."""
+    return _template(pack, _as_rule(document), (document,), place, record, source)
+
+
 def like(pack: Pack, rule: Rule) -> Template:
     """The template of a rule of the pack, its values taken out. Raises `PackError`."""
     documents = tuple(copy.deepcopy(document.data) for document in rule.documents)

@@ -61,6 +61,13 @@ def values_of(texts: Sequence[str]) -> tuple[Value, ...]:
 
 
 def _check(text: str) -> None:
+    if (complaint := unusable(text)) is not None:
+        what, todo = complaint
+        raise PackError.at("--value", 1, f'"{text}" {what}', todo)
+
+
+def unusable(text: str) -> tuple[str, str] | None:
+    """Why a text cannot be a value of a new rule, and what to do; None for one that can."""
     if not text.isprintable() or text != text.strip():
         what = "holds what cannot be printed, or spaces around it"
         todo = "leave out --value and write it into the rule"
@@ -71,5 +78,5 @@ def _check(text: str) -> None:
     elif sum(character.isalnum() for character in text) < LEAST_CHARACTERS:
         what, todo = f"has fewer than {LEAST_CHARACTERS} letters and digits", "give a longer text"
     else:
-        return
-    raise PackError.at("--value", 1, f'"{text}" {what}', todo)
+        return None
+    return what, todo
