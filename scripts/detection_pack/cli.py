@@ -728,7 +728,7 @@ def _validate(arguments: argparse.Namespace) -> int:
     from detection_pack.checks import reporters, validate
 
     if arguments.explain is not None:
-        return _explain_code(arguments.explain, arguments.paths)
+        return _explain_code(arguments.explain, arguments.paths, _root(arguments))
     for path in arguments.paths:
         if not path.exists():
             raise _Unusable(str(path), "does not exist", "name a rule, a pipeline or an events file")
@@ -743,12 +743,12 @@ def _validate(arguments: argparse.Namespace) -> int:
     return FINDINGS if found["errors"] or (arguments.strict and findings) else FINE
 
 
-def _explain_code(code: str, paths: Sequence[Path]) -> int:
+def _explain_code(code: str, paths: Sequence[Path], root: Path) -> int:
     from detection_pack.checks import explain
 
     if paths:
         raise _Unusable("--explain", "checks no file", "leave the paths out, or --explain")
-    explained = explain.explained(code)
+    explained = explain.explained(code, root)
     if explained is None:
         raise _Unusable("--explain", f'"{code}" is no code of a finding', explain.nearest(code))
     print(explained, end="")

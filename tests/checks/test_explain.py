@@ -85,14 +85,14 @@ def test_columns_are_utf16_units() -> None:
 
 def test_every_code_is_explained_and_most_have_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     for code, info in all_checks().items():
-        said = explained(code)
+        said = explained(code, ROOT)
         assert (
             said
             and info.about in " ".join(said.split())
             and info.mend
             and info.mend in " ".join(said.split())
         )
-    assert len(examples()) >= 25 and set(examples()) <= set(all_checks())
+    assert len(examples(ROOT)) >= 25 and set(examples(ROOT)) <= set(all_checks())
     assert main(["--root", str(ROOT), "validate", "--explain", "unknown-value"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("unknown-value (error)\n") and "RecordType: ExchangeAdmn\n" in out

@@ -80,14 +80,14 @@ def test_a_fault_alone_is_the_one_finding_at_its_line(name: str, fault: Fault, r
     assert all(re.match(r"^\S.*:\d+: .+; .+$", str(f)) for f in findings)
     assert message(findings, root) == GOLDEN.get(name), f"if it is meant so: {RENEW}"
     if one := example(fault, findings, root):
-        shown = examples()[fault.check]
+        shown = examples(ROOT)[fault.check]
         assert shown["says"] != one["says"] or shown == one, f"if it is meant so: {RENEW}"
 
 
 def test_messages_and_examples_are_those_of_the_faults() -> None:
     assert list(GOLDEN) == list(FAULTS), RENEW
     said = "".join(GOLDEN.values())
-    for check, one in examples().items():
+    for check, one in examples(ROOT).items():
         assert f"{one['says']} [{check}]\n" in said, RENEW
 
 

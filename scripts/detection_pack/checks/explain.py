@@ -13,14 +13,16 @@ import yaml
 from detection_pack.checks import conventions
 from detection_pack.checks.catalogue import CheckInfo, catalogue
 
+EXAMPLES = "docs/checks.yml"
 
-def explained(code: str) -> str | None:
-    """The text for a person, of several lines; None for a code that no check has."""
+
+def explained(code: str, root: Path) -> str | None:
+    """The text for a person, of several lines; None for a code that no check has. ``root`` is the pack's."""
     info = _all().get(code)
     if info is None:
         return None
     parts = [f"{code} ({info.severity})", _filled(f"{info.about}."), _filled(info.help), _filled(info.mend)]
-    if example := examples().get(code):
+    if example := examples(root).get(code):
         parts += [f"For example, {example['says']}", f"before:\n{_indented(example['before'])}"]
         parts.append(f"after:\n{_indented(example['after'])}")
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
@@ -34,10 +36,13 @@ def nearest(code: str) -> str:
 
 
 @cache
-def examples() -> dict[str, dict[str, Any]]:
+def examples(root: Path) -> dict[str, dict[str, Any]]:
     """By code: ``before`` and ``after``, lines of a rule of the pack with the fault and without, and what
-    validation ``says`` of it. They are made from the faults that the tests plant."""
-    path = Path(__file__).with_name("examples.yml")
+    validation ``says`` of it. They are made from the faults that the tests plant, and stand with the pack,
+    because they name what its log sources hold; another pack may have none."""
+    path = root / EXAMPLES
+    if not path.is_file():
+        return {}
     found: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return found
 
