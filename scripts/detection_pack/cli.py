@@ -174,6 +174,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--strict", action="store_true", help="exit 1 for warnings, too")
     command.add_argument("--no-replay", action="store_true", help="do not execute rules on their events")
     command.add_argument("--attack", type=Path, metavar="FILE", help=_OWN_ATTACK)
+    command.add_argument(
+        "--explain", metavar="CODE", help="check nothing; say what a code means, why, and how to mend it"
+    )
     command.set_defaults(run=_validate)
 
     command = commands.add_parser("new", help="write a new rule with its events, placeholders marked")
@@ -829,6 +832,8 @@ def _tune(arguments: argparse.Namespace) -> int:
 def _validate(arguments: argparse.Namespace) -> int:
     from detection_pack.checks import reporters, validate
 
+    if arguments.explain is not None:
+        return _explain_code(arguments.explain, arguments.paths, _root(arguments))
     for path in arguments.paths:
         if not path.exists():
             raise _Unusable(str(path), "does not exist", "name a rule, a pipeline or an events file")
@@ -841,6 +846,18 @@ def _validate(arguments: argparse.Namespace) -> int:
     if arguments.format == "text":
         print("valid" if not findings else ", ".join(f"{kind}: {n}" for kind, n in found.items()))
     return FINDINGS if found["errors"] or (arguments.strict and findings) else FINE
+
+
+def _explain_code(code: str, paths: Sequence[Path], root: Path) -> int:
+    from detection_pack.checks import explain
+
+    if paths:
+        raise _Unusable("--explain", "checks no file", "leave the paths out, or --explain")
+    explained = explain.explained(code, root)
+    if explained is None:
+        raise _Unusable("--explain", f'"{code}" is no code of a finding', explain.nearest(code))
+    print(explained, end="")
+    return FINE
 
 
 def _new(arguments: argparse.Namespace) -> int:

@@ -73,7 +73,10 @@ def test_sarif_is_valid_and_points_at_the_file(odd: Path) -> None:
             "uri": "anybody%27s%20r%C3%BCles%20%231%20100%25/a%20rule.yml",
             "uriBaseId": "%SRCROOT%",
         }
-        assert place["region"] == {"startLine": finding.line}
+        assert place["region"]["startLine"] == finding.line
+    marked = [r["locations"][0]["physicalLocation"]["region"] for r in run["results"]]
+    assert [region.get("startColumn") for region in marked] == [None, 5, 15]
+    assert [region.get("endColumn") for region in marked] == [None, 14, 16]
     assert {result["level"] for result in run["results"]} == {"error", "warning"}
 
 
@@ -123,6 +126,8 @@ def test_json_has_every_finding_and_the_counts(odd: Path) -> None:
     assert printed["findings"][0] == {
         "path": "anybody's rüles #1 100%/a rule.yml",
         "line": 1,
+        "column": None,
+        "endColumn": None,
         "check": "sigmahq-title-end",
         "severity": "warning",
         "what": "Rule has a title that ends with a dot(.)",
@@ -133,7 +138,8 @@ def test_json_has_every_finding_and_the_counts(odd: Path) -> None:
 def test_text_is_one_line_a_finding_and_marks_warnings() -> None:
     findings = [Finding("a.yml", 3, "is\nodd", "mend it", "x"), Finding("b.yml", 1, "w", "t", "y", "warning")]
     assert (
-        text(Report(findings, Path("/"), "1", {})) == "a.yml:3: is\\nodd; mend it\nb.yml:1: warning: w; t\n"
+        text(Report(findings, Path("/"), "1", {}))
+        == "a.yml:3: is\\nodd; mend it [x]\nb.yml:1: warning: w; t [y]\n"
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,38 +17,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import ROOT
+from detection_pack.checks.explain import examples
 from detection_pack.checks.validate import all_checks, validate
 from detection_pack.model.findings import Finding
 from support.checkout import copy_of_the_sources
+from support.messages import MESSAGES, RENEW, Fault, all_faults, example, message
 
 CMDLET = "sigma/core/exchange_admin_cmdlet.yml"
 BULK = "sigma/core/bulk_cross_mailbox_access.yml"
 EVENTS = "tests/events/exchange_admin_cmdlet.yml"
 BULK_EVENTS = "tests/events/bulk_cross_mailbox_access.yml"
 SPLUNK = "pipelines/m365/splunk.yml"
-DATA = Path(__file__).parents[1] / "data"
 
 ITEM = "    Operation|contains:\n"
 
 
-@dataclass(frozen=True)
-class Fault:
-    """An entry of `data/faults.yml`, which says what the fields mean."""
-
-    check: str
-    said: str
-    file: str
-    old: str
-    new: str
-    at: str | int
-    severity: str = "error"
-    times: int = 1
-
-
-FAULTS = {
-    name: Fault(**fields)
-    for name, fields in yaml.safe_load((DATA / "faults.yml").read_text(encoding="utf-8")).items()
-}
+FAULTS = all_faults()
+GOLDEN = yaml.safe_load(MESSAGES.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +69,8 @@ def line_of(path: Path, said: str | int) -> int:
     return text.count("\n", 0, text.index(said)) + 1
 
 
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
-def test_a_fault_alone_is_the_one_finding_at_its_line(fault: Fault, root: Path) -> None:
+@pytest.mark.parametrize(("name", "fault"), FAULTS.items(), ids=FAULTS.keys())
+def test_a_fault_alone_is_the_one_finding_at_its_line(name: str, fault: Fault, root: Path) -> None:
     path = edit(root, fault.file, fault.old, fault.new)
     findings = validate(root, [path], execute=False)
     assert [(f.check, f.line, f.severity) for f in findings] == [
@@ -94,6 +78,17 @@ def test_a_fault_alone_is_the_one_finding_at_its_line(fault: Fault, root: Path) 
     ] * fault.times, "\n".join(map(str, findings))
     assert all(fault.said in str(f) and f.path == str(path) for f in findings)
     assert all(re.match(r"^\S.*:\d+: .+; .+$", str(f)) for f in findings)
+    assert message(findings, root) == GOLDEN.get(name), f"if it is meant so: {RENEW}"
+    if one := example(fault, findings, root):
+        shown = examples(ROOT)[fault.check]
+        assert shown["says"] != one["says"] or shown == one, f"if it is meant so: {RENEW}"
+
+
+def test_messages_and_examples_are_those_of_the_faults() -> None:
+    assert list(GOLDEN) == list(FAULTS), RENEW
+    said = "".join(GOLDEN.values())
+    for check, one in examples(ROOT).items():
+        assert f"{one['says']} [{check}]\n" in said, RENEW
 
 
 def test_at_least_forty_faults_and_every_check_is_in_the_catalogue() -> None:

@@ -14,12 +14,14 @@ from detection_pack.model.findings import Finding, Severity
 
 @dataclass(frozen=True)
 class CheckInfo:
-    """``about`` is one line, ``help`` a paragraph, ``severity`` what a finding has by default."""
+    """``about`` is one line, ``help`` a paragraph, ``severity`` what a finding has by default, ``mend`` what
+    an author does about it."""
 
     id: str
     about: str
     help: str
     severity: Severity = "error"
+    mend: str = ""
 
 
 @cache
@@ -28,7 +30,7 @@ def catalogue() -> Mapping[str, CheckInfo]:
     path = Path(__file__).with_name("catalogue.yml")
     listed = yaml.safe_load(path.read_text(encoding="utf-8"))
     return {
-        check: CheckInfo(check, entry["about"], entry["help"], entry.get("severity", "error"))
+        check: CheckInfo(check, entry["about"], entry["help"], entry.get("severity", "error"), entry["mend"])
         for check, entry in listed.items()
     }
 

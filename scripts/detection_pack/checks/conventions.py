@@ -103,7 +103,8 @@ def catalogue() -> Mapping[str, CheckInfo]:
         help_text = (
             f"This is {source} validator {name}; {CONFIGURATION} says which of them do not run, and why."
         )
-        found[check_id(name)] = CheckInfo(check_id(name), about, help_text)
+        mend = f"Follow the convention, or silence {name} in {CONFIGURATION} with a reason."
+        found[check_id(name)] = CheckInfo(check_id(name), about, help_text, mend=mend)
     return found
 
 

@@ -11,13 +11,15 @@ def page() -> str:
     lines = [
         "# Checks",
         "",
-        "What `detection-pack validate` finds, by the ids of its JSON and SARIF output. This page is made by",
+        "What `detection-pack validate` finds, by the code in brackets after each finding, which is the id",
+        "in its JSON and SARIF output. `detection-pack validate --explain CODE` shows an example, too.",
+        "This page is made by",
         "`python -m detection_pack.checks.page > docs/checks.md`, from the package's `checks/catalogue.yml`.",
         "",
     ]
     for info in catalogue().values():
         mark = " (warning)" if info.severity == "warning" else ""
-        lines += [f"## {info.id}{mark}", "", f"{info.about}. {info.help}", ""]
+        lines += [f"## {info.id}{mark}", "", f"{info.about}. {info.help}", "", info.mend, ""]
     lines += [
         "## Conventions",
         "",

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from detection_pack.model.findings import Finding
+from detection_pack.checks.places import Place, place_of, snippet
+from detection_pack.model.documents import read_text
+from detection_pack.model.findings import Finding, PackError
 
 SARIF_VERSION = "2.1.0"
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -41,23 +44,33 @@ class Report:
 
 
 def text(report: Report) -> str:
-    """One line a finding."""
-    return "".join(f"{finding}\n" for finding in report.findings)
+    """One line a finding with its code at the end; below it the line that it is about, where its value stands
+    there, with carets under the value."""
+    return "".join(
+        f"{finding} [{finding.check}]\n" + (snippet(*placed) if placed else "")
+        for finding, placed in zip(report.findings, _places(report), strict=True)
+    )
 
 
 def as_json(report: Report) -> str:
-    """``{"findings": [{path, line, check, severity, what, todo} …], "errors": n, "warnings": n}``."""
+    """``{"findings": [{path, line, column, endColumn, check, severity, what, todo} …], "errors": n,
+    "warnings": n}``.
+
+    Columns count characters from 1, the end past the last; null where the line does not say the value once.
+    """
     errors = sum(finding.severity == "error" for finding in report.findings)
     listed = [
         {
             "path": _relative(finding.path, report.root)[0],
             "line": finding.line,
+            "column": placed[1].start + 1 if placed else None,
+            "endColumn": placed[1].end + 1 if placed else None,
             "check": finding.check,
             "severity": finding.severity,
             "what": finding.what,
             "todo": finding.todo,
         }
-        for finding in report.findings
+        for finding, placed in zip(report.findings, _places(report), strict=True)
     ]
     return _dumped({"findings": listed, "errors": errors, "warnings": len(listed) - errors})
 
@@ -74,8 +87,8 @@ def sarif(report: Report) -> str:
     }
     marks = _fingerprints(report)
     results = [
-        _result(report, finding, index[finding.check], mark)
-        for finding, mark in zip(report.findings, marks, strict=True)
+        _result(report, finding, index[finding.check], mark, placed)
+        for finding, mark, placed in zip(report.findings, marks, _places(report), strict=True)
     ]
     run = {"tool": {"driver": driver}, "columnKind": "utf16CodeUnits", "results": results}
     return _dumped({"$schema": SARIF_SCHEMA, "version": SARIF_VERSION, "runs": [run]})
@@ -94,20 +107,44 @@ def _rule(check: str, info: Info | None) -> dict[str, Any]:
     }
 
 
-def _result(report: Report, finding: Finding, index: int, mark: str) -> dict[str, Any]:
+def _result(
+    report: Report, finding: Finding, index: int, mark: str, placed: tuple[str, Place] | None
+) -> dict[str, Any]:
     path, inside = _relative(finding.path, report.root)
     where: dict[str, str] = {"uri": quote(path) if inside else Path(path).as_uri()}
     where |= {"uriBaseId": _ROOT} if inside else {}
+    region = {"startLine": max(finding.line, 1)}
+    if placed:
+        line, place = placed
+        region["startColumn"], region["endColumn"] = place.columns(line)
     return {
         "ruleId": finding.check,
         "ruleIndex": index,
         "level": finding.severity,
         "message": {"text": f"{finding.what}; {finding.todo}"},
-        "locations": [
-            {"physicalLocation": {"artifactLocation": where, "region": {"startLine": max(finding.line, 1)}}}
-        ],
+        "locations": [{"physicalLocation": {"artifactLocation": where, "region": region}}],
         "partialFingerprints": {"primaryLocationLineHash": mark},
     }
+
+
+def _places(report: Report) -> list[tuple[str, Place] | None]:
+    """For each finding its line and where in it the value stands; None where that is not known."""
+    read = cache(_own_lines)
+    placed: list[tuple[str, Place] | None] = []
+    for finding in report.findings:
+        lines = read(finding.path)
+        line = lines[finding.line - 1].rstrip("\r") if 0 < finding.line <= len(lines) else ""
+        place = place_of(finding, line)
+        placed.append((line, place) if place else None)
+    return placed
+
+
+def _own_lines(path: str) -> list[str]:
+    """The lines of a file that validation would read: what a link points to is not shown."""
+    try:
+        return read_text(Path(path)).split("\n")
+    except (PackError, ValueError):
+        return []
 
 
 def _relative(path: str, root: Path) -> tuple[str, bool]:
