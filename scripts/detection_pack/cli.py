@@ -849,13 +849,13 @@ def _validate(arguments: argparse.Namespace) -> int:
 
 
 def _explain_code(code: str, paths: Sequence[Path], root: Path) -> int:
-    from detection_pack.checks import explain
+    from detection_pack.checks import explanation
 
     if paths:
         raise _Unusable("--explain", "checks no file", "leave the paths out, or --explain")
-    explained = explain.explained(code, root)
+    explained = explanation.explained(code, root)
     if explained is None:
-        raise _Unusable("--explain", f'"{code}" is no code of a finding', explain.nearest(code))
+        raise _Unusable("--explain", f'"{code}" is no code of a finding', explanation.nearest(code))
     print(explained, end="")
     return FINE
 

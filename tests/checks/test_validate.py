@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import ROOT
-from detection_pack.checks.explain import examples
+from detection_pack.checks.explanation import examples
 from detection_pack.checks.validate import all_checks, validate
 from detection_pack.model.findings import Finding
 from support.checkout import copy_of_the_sources

@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from conftest import ROOT
-from detection_pack.checks import explain
+from detection_pack.checks import explanation
 from detection_pack.checks.reporters import Report, text
 from detection_pack.checks.validate import validate
 from detection_pack.model.findings import Finding
@@ -23,7 +23,7 @@ from support.checkout import copy_of_the_sources
 
 DATA = Path(__file__).parents[1] / "data"
 MESSAGES = DATA / "messages.yml"
-EXAMPLES = ROOT / explain.EXAMPLES
+EXAMPLES = ROOT / explanation.EXAMPLES
 RENEW = "PYTHONPATH=scripts:tests python -m support.messages, and read the difference"
 #: Longer examples explain nothing.
 _MOST_LINES = 12

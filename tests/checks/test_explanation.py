@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import ROOT
-from detection_pack.checks.explain import examples, explained
+from detection_pack.checks.explanation import examples, explained
 from detection_pack.checks.places import Place, place_of, snippet
 from detection_pack.checks.reporters import Report, text
 from detection_pack.checks.validate import all_checks
