@@ -488,7 +488,7 @@ def test_no_command_is_printed_that_shows_credentials_or_sends_them_in_clear(
 ) -> None:
     assert main(["--root", str(ROOT), "deploy", "elastic", "--print", "--url", url]) == 2
     printed = capsys.readouterr()
-    assert printed.out == "" and printed.err.startswith("--url:1: ") and "hunter2" not in printed.err
+    assert printed.out == "" and printed.err.startswith("error: --url ") and "hunter2" not in printed.err
 
 
 def test_printed_commands_hold_what_was_given_as_words(

@@ -30,6 +30,8 @@ from detection_pack.build.dist import GENERATOR, MANIFEST
 from detection_pack.languages.kept import FOLDER
 
 LIMIT = 5.0
+#: Below a line of a file, the place that a finding is about.
+CARETS = re.compile(r" +\^+")
 #: A finding, or how many records a replay has skipped.
 ONE_LINE = re.compile(r"^(?:\S.*:\d+: .+; .+|skipped: \d+ records? in all(?:, the first \d+ named above)?)$")
 #: What a replay says of the log that it has read.
@@ -263,8 +265,12 @@ def _said(command: Command, code: int | None, out: str, err: str) -> Iterator[Fa
         yield Fault("internal error", next(line for line in err.split("\n") if "internal error" in line))
     if "Traceback (most recent call last)" in out + err:
         yield Fault("traceback", err[-2000:])
-    for line in err.removesuffix("\n").split("\n") if err else ():
-        if not ((ONE_LINE.match(line) or READ.match(line)) and line.isprintable()):
+    lines = err.removesuffix("\n").split("\n") if err else []
+    for number, line in enumerate(lines):
+        following = lines[number + 1] if number + 1 < len(lines) else ""
+        # A line of a file, with carets below it.
+        shown = CARETS.fullmatch(line) or (line.startswith("  ") and CARETS.fullmatch(following))
+        if not ((ONE_LINE.match(line) or READ.match(line) or shown) and line.isprintable()):
             yield Fault("error line", repr(line[:300]))
             break
     for line in out.split("\n"):
