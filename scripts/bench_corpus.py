@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from detection_pack.build.outcomes import Outcome, Setting, outcomes_of_files, processors
-from detection_pack.build.tally import columns, shown
+from detection_pack.build.tally import shown
 from detection_pack.model.collection import of_folder
 from detection_pack.model.documents import load_documents
 from detection_pack.model.findings import Finding, PackError
@@ -24,6 +24,7 @@ from detection_pack.model.pack import no_rule, pack_version
 from detection_pack.model.pipeline import load_pipelines
 from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.rule_files import rule_files
+from detection_pack.model.text_table import columns
 from detection_pack.replay.recordings import judged
 
 ROOT = Path(__file__).resolve().parents[1]

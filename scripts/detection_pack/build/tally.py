@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from detection_pack.build.outcomes import Outcome
-from detection_pack.model.findings import Finding, printable
+from detection_pack.model.findings import Finding
+from detection_pack.model.text_table import columns, cut
 
 #: Reasons that the table names; JSON has all of them.
 NAMED = 20
@@ -116,12 +117,4 @@ def _reasons(refusals: Sequence[Sequence[Finding]]) -> tuple[Reason, ...]:
 
 def shown(text: str) -> str:
     """Text out of a file as one short line of a table."""
-    text = printable(text)
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-
-
-def columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table as lines, the first row its head."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    ruled = [rows[0], ["-" * width for width in widths], *rows[1:]]
-    return ["  ".join(cell.ljust(n) for cell, n in zip(row, widths, strict=True)).rstrip() for row in ruled]
+    return cut(text, _LONGEST)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from detection_pack.investigate.trail import LISTS
-from detection_pack.model.findings import printable
+from detection_pack.model.text_table import columns, cut
 
 #: Rows and values that a table lists; JSON has more of them.
 LISTED, VALUES_LISTED = 50, 20
@@ -88,13 +88,8 @@ def _rows(listed: Mapping[str, Any]) -> str:
 
 
 def _cell(value: object) -> str:
-    shown = "-" if value is None else printable(str(value))
-    return shown if len(shown) <= _WIDEST else shown[: _WIDEST - 1] + "…"
+    return "-" if value is None else cut(str(value), _WIDEST)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+    return "\n".join(columns(rows))

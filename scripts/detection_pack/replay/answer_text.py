@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from detection_pack.model.findings import printable
+from detection_pack.model.text_table import columns, cut
 
 #: How many hits a table lists; all of them are in the other formats.
 LISTED = 200
@@ -101,13 +102,8 @@ def _hits(hits: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _cell(text: str) -> str:
-    shown = printable(str(text))
-    return shown if len(shown) <= _WIDEST else shown[: _WIDEST - 1] + "…"
+    return cut(str(text), _WIDEST)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+    return "\n".join(columns(rows))

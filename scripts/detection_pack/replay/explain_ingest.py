@@ -168,12 +168,13 @@ def _other(value: Any) -> Any:
 
 def _other_text(text: str) -> str:
     found = _ADDRESS.match(text)
-    if found and _is_address(found[0].strip("[]")):
+    if found and is_address(found[0].strip("[]")):
         return next(one for one in _ADDRESSES if one not in text) + text[found.end() :]
     return text + _MARK
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Whether a text is an IP address and nothing else."""
     try:
         ipaddress.ip_address(text)
     except ValueError:

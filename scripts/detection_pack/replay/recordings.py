@@ -16,7 +16,7 @@ from typing import Any
 
 from detection_pack.build.dist import Built, entry_reasons, make_folder, rule_entries
 from detection_pack.build.dist import write as write_dist
-from detection_pack.build.tally import columns, shown
+from detection_pack.build.tally import shown
 from detection_pack.model.documents import load_documents
 from detection_pack.model.event import Event, RuleEntry
 from detection_pack.model.findings import Finding, PackError
@@ -25,6 +25,7 @@ from detection_pack.model.log_source_reader import load_log_sources
 from detection_pack.model.pack import load_rules
 from detection_pack.model.rule import Rule
 from detection_pack.model.rule_files import is_yaml
+from detection_pack.model.text_table import columns
 from detection_pack.platforms.platform import Run, platform
 from detection_pack.replay.log_replay import Told
 from detection_pack.replay.reading import read

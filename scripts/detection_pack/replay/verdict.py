@@ -14,6 +14,7 @@ from detection_pack.model.findings import Finding, PackError, printable
 from detection_pack.model.log_source import LogSource
 from detection_pack.model.platform_names import PLATFORMS
 from detection_pack.model.rule import Rule
+from detection_pack.model.text_table import columns
 from detection_pack.platforms.platform import Platform, Run, Runner, Sources, platform
 from detection_pack.platforms.records import Records
 
@@ -228,11 +229,7 @@ def table(verdicts: Sequence[Verdict]) -> str:
     for rule in rules:
         cells = [[v for v in verdicts if (v.rule, v.platform) == (rule, platform)] for platform in platforms]
         rows.append([rule, *map(_cell, cells)])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
-    lines.insert(1, "  ".join("-" * width for width in widths))
+    lines = columns(rows)
     bad = sum(bool(v.wrong) for v in verdicts)
     summary = "all as expected" if not bad else f"{bad} wrong"
     lines += [

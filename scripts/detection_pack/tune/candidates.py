@@ -7,7 +7,6 @@ before others, and of these the ones that ask for the most: so the least is left
 
 from __future__ import annotations
 
-import ipaddress
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from detection_pack.model.filters import Filter
 from detection_pack.model.list_table import ADDRESS
 from detection_pack.model.rule import Rule
 from detection_pack.model.site_lists import ListFilter, literal
+from detection_pack.replay.explain_ingest import is_address
 
 #: Fields that a proposed filter asks for at most, and rows that are a list and not a copy of the log.
 MOST_FIELDS, MOST_ROWS = 3, 20
@@ -130,7 +130,7 @@ def _candidate(
             return None
         row = tuple(map(str, values))
         if one is not None and any(
-            name == ADDRESS and not _is_address(value)
+            name == ADDRESS and not is_address(value)
             for name, value in zip((one.parameters[field] for field in fields), row, strict=True)
         ):
             return None
@@ -157,11 +157,3 @@ def _has(record: Mapping[str, Any], key: str, value: Any) -> bool:
         return modifiers == "exists" and (found is not None) is value
     values = value if isinstance(value, list) else [value]
     return (found or "").lower() in {"" if one is None else str(one).lower() for one in values}
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
