@@ -32,7 +32,7 @@ from support.engines import ENGINES
 from support.sources import M365, PROCESS
 
 TIME = "2026-03-10T12:00:00"
-PROBES = [80, pytest.param(300, marks=pytest.mark.campaign)]
+PROBES = [80, pytest.param(160, marks=pytest.mark.campaign)]
 
 
 @dataclass(frozen=True)

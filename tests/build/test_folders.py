@@ -16,6 +16,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,8 @@ def test_ended_at_any_moment_the_folder_is_whole_or_comes_back(
         time.sleep(chance.random() * 0.05)
         os.kill(child, number)
         status = os.waitpid(child, 0)[1]
+        raised = out.with_name("raised")
+        assert not raised.exists(), raised.read_text(encoding="utf-8")
         if number == signal.SIGINT:
             assert os.WEXITSTATUS(status) == 130
             assert out.exists()
@@ -237,6 +240,8 @@ def _replace_for_ever(out: Path, renamed: bool, began: int) -> None:
                 replace_folders([folder(out, word)])
     except KeyboardInterrupt:
         code = 130
+    except BaseException:
+        out.with_name("raised").write_text(traceback.format_exc(), encoding="utf-8")
     finally:
         os._exit(code)
 

@@ -1,4 +1,9 @@
-"""Which rules of the pack an ordinary run takes where a test asks every rule: the rest is a campaign."""
+"""Which rules of the pack a test takes where asking every one of them would cost more than it tells.
+
+`replay` executes every artefact of every rule on every platform (`house/test_readme`), and so does the run on
+real Elasticsearch; what is asked beside that is a property of a kind of rule: the ordinary run asks it of a
+`sample`, the campaigns of all `kinds`.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +37,29 @@ def sample() -> frozenset[str]:
     return frozenset(core_and_one_of_each_source(pack, {rule.name for rule in pack.rules}))
 
 
-def sampled(cases: Iterable[tuple[str, ...]]) -> list[object]:
-    """These cases as parameters, the rule first in each: a campaign where the rule is not of the sample."""
-    return [pytest.param(*case, marks=() if case[0] in sample() else pytest.mark.campaign) for case in cases]
+@cache
+def kinds() -> frozenset[str]:
+    """The sample, and of each kind of rule one: of a log source and a tier, plain or a correlation
+    of a type."""
+    pack = load_pack(ROOT)
+    found: dict[tuple[str, ...], list[str]] = {}
+    for rule in sorted(pack.rules, key=lambda rule: rule.name):
+        types = [str(d.data["correlation"]["type"]) for d in rule.documents if "correlation" in d.data]
+        kind = (log_source_of(rule, pack.sources).name, rule.tier, *types)
+        found.setdefault(kind, []).append(rule.name)
+    return sample() | {name for names in found.values() for name in names[:1]}
+
+
+def sampled(cases: Iterable[tuple[str, str]]) -> list[object]:
+    """Of these cases, a rule and a platform each, those to ask, as parameters: of the rules of the sample
+    every one, in a campaign one platform of each other rule, another for the next."""
+    by_rule: dict[str, list[tuple[str, str]]] = {}
+    for case in cases:
+        by_rule.setdefault(case[0], []).append(case)
+    chosen: list[object] = []
+    for number, (rule, listed) in enumerate(by_rule.items()):
+        if rule in sample():
+            chosen += [pytest.param(*case) for case in listed]
+        else:
+            chosen.append(pytest.param(*listed[number % len(listed)], marks=pytest.mark.campaign))
+    return chosen

@@ -35,7 +35,7 @@ from detection_pack.platforms.elastic.timing import span
 from detection_pack.replay.verdict import all_cases, clock_for, judge
 from support.elastic_rules import AUDIT, rule_of
 from support.engines import SOUND_ONLY, run_elastic, run_rules
-from support.rule_sample import sample
+from support.rule_sample import kinds, sample
 from support.rules import given as rules_given
 from support.sources import M365
 
@@ -46,10 +46,10 @@ KINDS = {"bulk_cross_mailbox_access": ["esql", "threshold"]}
 LATE = [timedelta(0), timedelta(minutes=40), timedelta(hours=3), timedelta(hours=11), timedelta(hours=23.9)]
 
 
-@pytest.fixture(scope="module", params=["some", pytest.param("every", marks=pytest.mark.campaign)])
+@pytest.fixture(scope="module", params=["some", pytest.param("kinds", marks=pytest.mark.campaign)])
 def cases(request: pytest.FixtureRequest, pack: Pack) -> dict[str, list[Case]]:
-    """The cases of the sample of rules, in a campaign of all rules."""
-    names = {rule.name for rule in pack.rules if request.param == "every" or rule.name in sample()}
+    """The cases of the sample of rules, in a campaign of all kinds of rules."""
+    names = kinds() if request.param == "kinds" else sample()
     return all_cases(ROOT, [rule for rule in pack.rules if rule.name in names], pack.sources)
 
 

@@ -62,7 +62,7 @@ from detection_pack.platforms.splunk.schedule import alerts, runs
 from detection_pack.replay.verdict import all_cases, clock_for
 from judges import require
 from support.engines import execute, macros_conf, of_platform, run_app, run_spl
-from support.rule_sample import sample
+from support.rule_sample import kinds, sample
 from support.rules import entries, given
 from support.sources import BY_KIND
 from support.spl import UTF, Index, Table
@@ -153,11 +153,13 @@ class Taken:
         return run_app(DIST, self.rules, self.events, self.clock)
 
 
-@pytest.fixture(scope="module", params=["some", pytest.param("every", marks=pytest.mark.campaign)])
+@pytest.fixture(scope="module", params=["some", pytest.param("kinds", marks=pytest.mark.campaign)])
 def taken(request: pytest.FixtureRequest, pack: Pack, own_events: dict[str, list[Event]]) -> Taken:
-    rules = [e for e in entries(pack, "splunk") if request.param == "every" or e.name in sample()]
+    rules = [
+        e for e in entries(pack, "splunk") if e.name in (kinds() if request.param == "kinds" else sample())
+    ]
     events = [event for rule in rules for event in own_events[rule.name]]
-    return Taken(rules, events, request.param == "every")
+    return Taken(rules, events, request.param == "kinds")
 
 
 # --- the .conf files -----------------------------------------------------------------------------------
