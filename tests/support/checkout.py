@@ -38,9 +38,11 @@ def copy_of_the_pack(target: Path) -> Path:
 
 def core_alone(root: Path) -> Path:
     """A copy of the pack without its other tiers, for what costs as much as the pack has rules; and without
-    the filters and the response, which name rules of all tiers."""
+    the filters, the response, the coverage and the facts, which name rules of all tiers."""
     shutil.rmtree(root / "sigma" / "filters")
     shutil.rmtree(root / "response")
+    for name in ("coverage.yml", "facts.yml"):
+        (root / "reference" / name).unlink(missing_ok=True)
     for tier in ("extended", "hunting", "investigation"):
         for path in (root / "sigma" / tier).glob("*.yml"):
             (root / "tests" / "events" / path.name).unlink()
