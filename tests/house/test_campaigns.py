@@ -7,6 +7,7 @@ several processes run the tests and none of them sees the whole.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
-from support.campaigns import LONG, SHORT, kept_cases, write_long_tests
+from support.campaigns import COSTS, LONG, SHORT, kept_cases, seconds_of_files, write_lists
 
 TESTS = """
 import pytest
@@ -91,9 +92,28 @@ def test_costs_make_the_list_and_every_file_keeps_a_test(tmp_path: Path) -> None
     costs = ["0.5 test a.py::one[x]", f"{SHORT:.2f} test a.py::one[y]", "9 campaign a.py::one[z]"]
     costs += ["7 test b.py::two", "6 test b.py::three[some words]", "0.1 test c.py::four"]
     written.write_text("\n".join(costs), encoding="utf-8")
-    write_long_tests(tmp_path / "costs", tmp_path)
+    write_lists(tmp_path / "costs", tmp_path)
     text = (tmp_path / LONG).read_text(encoding="utf-8")
     assert kept_cases(text) == {"a.py::one": 1, "b.py::two": 0}
+    files = seconds_of_files((tmp_path / COSTS).read_text(encoding="utf-8"))
+    # Of a.py all but the first case is a campaign, of b.py the first of its two tests; c.py takes no time.
+    assert list(files) == ["b.py", "a.py"] and files["b.py"] == (6, 7)
+    assert files["a.py"] == (0, round(9 + SHORT))
+
+
+def test_the_files_that_take_longest_come_first(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / f"test_{name}.py").write_text(f"def test_{name}():\n    pass\n", encoding="utf-8")
+    (tmp_path / COSTS).parent.mkdir(parents=True)
+    (tmp_path / COSTS).write_text("# made\n3 0 test_c.py\n1 9 test_b.py\n0 1 test_it.py\n", encoding="utf-8")
+
+    def order(*options: str) -> list[str]:
+        said = run(tmp_path, "-n", "0", "-v", *options)
+        ran = [found[1] for line in said if (found := re.match(r"test_(\w+)\.py ", line))]
+        return list(dict.fromkeys(ran))
+
+    assert order() == ["c", "b", "a", "it"]
+    assert order("--campaigns") == ["b", "it", "a", "c"]
 
 
 def test_every_long_test_is_there() -> None:

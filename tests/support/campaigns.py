@@ -7,6 +7,9 @@ run that is green says what it is green of.
 Besides the tests that are marked, `LONG` lists tests of which only the first cases run in the ordinary run.
 It is made from measured processor time: ``pytest --campaigns --costs=FOLDER`` writes what each test took,
 ``python -m support.campaigns FOLDER`` (in tests/) the list. A test that is named on the command line runs.
+
+The tests of a file run in one process, and the files that take longest (`COSTS`, of the same figures) come
+first: a process that is left with a long one at the end keeps all others waiting.
 """
 
 from __future__ import annotations
@@ -25,8 +28,10 @@ SENT = "campaigns_left_out"
 LEFT_OUT = pytest.StashKey[int]()
 #: A test a line: how many of its cases, the first ones, run in the ordinary run, and its name.
 LONG = Path("tests") / "support" / "long_tests.txt"
+#: A file of tests a line: seconds of processor time in the ordinary run, those of its campaigns, its name.
+COSTS = Path("tests") / "support" / "file_costs.txt"
 #: Seconds of processor time that the cases of one test may take together in the ordinary run.
-SHORT = 2.0
+SHORT = 1.5
 LISTED = pytest.StashKey[bool]()
 
 
@@ -53,6 +58,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     listed = config.rootpath / LONG
     if listed.is_file() and not any("::" in argument for argument in config.args):
         _mark(items, kept_cases(listed.read_text(encoding="utf-8")))
+    costs = config.rootpath / COSTS
+    if costs.is_file():
+        seconds = seconds_of_files(costs.read_text(encoding="utf-8"))
+        of_run = 1 if config.getoption("--campaigns") else 0
+        items.sort(key=lambda item: -seconds.get(item.nodeid.partition("::")[0], (0, 0))[of_run])
     if config.getoption("--campaigns"):
         return
     campaigns = [item for item in items if item.get_closest_marker("campaign")]
@@ -66,6 +76,12 @@ def kept_cases(text: str) -> Mapping[str, int]:
     """By test, how many of its cases run in the ordinary run."""
     lines = (line.partition(" ") for line in text.splitlines() if line and line[0] != "#")
     return {name: int(number) for number, _, name in lines}
+
+
+def seconds_of_files(text: str) -> Mapping[str, tuple[float, float]]:
+    """By file, the seconds of the ordinary run and of its campaigns."""
+    lines = (line.split(" ", 2) for line in text.splitlines() if line and line[0] != "#")
+    return {name: (float(ordinary), float(campaigns)) for ordinary, campaigns, name in lines}
 
 
 def _mark(items: Sequence[pytest.Item], kept: Mapping[str, int]) -> None:
@@ -139,18 +155,42 @@ def _reason(report: pytest.TestReport) -> str:
     return told.removeprefix("Skipped: ")
 
 
-def write_long_tests(folder: Path, root: Path) -> None:
-    """Make `LONG` anew of what ``--costs`` wrote into ``folder``."""
-    costs: dict[str, float] = {}
+def file_costs(
+    costs: Mapping[str, float], campaigns: Mapping[str, float], kept: Mapping[str, int]
+) -> dict[str, tuple[float, float]]:
+    """By file, the seconds of its tests in the ordinary run and of its campaigns, the longest first.
+
+    ``costs`` and ``campaigns``: seconds by case, of those that are marked apart; ``kept`` as in `LONG`."""
+    found: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    seen: Counter[str] = Counter()
+    for case, seconds in costs.items():
+        name = case.partition("[")[0]
+        seen[name] += 1
+        found[case.partition("::")[0]][name in kept and seen[name] > kept[name]] += seconds
+    for case, seconds in campaigns.items():
+        found[case.partition("::")[0]][1] += seconds
+    ordered = sorted(found.items(), key=lambda one: (-sum(one[1]), one[0]))
+    return {name: (ordinary, more) for name, (ordinary, more) in ordered}
+
+
+def write_lists(folder: Path, root: Path) -> None:
+    """Make `LONG` and `COSTS` anew of what ``--costs`` wrote into ``folder``."""
+    measured: dict[str, dict[str, float]] = {"test": {}, "campaign": {}}
     for path in sorted(folder.glob("*.txt")):
         for line in path.read_text(encoding="utf-8").splitlines():
             seconds, kind, case = line.split(" ", 2)
-            if kind == "test":
-                costs[case] = float(seconds)
-    head = "# How many cases of a long test are in the ordinary run. Made by campaigns.py: do not edit.\n"
-    lines = [f"{number} {name}\n" for name, number in sorted(long_tests(costs).items())]
-    (root / LONG).write_text(head + "".join(lines), encoding="utf-8")
+            measured[kind][case] = float(seconds)
+    made = "Made by campaigns.py: do not edit.\n"
+    kept = long_tests(measured["test"])
+    lines = [f"# How many cases of a long test are in the ordinary run. {made}"]
+    lines += [f"{number} {name}\n" for name, number in sorted(kept.items())]
+    (root / LONG).write_text("".join(lines), encoding="utf-8")
+    lines = [f"# Seconds of processor time of a file, in the ordinary run and in campaigns. {made}"]
+    costs = file_costs(measured["test"], measured["campaign"], kept)
+    # What takes less comes last in any order.
+    lines += [f"{a:.0f} {b:.0f} {name}\n" for name, (a, b) in costs.items() if a + b >= 1]
+    (root / COSTS).write_text("".join(lines), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    write_long_tests(Path(sys.argv[1]), Path(__file__).parents[2])
+    write_lists(Path(sys.argv[1]), Path(__file__).parents[2])
