@@ -38,7 +38,7 @@ def loaded(path: Path) -> dict[Any, Any]:
 
 def gate_commands(script: str, readme: str) -> set[str]:
     """The checks of .ci/run: what it runs out of the environment, and the test command out of README.md."""
-    checks = set(re.findall(r"^(?:counted )?\.venv/bin/(.+?)\s*$", script, re.MULTILINE))
+    checks = set(re.findall(r"^ *(?:counted )?\.venv/bin/(.+?)\s*$", script, re.MULTILINE))
     if re.search(r'^counted bash -euo pipefail -c "\$readme"$', script, re.MULTILINE):
         [command] = re.findall(r"^python3 -m venv .* && \.venv/bin/(pytest.*)$", readme, re.MULTILINE)
         checks.add(command)
