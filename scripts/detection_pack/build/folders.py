@@ -96,10 +96,20 @@ def _replace(folders: Sequence[Folder]) -> None:
         raise
     finally:
         for folder, made in zip(folders, fresh, strict=False):
-            shutil.rmtree(made, ignore_errors=True)
+            _remove(made)
             # Where even putting back failed, the next build has it to put back.
             if folder.path.exists():
-                shutil.rmtree(_old(made), ignore_errors=True)
+                _remove(_old(made))
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, as far as it can be. An interrupt stays one: where it comes between the closing of a
+    descriptor and the note that it is closed, `shutil` closes it again and raises `OSError` instead."""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    except OSError as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
 
 
 def _unwritable(out: Path, error: OSError) -> PackError:
@@ -155,7 +165,7 @@ def _recover(out: Path) -> None:
                 if kind == OLD and not out.exists():
                     left.rename(out)
                 else:
-                    shutil.rmtree(left, ignore_errors=True)
+                    _remove(left)
 
 
 def _escaped(name: str) -> str:
