@@ -398,9 +398,12 @@ NAMED = r'\| eval (?:(?:, )?(?:user|src|dest)=(?:UserId|ClientIP|split\((?:UserI
 
 
 def without_the_apps_lines(name: str, search: str) -> str:
-    """A search without what the app adds to the query: the key of an alert, whom it is about, of a
-    correlation what has not alerted before and, where windows overlap, what leaves out the window which the
-    look-back may have cut."""
+    """A search without what the app adds to the query: the key of an alert, whom it is about, of a data set
+    the order, of a correlation what has not alerted before and, where windows overlap, what leaves out the
+    window which the look-back may have cut."""
+    if search.startswith("| tstats "):
+        assert search.endswith("\n| sort 0 -_time\n"), name
+        search = search.removesuffix("| sort 0 -_time\n")
     step = f"`{name}_step`"
     edge = f"| addinfo\n| where _time-{step}>=`{name}_since`\n"
     assert search.count(edge) == search.count("_since`") == (1 if step in search else 0), name
