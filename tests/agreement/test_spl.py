@@ -141,7 +141,7 @@ CHANGES = {
         ("`endpoint_processes_summaries` ", ""),
         (" AND match(", " OR match("),
         ("null(),process_name)", "process_name,process_name)"),
-        ("min(_time)", "max(_time)"),
+        ("span=1s", "span=1h"),
         ("Processes.process Processes.process_name", "Processes.process_name"),
     ),
     "onprem_powershell_collection.raw.spl": (

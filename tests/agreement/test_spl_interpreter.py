@@ -199,6 +199,13 @@ def test_tstats_drops_a_group_without_its_field_unless_it_is_filled() -> None:
     assert [row["size"] for row in filled if row["id"] in ("e0", "e1")] == ["none", "none"]
 
 
+def test_tstats_takes_the_second_of_the_time() -> None:
+    rows = found("| tstats count AS count FROM datamodel=Model.Set BY _time span=1s id")
+    assert rows and all(float(str(row["_time"])).is_integer() for row in rows)
+    with pytest.raises(UnsupportedSearch, match="another span"):
+        found("| tstats count AS count FROM datamodel=Model.Set BY _time span=1h id")
+
+
 def test_macros_and_the_range_of_the_dispatch() -> None:
     macros = {"outer": "(`inner`)", "inner": 'id="e2"'}
     assert [row["id"] for row in found("`outer`", macros=macros)] == ["e2"]

@@ -683,7 +683,10 @@ def test_the_options_name_what_the_platforms_read() -> None:
 
     read = {
         "elastic": ((elastic.KEY, elastic.USER, elastic.PASSWORD), ()),
-        "splunk": ((splunk.TOKEN, splunk.USER, splunk.PASSWORD), (splunk.LOCATION, splunk.SAVE)),
+        "splunk": (
+            (splunk.TOKEN, splunk.USER, splunk.PASSWORD),
+            (splunk.LOCATION, splunk.LISTS_LOCATION, splunk.SAVE),
+        ),
         "sentinel": ((sentinel.TOKEN,), (sentinel.SUBSCRIPTION, sentinel.GROUP, sentinel.WORKSPACE)),
         "defender": ((defender.TOKEN,), ()),
     }

@@ -1,7 +1,8 @@
-"""The trap: an update of the app that empties a site's allow-list, or claims what only the archive holds.
+"""The trap: an update of the app that empties a site's allow-list or lists, or claims what only the archive
+holds.
 
 Splunk takes no upload through its management API: the server reads the archive itself, and puts its files
-over the app's. ``local/`` stays, a lookup does not.
+over the app's. ``local/`` stays, a lookup does not. And a search that names a missing lookup fails.
 """
 
 from __future__ import annotations
@@ -185,16 +186,125 @@ def test_all_rules_or_none(played: Played) -> None:
     assert ended.value.code == 2
 
 
-def test_the_steps_put_the_lists_of_a_site_in_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+# --- the lists of a site ---------------------------------------------------------------------------------
+
+LISTS = "remote_email_collection_lists"
+
+
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A build with two lists of a site."""
+    folder = tmp_path_factory.mktemp("listed")
+    (folder / "site.yml").write_text(
+        "delegates: []\nprovisioning: [{account: a@x.example}]\n", encoding="utf-8"
+    )
+    site = ["--site", str(folder / "site.yml"), "--lists"]
+    assert main(["--root", str(ROOT), "build", *site, "--out", str(folder / "dist")]) == 0
+    return folder / "dist"
+
+
+def archive_of_lists(dist: Path) -> Path:
+    [found] = (dist / "splunk").glob(f"{LISTS}-*.tgz")
+    return found
+
+
+def test_lists_come_before_the_searches_and_are_never_laid_over_one(played: Played, listed: Path) -> None:
+    code, text = played.deploy("--dist", listed)
+    assert (code, played.server.writes()) == (0, [])
+    assert text.splitlines()[0] == f"would create: {LISTS} (app of lists)"
+    code, text = played.deploy("--dist", listed, "--apply")
+    assert code == 0 and text.splitlines()[:2] == [
+        f"created: {LISTS} (app of lists)",
+        "created: remote_email_collection (app)",
+    ]
+    sent = [one.form() for one in played.server.writes()]
+    assert [one["explicit_appname"] for one in sent] == [LISTS, "remote_email_collection"]
+    assert sent[0]["name"] == str(archive_of_lists(listed)) and not any("update" in one for one in sent)
+    files = played.server.apps[LISTS]
+    rows = f"lookups/{next(name for name in files if 'provisioning' in name).rpartition('/')[2]}"
+    assert "a@x.example" in files[rows]
+    # People edit a list; the searches there are of an earlier build.
+    files[rows] = "account,reason\nb@x.example,theirs\n"
+    before = dict(files)
+    for arguments in (["--apply"], ["--apply", "--overwrite"]):
+        played.server.asked.clear()
+        code, text = played.deploy("--dist", listed, *arguments)
+        assert (code, played.server.writes()) == (0, [])
+        assert text.startswith(f"unchanged: {LISTS} (app of lists): keeps whatever is in it\n")
+    older(played.server)
+    code, text = played.deploy("--dist", listed, "--apply", "--overwrite")
+    assert code == 0 and "updated: remote_email_collection (app)" in text
+    assert [one.form()["explicit_appname"] for one in played.server.writes()] == ["remote_email_collection"]
+    assert played.server.apps[LISTS] == before
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["new", "older"])
+def test_searches_are_not_put_where_a_lookup_of_theirs_is_missing(
+    there: bool, played: Played, listed: Path
 ) -> None:
-    site, out = tmp_path / "site.yml", tmp_path / "dist"
-    site.write_text("archive_services: []\n", encoding="utf-8")
-    assert main(["--root", str(ROOT), "build", "--site", str(site), "--lists", "--out", str(out)]) == 0
-    capsys.readouterr()
-    assert main(["--root", str(ROOT), "deploy", "splunk", "--dist", str(out), "--print"]) == 0
+    """A list that the site has begun with later: an update would bring it, and put its rows over all."""
+    played.deploy("--dist", listed, "--apply")
+    text = played.server.apps[LISTS]["default/transforms.conf"]
+    gone = next(line for line in text.splitlines() if "provisioning" in line).strip("[]")
+    played.server.apps[LISTS]["default/transforms.conf"] = text.partition(f"[{gone}]")[0]
+    older(played.server)
+    if not there:
+        del played.server.apps["remote_email_collection"]
+    played.server.asked.clear()
+    code, text = played.deploy("--dist", listed, "--apply", "--overwrite")
+    assert (code, played.server.writes()) == (1, [])
+    assert f"incomplete: {LISTS} (app of lists): lacks {gone}; keeps whatever is in it\n" in text
+    assert f"failed: remote_email_collection (app): {LISTS} lacks {gone}, which the searches name" in text
+    # Without lists no search names one.
+    assert played.deploy("--apply", "--overwrite")[0] == 0
+
+
+def test_lists_that_cannot_be_put_there_stop_the_searches(played: Played, listed: Path) -> None:
+    error = Answer(500, {"messages": [{"type": "ERROR", "text": "no space left"}]})
+    played.server.faults += once("POST", "/services/apps/local", error)
+    code, text = played.deploy("--dist", listed, "--apply")
+    assert code == 1 and f"failed: {LISTS} (app of lists): " in text and "no space left" in text
+    assert "failed: remote_email_collection (app): " in text and played.server.apps == {}
+
+
+def test_another_machine_is_told_where_the_lists_are(played: Played, listed: Path, tmp_path: Path) -> None:
+    for archive in (listed / "splunk").glob("*.tgz"):
+        shutil.copy(archive, tmp_path)
+    lists = tmp_path / archive_of_lists(listed).name
+    [searches] = set(tmp_path.iterdir()) - {lists}
+    code, text = played.deploy("--dist", listed, "--apply", "--location", searches)
+    assert (code, played.server.writes()) == (2, [])
+    assert text == f"error: --lists-location is missing; say where the server finds {LISTS}\n"
+    place = ["--location", searches, "--lists-location"]
+    code, text = played.deploy("--dist", listed, "--apply", *place, "http://x.example/a.tgz")
+    assert code == 2 and text.startswith("error: --lists-location is a URL that is not encrypted")
+    assert played.deploy("--dist", listed, "--apply", *place, lists)[0] == 0
+    assert [one.form()["name"] for one in played.server.writes()] == [str(lists), str(searches)]
+    assert played.deploy("--dist", listed, "--apply", "--location", searches)[0] == 0
+
+
+@pytest.mark.parametrize("name", ["default/savedsearches.conf", "bin/x.py"])
+def test_lists_from_elsewhere_that_could_run_something_are_refused(
+    name: str, played: Played, listed: Path, tmp_path: Path
+) -> None:
+    dist = tmp_path / "dist"
+    shutil.copytree(listed, dist)
+    archive = archive_of_lists(dist)
+    before = sha256(archive.read_bytes()).hexdigest()
+    archive.write_bytes(tgz({f"{LISTS}/{name}": b"x = 1\n"}))
+    manifest = (dist / "manifest.json").read_text("utf-8")
+    after = sha256(archive.read_bytes()).hexdigest()
+    (dist / "manifest.json").write_text(manifest.replace(before, after), encoding="utf-8")
+    code, text = played.deploy("--dist", dist, "--apply")
+    assert code == 2 and f"holds {LISTS}/{name}, which no app of a pack has" in text
+    assert played.server.asked == []
+
+
+def test_the_steps_put_the_lists_of_a_site_in_once(listed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--root", str(ROOT), "deploy", "splunk", "--dist", str(listed), "--print"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    [lists] = (out / "splunk").glob("*_lists-*.tgz")
-    installs = [line for line in lines if "install" in line and ".tgz" in line]
-    assert [str(lists) in line for line in installs] == [False, True, True, False]
-    assert not any("-update" in line for line in installs if str(lists) in line)
+    lists = str(archive_of_lists(listed))
+    installs = [line for line in lines if ".tgz" in line]
+    # In the cloud, on a cluster, on one search head: the lists before the searches that name them.
+    assert [lists in line for line in installs] == [True, False] * 3
+    assert not any("-update" in line for line in installs if lists in line)

@@ -26,6 +26,7 @@ from detection_pack.platforms.sentinel.imports import deployed_rules
 from detection_pack.platforms.splunk.app import open_app
 from detection_pack.platforms.splunk.imports import saved_searches
 from detection_pack.platforms.splunk.query import queries
+from support.kibana_buttons import buttons, is_own, without_buttons
 
 
 def alerting(pack: Pack, platform: str) -> list[Rule]:
@@ -82,6 +83,28 @@ def test_kibana_has_it_in_the_note_with_each_command(pack: Pack) -> None:
                 assert step.command.split("\n")[0] in note, (rule.name, step.id)
 
 
+def test_kibana_has_a_button_for_who_and_from_where(pack: Pack) -> None:
+    """Each is what Kibana's plugin reads, asks for the alert's own value, and is few and short."""
+    guides = {one["name"]: one["note"] for one in load_rules(DIST)}
+    found = {name: buttons(note) for name, note in guides.items()}
+    for name, note in guides.items():
+        named = re.findall(r"^- (?:Who|From where): `", note, re.MULTILINE)
+        assert len(found[name]) == len(named) and all(is_own(one, note) for one in found[name]), name
+        assert len(note) - len(without_buttons(note)) < 600
+    assert sum(map(len, found.values())) > 50
+    alert = {"user.id": "ann }} {{x", "source.ip": "192.0.2.1"}
+    asked = [one.asks(alert) for one in found[pack.rule("suspicious_ews_client").title]]
+    assert asked == [[[("user.id", "ann }} {{x")]], [[("source.ip", "192.0.2.1")]]]
+
+
+@pytest.mark.parametrize("field", ["a}b", "a`b", 'a"b', "a b", "a\nb", "{{a}}", ""])
+def test_a_field_that_would_break_a_button_has_none(field: str, pack: Pack) -> None:
+    """What is no JSON there fails the whole guide."""
+    rule = pack.rule("suspicious_ews_client")
+    note = investigation_guide(rule, {"UserId": field, "ClientIP": "source.ip"}, "query")
+    assert [one.label for one in buttons(note)] == ["Everything from this source"]
+
+
 def test_defender_has_it_as_recommended_actions(pack: Pack) -> None:
     texts = {}
     for path in DIST.glob("defender/detections/*.json"):
@@ -124,7 +147,7 @@ def hostile(rule: Rule, length: int = 1) -> Rule:
 def test_whatever_a_playbook_says_stays_text(pack: Pack) -> None:
     rule = hostile(pack.rule("suspicious_ews_client"))
     note = investigation_guide(rule, {"UserId": "user.id"}, "query")
-    outside = re.sub(r"^(`{3,}).*?^\1$", "", note, flags=re.MULTILINE | re.DOTALL)
+    outside = re.sub(r"^(`{3,}).*?^\1$", "", without_buttons(note), flags=re.MULTILINE | re.DOTALL)
     assert "{{" not in outside and "<img" not in outside and "!{" not in outside and "whoami`" not in outside
     stanza = saved_searches(rule, queries(rule, pack.pipelines["splunk"]))[rule.name]
     assert "\n" not in stanza["action.notable.param.next_steps"]

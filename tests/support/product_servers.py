@@ -13,6 +13,7 @@ import email.policy
 import http.server
 import io
 import json
+import re
 import tarfile
 import threading
 import time
@@ -301,16 +302,21 @@ class Kibana(ProductServer):
 
 
 class Splunkd(ProductServer):
-    """The management port. ``installed``: the app's files; ``local``: settings that somebody has changed."""
+    """The management port. ``apps``: the files of each app; ``local``: settings that somebody has changed in
+    the app of searches, ``lookup`` the rows of its allow-list."""
 
     authorization = "Bearer splunk-token"
     app = "remote_email_collection"
 
     def __init__(self) -> None:
         super().__init__()
-        self.installed: dict[str, str] = {}
+        self.apps: dict[str, dict[str, str]] = {}
         self.local: dict[tuple[str, str, str], str] = {}
         self.lookup: list[dict[str, str]] = []
+
+    @property
+    def installed(self) -> dict[str, str]:
+        return self.apps.get(self.app, {})
 
     def reads(self, request: Request) -> bool:
         return request.path.endswith("/search/jobs")
@@ -322,11 +328,8 @@ class Splunkd(ProductServer):
     def answer(self, request: Request) -> Answer:
         own = f"/servicesNS/nobody/{self.app}"
         match (request.method, request.path):
-            case ("GET", path) if path == f"/services/apps/local/{self.app}":
-                if not self.installed:
-                    return self._error(404, "Could not find object id=remote_email_collection")
-                version = self._conf("app")["launcher"]["version"]
-                return self._entries({self.app: {"version": version, "disabled": False, "visible": False}})
+            case ("GET", path) if path.startswith("/services/apps/local/"):
+                return self._app(path.rpartition("/")[2])
             case ("POST", "/services/apps/local"):
                 return self._install(request.form())
             case ("POST", path) if path == f"{own}/search/jobs":
@@ -334,26 +337,33 @@ class Splunkd(ProductServer):
                 if request.form()["search"] != f"| inputlookup {self.app}_allowlist":
                     return self._error(400, "Error in 'SearchParser'")
                 return Answer(200, {"preview": False, "results": self.lookup})
-            case ("GET", path) if path.startswith(f"{own}/configs/conf-"):
-                assert request.query["search"] == f"eai:acl.app={self.app}"
-                return self._entries(self._conf(path.rpartition("-")[2]))
+            case ("GET", path) if found := re.fullmatch(r"/servicesNS/nobody/(\w+)/configs/conf-(\w+)", path):
+                app, name = found.groups()
+                assert request.query["search"] == f"eai:acl.app={app}"
+                return self._entries(self._conf(name, app), app)
         return self._error(404, "Not Found")
+
+    def _app(self, app: str) -> Answer:
+        if app not in self.apps:
+            return self._error(404, f"Could not find object id={app}")
+        version = self._conf("app", app)["launcher"]["version"]
+        return self._entries({app: {"version": version, "disabled": False, "visible": False}}, app)
 
     def _error(self, status: int, text: str) -> Answer:
         return Answer(status, {"messages": [{"type": "ERROR", "text": text}]})
 
-    def _entries(self, found: Mapping[str, Mapping[str, Any]]) -> Answer:
-        acl = {"app": self.app, "owner": "nobody"}
+    def _entries(self, found: Mapping[str, Mapping[str, Any]], app: str) -> Answer:
+        acl = {"app": app, "owner": "nobody"}
         entry = [
             {"name": name, "acl": acl, "content": {**content, "eai:acl": None}}
             for name, content in found.items()
         ]
         return Answer(200, {"entry": entry, "paging": {"total": len(entry)}, "messages": []})
 
-    def _conf(self, name: str) -> dict[str, dict[str, Any]]:
+    def _conf(self, name: str, app: str = app) -> dict[str, dict[str, Any]]:
         """default/ with local/ over it; "disabled" as JSON's own."""
         found: dict[str, dict[str, Any]] = {}
-        text = self.installed.get(f"default/{name}.conf", "").replace("\\\n", "\0")
+        text = self.apps.get(app, {}).get(f"default/{name}.conf", "").replace("\\\n", "\0")
         for line in filter(None, text.split("\n")):
             if line.startswith("["):
                 stanza = found.setdefault(line[1:-1], {})
@@ -362,23 +372,27 @@ class Splunkd(ProductServer):
                 value = value.replace("\0", "\n")
                 stanza[key] = value == "1" if key == "disabled" else value
         for (conf, stanza_name, key), value in self.local.items():
-            if conf == name:
+            if (conf, app) == (name, self.app):
                 found.setdefault(stanza_name, {})[key] = value
         return found
 
     def _install(self, form: Mapping[str, str]) -> Answer:
-        assert form["filename"] == "true" and form["explicit_appname"] == self.app
-        if self.installed and form.get("update") != "true":
-            return self._error(409, f'App "{self.app}" already exists')
+        assert form["filename"] == "true"
+        app = form["explicit_appname"]
+        if app in self.apps and form.get("update") != "true":
+            return self._error(409, f'App "{app}" already exists')
         if not Path(form["name"]).is_file():
             return self._error(400, f"Cannot open {form['name']}")
+        files = self.apps.setdefault(app, {})
         with tarfile.open(fileobj=io.BytesIO(Path(form["name"]).read_bytes())) as archive:
             for member in archive.getmembers():
                 file = archive.extractfile(member)
                 if file is not None:
-                    self.installed[member.name.removeprefix(f"{self.app}/")] = file.read().decode()
-        self.lookup = []  # The archive's own, which has no rows.
-        return self._entries({self.app: {"version": self._conf("app")["launcher"]["version"]}})
+                    assert member.name.startswith(f"{app}/")
+                    files[member.name.removeprefix(f"{app}/")] = file.read().decode()
+        if app == self.app:
+            self.lookup = []  # The archive's own, which has no rows.
+        return self._app(app)
 
 
 class Azure(ProductServer):

@@ -19,9 +19,10 @@ from detection_pack.platforms.http_api import Refused
 #: The states of a thing, in the order of the summary.
 NEW, CREATED, CHANGES, UPDATED = "would create", "created", "would update", "updated"
 UNCHANGED, DIFFERS, ALTERED, FAILED = "unchanged", "differs", "altered", "failed"
-STATES = (NEW, CREATED, CHANGES, UPDATED, UNCHANGED, DIFFERS, ALTERED, FAILED)
+INCOMPLETE = "incomplete"
+STATES = (NEW, CREATED, CHANGES, UPDATED, UNCHANGED, DIFFERS, INCOMPLETE, ALTERED, FAILED)
 #: The states that a person has to look at.
-_OPEN = (DIFFERS, ALTERED, FAILED)
+_OPEN = (DIFFERS, INCOMPLETE, ALTERED, FAILED)
 #: HTTP statuses after which each further request would fail alike.
 _NOBODY = (401, 403)
 
@@ -102,8 +103,12 @@ def _deployed(target: DeployTarget, wish: Wish, known: frozenset[str]) -> list[D
             continue
         differs = differing(item.body, there, target.theirs)
         kept = tuple(target.kept(item, there))
-        state = UNCHANGED if not differs else CHANGES if wish.overwrite else DIFFERS
-        found[item.id] = Deployed(item.rule, item.kind, state, ", ".join(differs), kept)
+        state, said = UNCHANGED, ", ".join(differs)
+        if differs and target.once:
+            state, said = INCOMPLETE, f"lacks {said}"
+        elif differs:
+            state = CHANGES if wish.overwrite else DIFFERS
+        found[item.id] = Deployed(item.rule, item.kind, state, said, kept)
     if wish.apply:
         if new:
             found |= _created(target, new)

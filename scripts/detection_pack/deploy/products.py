@@ -57,11 +57,12 @@ _LISTED = (
     ),
     Product(
         "splunk",
-        "Splunk's management port: the app",
+        "Splunk's management port: the app, and that of a site's lists where it is missing",
         ("SPLUNK_TOKEN", "SPLUNK_USERNAME and SPLUNK_PASSWORD"),
         "the steps for Splunk Cloud",
         {
             "location": "path or https URL where the server finds the archive (default: its path here)",
+            "lists-location": "the same for the archive of a site's lists (no default with --location)",
             "save-allow-list": "new file for the rows of the allow-list, which an update of the app empties",
         },
         whole=True,

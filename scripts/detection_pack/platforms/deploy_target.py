@@ -33,6 +33,8 @@ class DeployTarget(ABC):
 
     #: Keys of a body that belong to the product's users once it is there: never compared, never changed.
     theirs: frozenset[str] = frozenset()
+    #: Whether it belongs to the product's users once it is there: made where it is missing, never changed.
+    once: bool = False
 
     @abstractmethod
     def items(self) -> Sequence[Deployable]:

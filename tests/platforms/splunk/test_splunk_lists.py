@@ -24,6 +24,8 @@ from detection_pack.languages.spl.spl_steps import Lookup
 from detection_pack.model.event import Event
 from detection_pack.model.pack import Pack, load_pack
 from detection_pack.model.site_lists import load_list_filters, load_site
+from detection_pack.platforms.splunk.app import allowlist, open_app
+from detection_pack.platforms.splunk.imports import SplunkImports
 from detection_pack.platforms.splunk.lists import LISTS_APP
 from support.sources import M365, PROCESS
 from support.spl import Table
@@ -173,6 +175,21 @@ def test_the_file_has_the_rows_of_the_site_and_is_an_app_of_its_own(tmp_path: Pa
     assert set(read_conf(inside["metadata/default.meta"])) == {"", "lookups", "transforms"}
     assert not any(ARCHIVE in path for path in beside)
     assert ARCHIVE in beside["default/savedsearches.conf"]
+
+
+def test_a_folder_with_both_apps_is_read_as_splunk_loads_it(
+    files: Mapping[str, bytes], tmp_path: Path
+) -> None:
+    """The searches with the lookups of both, and the schedules of the searches whatever sorts first."""
+    for path, content in files.items():
+        if path.endswith(".tgz"):
+            (tmp_path / path).parent.mkdir(exist_ok=True)
+            (tmp_path / path).write_bytes(content)
+    app = open_app(tmp_path)
+    assert LISTS_APP not in app.path and {ARCHIVE, JOBS, allowlist()} == set(app.lookups)
+    [searches] = (path for path in files if path.endswith(".tgz") and LISTS_APP not in path)
+    renamed = {path.replace(searches, "splunk/zoo-1.0.0.tgz"): content for path, content in files.items()}
+    assert SplunkImports(renamed).schedules("suspicious_ews_client")
 
 
 def members(archive: bytes) -> dict[str, str]:

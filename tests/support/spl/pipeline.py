@@ -6,15 +6,17 @@ brackets and give the results of all; ``tstats`` counts the events of a data mod
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from support.spl import aggregates, search
 from support.spl.commands import COMMANDS, Context, Table
 from support.spl.errors import UnsupportedSearch
+from support.spl.expressions import number
 from support.spl.lexer import Reader, replaced_macros
 from support.spl.pattern import Mode
-from support.spl.rows import Row
+from support.spl.rows import Row, Value
 
 Generate = Callable[[], list[Row]]
 _UNION_OPTIONS = ("maxtime", "maxout", "timeout")
@@ -94,10 +96,10 @@ def _searches(reader: Reader, index: Index, context: Context) -> Generate:
 
 
 def _tstats(reader: Reader, index: Index, context: Context) -> Generate:
-    """``tstats [options] aggregates FROM datamodel=Model.DataSet [WHERE terms] [BY fields]``.
+    """``tstats [options] aggregates FROM datamodel=Model.DataSet [WHERE terms] [BY [_time span=1s] fields]``.
 
     Search Reference, "tstats": a row whose group lacks a field is dropped unless ``fillnull_value`` gives a
-    text for it.
+    text for it; of the spans of ``_time`` seconds are known here.
     """
     fill: str | None = None
     while reader.is_word(*_TSTATS_OPTIONS):
@@ -122,12 +124,26 @@ def _tstats(reader: Reader, index: Index, context: Context) -> Generate:
     by = []
     if reader.accept("BY"):
         while not reader.ends():
-            by.append(reader.name())
+            position, field = reader.next.position, reader.name()
+            by.append(field)
+            if field == "_time":
+                reader.expect("span")
+                reader.expect("=")
+                if reader.name() != "1s":
+                    raise UnsupportedSearch("tstats by another span than a second", position)
 
     def counted() -> list[Row]:
         kept = [row for row in rows if test is None or test(row)]
+        if "_time" in by:
+            kept = [row.having({**row.fields, "_time": _second(row.fields["_time"])}) for row in kept]
         if fill is not None:
             kept = [row.having({**dict.fromkeys(by, fill), **row.fields}) for row in kept]
         return aggregates.grouped(kept, by, found)
 
     return counted
+
+
+def _second(time: Value | None) -> int:
+    moment = number(time)
+    assert moment is not None
+    return math.floor(moment)

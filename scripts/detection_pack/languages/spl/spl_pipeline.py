@@ -114,9 +114,9 @@ class Pipelines(Steps):
         return self.step(" UNION ALL ".join(selects), types, opened)
 
     def tstats(self, tree: Tree[Token]) -> Relation:
-        """Groups of a data set. A null in a group drops the row unless `fillnull_value` replaces it; the
-        summaries of the model are complete here, so their options change nothing (Search Reference,
-        "tstats")."""
+        """Groups of a data set, and of spans of time where `_time` is one of what it groups by. A null in a
+        group drops the row unless `fillnull_value` replaces it; the summaries of the model are complete here,
+        so their options change nothing (Search Reference, "tstats")."""
         tokens = [c for c in tree.children if isinstance(c, Token)]
         place = self.source.line_column(tree.meta.start_pos)
         data_set, *names = (str(t) for t in tokens if t.type == "WORD")
@@ -140,6 +140,9 @@ class Pipelines(Steps):
         if fill is not None:
             by = {n: f"coalesce({text}, {quoted(fill)})" for n, text in by.items()}
         columns = dict.fromkeys(names, "str")
+        for size in (seconds(str(t)) for t in tokens if t.type == "SPAN"):
+            by["_time"] = f"floor({found.reference('_time').text} / {size}) * {size}"
+            columns["_time"] = "num"
         made = {}
         for aggregate in (c for c in subtrees if c.data == "aggregate"):
             name, value = self.aggregate(found, aggregate)

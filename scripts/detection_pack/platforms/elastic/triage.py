@@ -1,10 +1,13 @@
 """The Markdown that a Kibana rule carries: the investigation guide (``note``) and the ``setup`` guide.
 
-Text of a rule is shown, never interpreted; see `detection_pack.markdown`.
+Text of a rule is shown, never interpreted; see `detection_pack.markdown`. What Kibana does interpret is the
+pack's own: buttons that open Timeline on the values of the alert (Kibana's source, the plugin ``insight`` of
+its Markdown editor; the form of ``transform.investigate`` in elastic/detection-rules).
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -32,6 +35,14 @@ _FOR_WHOM = {
         "rule of the same name."
     ),
 }
+
+
+#: The labels of a guide's buttons, by what the field says of the alert.
+_BUTTONS = {"Who": "Everything of this account", "From where": "Everything from this source"}
+#: Relative to the alert, which comes after the events that it is about.
+_AROUND = {"relativeFrom": "now-2d", "relativeTo": "now+1d"}
+#: A name of a field that can be told apart from the braces around it.
+_FIELD = re.compile(r"[A-Za-z0-9_@.-]+")
 
 
 def paragraphs(value: object) -> list[str]:
@@ -65,6 +76,11 @@ def investigation_guide(rule: Rule, fields: Mapping[str, str], kind: str) -> str
     ]
     asked = [(who, fields[name], question) for who, name, question in shown if name and name in fields]
     lines += [f"- {who}: `{field}`: {question}" for who, field, question in asked]
+    buttons = [
+        _button(_BUTTONS[who], field)
+        for who, field, _ in asked
+        if who in _BUTTONS and _FIELD.fullmatch(field)
+    ]
     named = [fields[p] for is_field, p in alert.detail_parts() if is_field and p in fields]
     lines += [f"- The detection itself: `{field}`" for field in dict.fromkeys(named)]
     if guide := rule.guide:
@@ -75,6 +91,12 @@ def investigation_guide(rule: Rule, fields: Mapping[str, str], kind: str) -> str
         lines += _questions(guide)
     lines += ["", "### Decide", ""]
     pivot = " and ".join(f"`{field}`" for _, field, _ in asked[:2]) or "the fields above"
+    if buttons:
+        opens = (
+            "Each opens Timeline from two days before the alert to a day after it (with a Platinum licence; "
+            "without one it is grey):"
+        )
+        lines += [opens, "", *(line for one in dict.fromkeys(buttons) for line in (one, ""))]
     steps = [
         f"Open the alert in Timeline; widen it to everything with the same {pivot} a day before and after.",
         "Compare with the list of false positives below. Ask the person, by another channel than mail.",
@@ -90,6 +112,20 @@ def investigation_guide(rule: Rule, fields: Mapping[str, str], kind: str) -> str
     if rule.guide is not None:
         lines += _response(rule.guide)
     return "\n".join(lines) + "\n"
+
+
+def _button(label: str, field: str) -> str:
+    """A button for what has the alert's value of a field, a paragraph of its own: Kibana takes the rest of
+    its paragraph for a part of it. The value is put in when the alert is shown."""
+    provider = {
+        "field": field,
+        "excluded": False,
+        "queryType": "phrase",
+        "value": f"{{{{{field}}}}}",
+        "valueType": "string",
+    }
+    stated = {"label": label, "providers": [[provider]], **_AROUND}
+    return f"!{{investigate{json.dumps(stated, separators=(',', ':'))}}}"
 
 
 def _questions(guide: Guide) -> list[str]:

@@ -21,7 +21,7 @@ from detection_pack.model.collection import PACK, collection
 from detection_pack.model.findings import PackError
 from detection_pack.model.rule import PACK_LICENCE, Rule
 from detection_pack.platforms.splunk.archive import tgz
-from detection_pack.platforms.splunk.lists import lookups_in, read_lookups
+from detection_pack.platforms.splunk.lists import LISTS_APP, lookups_in, read_lookups
 
 #: The app of the pack itself.
 APP = PACK.name
@@ -227,8 +227,10 @@ class App:
 
 
 def open_app(dist: Path) -> App:
-    """The one app of ``dist``. Raises `PackError` where there is none or it cannot be read."""
-    found = sorted((dist / "splunk").glob("*.tgz"))
+    """The one app of ``dist``, with the lookups of the site's lists where it has them. Raises `PackError`
+    where there is none or it cannot be read."""
+    listed = f"{LISTS_APP}-"
+    found = sorted(path for path in (dist / "splunk").glob("*.tgz") if not path.name.startswith(listed))
     if len(found) != 1:
         raise PackError.at(
             dist / "splunk", 1, "does not hold one app", "build the pack: detection-pack build"

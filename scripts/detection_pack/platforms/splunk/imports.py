@@ -19,6 +19,7 @@ from detection_pack.platforms.guide_text import plain_guide
 from detection_pack.platforms.platform import ImportFiles, Setting
 from detection_pack.platforms.settings import chosen, decoded, readable
 from detection_pack.platforms.splunk.app import read_archive
+from detection_pack.platforms.splunk.lists import LISTS_APP
 from detection_pack.platforms.splunk.query import KEEP_ALL, SplunkQuery, exclusions
 from detection_pack.platforms.splunk.timing import answered, scheduled, time_range
 
@@ -257,8 +258,9 @@ class SplunkImports(ImportFiles):
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
         self._files = files
-        start = f"{PLATFORM}/"
-        self._app = next((p for p in sorted(files) if p.startswith(start) and p.endswith(".tgz")), "")
+        start, lists = f"{PLATFORM}/", f"{PLATFORM}/{LISTS_APP}-"
+        archives = [p for p in sorted(files) if p.startswith(start) and p.endswith(".tgz")]
+        self._app = next((p for p in archives if not p.startswith(lists)), "")
         with readable(MACROS):
             self._macros = read_conf(decoded(files.get(MACROS, b"")))
         with readable(self._app):

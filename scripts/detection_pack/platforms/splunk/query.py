@@ -28,6 +28,8 @@ KEEP_ALL = "search *"
 
 #: The column that the scheduled searches of the app have besides, to throttle by.
 ALERT_KEY = "AlertKey"
+#: Of alerts a result Splunk raises a number in a run and no more: the newest results come first.
+NEWEST_FIRST = "| sort 0 -_time\n"
 #: An event as it was written: the same in every run, and no other event's (Search Reference, "md5").
 EVENT_KEY = "md5(_raw)"
 
@@ -92,7 +94,7 @@ class SplunkQuery:
         data_set = self.data_set_search
         return (
             self._shown(self.scheduled_search or self.search, self.alert_key),
-            None if data_set is None else self._shown(data_set.text, data_set.alert_key),
+            None if data_set is None else self._shown(data_set.text, data_set.alert_key) + NEWEST_FIRST,
             None if self.raw_search is None else self._shown(self.raw_search, self.alert_key),
         )
 

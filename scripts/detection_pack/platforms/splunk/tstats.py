@@ -5,6 +5,10 @@ event lacks is "unknown" there, and a missing process name is taken from the com
 row whose group has a null unless `fillnull_value` names a text for it (Search Reference, "tstats"), and the
 same text is used. So `tstats` narrows by what must be in a field, the added texts are taken away again, a
 name with its path, and then one `where` decides the whole condition, as in the plain search.
+
+A row is what is the same in one second, the shortest span that `tstats` documents: a start makes the same row
+in every run, whatever came before it or comes late, and another start another. Starts that are the same in
+their second too are one row, as a record is that is delivered twice.
 """
 
 from __future__ import annotations
@@ -37,7 +41,7 @@ def _narrowing(condition: Predicate, data_set: str) -> str:
 @dataclasses.dataclass(frozen=True)
 class DataSetSearch:
     """A search up to its view. ``alert_key`` is an expression: what is started again makes another alert,
-    although its row is the same but for the time."""
+    although its row is the same but for the second."""
 
     text: str
     alert_key: str
@@ -65,17 +69,17 @@ def data_set_search(name: str, condition: Predicate, view: str, converted: Conve
         return None
     restored = [f"{file}={_unless(path, file)}" for file, path in sorted(names.items())]
     restored += [f"{field}={_unless(field, field)}" for field in fields if field not in names]
-    key = "md5(" + ".".join(['lastTime."|"', *(f'coalesce({field},"")."|"' for field in fields)]) + ")"
+    key = "md5(" + ".".join(['_time."|"', *(f'coalesce({field},"")."|"' for field in fields)]) + ")"
     text = "\n".join(
         (
-            f"| tstats `{stated['options']}` count AS count min(_time) AS firstTime max(_time) AS lastTime"
+            f"| tstats `{stated['options']}` count AS count"
             f" FROM datamodel={stated['name']} WHERE earliest=`{name}_lookback` latest=now"
-            f"{' ' if terms else ''}{terms} BY {' '.join(f'{data_set}.{field}' for field in fields)}",
+            f"{' ' if terms else ''}{terms} BY _time span=1s"
+            f" {' '.join(f'{data_set}.{field}' for field in fields)}",
             f"| rename {data_set}.* AS *",
             f"| eval {', '.join(restored)}",
             *looked,
             f"| where {where}",
-            "| eval _time=firstTime",
         )
     )
     return DataSetSearch(text, key)
