@@ -2,6 +2,8 @@
 -- packages/o365/data_stream/audit/elasticsearch/ingest_pipeline/default.yml.
 CREATE OR REPLACE MACRO kept_below() AS 'o365.audit';
 CREATE OR REPLACE MACRO named_below() AS 'o365.audit.ExtendedProperties';
+-- A list of objects that no field list names is indexed as the values of each member.
+CREATE OR REPLACE MACRO resources(interaction, path) AS member_values(json_extract(interaction, '$.AccessedResources'), path);
 INSERT INTO elastic_documents BY NAME
 WITH told AS (
     SELECT *, without_port("ClientIP" ->> '$') AS address,
@@ -28,6 +30,12 @@ SELECT
     CASE WHEN json_type("ExchangeLocations") = 'ARRAY' THEN "ExchangeLocations" END AS "o365.audit.ExchangeLocations",
     CASE WHEN json_type("SharepointLocations") = 'ARRAY' THEN "SharepointLocations" END
         AS "o365.audit.SharepointLocations",
+    resources("CopilotEventData", '$.Action') AS "o365.audit.CopilotEventData.AccessedResources.Action",
+    resources("CopilotEventData", '$.Name') AS "o365.audit.CopilotEventData.AccessedResources.Name",
+    resources("CopilotEventData", '$.SiteUrl') AS "o365.audit.CopilotEventData.AccessedResources.SiteUrl",
+    resources("CopilotEventData", '$.Type') AS "o365.audit.CopilotEventData.AccessedResources.Type",
+    "CopilotEventData" ->> '$.AppHost' AS "o365.audit.CopilotEventData.AppHost",
+    "CopilotEventData" ->> '$.ThreadId' AS "o365.audit.CopilotEventData.ThreadId",
     kept,
     ['ClientIP', 'Id', 'Operation', 'OrganizationId', 'Parameters', 'RecordType', 'Workload'] AS not_kept,
     "ExtendedProperties" AS named_values

@@ -28,6 +28,6 @@ SELECT
     type_number AS "o365.audit.RecordType",
     kept,
     ['ActorIpAddress', 'ClientIP', 'Id', 'Operation', 'OrganizationId', 'RecordType', 'Workload'] AS not_kept,
-    to_json(list_concat(list_transform(properties, lambda one: as_field(one, 'NewValue')),
-        list_transform(properties, lambda one: as_field(one, 'OldValue')))) AS named_values
+    to_json(list_concat(list_transform(changed_properties, lambda one: as_field(one, 'NewValue')),
+        list_transform(changed_properties, lambda one: as_field(one, 'OldValue')))) AS named_values
 FROM told;

@@ -2,11 +2,6 @@
 -- table's reference, exported rows (OTRF Security-Datasets), and one act in both forms (splunk/security_content,
 -- o365_add_app_role_assignment_to_service_principal and azure_active_directory_add_app_role_assignment_to_service_principal).
 --
--- An empty value is null, another is JSON text: in quotation marks unless it is a list or an object already.
-CREATE OR REPLACE MACRO as_in_entra(text) AS
-  CASE WHEN coalesce(text, '') = '' THEN NULL
-    WHEN json_type(TRY_CAST(text AS JSON)) IN ('ARRAY', 'OBJECT') THEN CAST(json(TRY_CAST(text AS JSON)) AS VARCHAR)
-    ELSE CAST(to_json(text) AS VARCHAR) END;
 -- Of the list of identifiers of an actor or a resource, the first of a type: 1 is its name.
 CREATE OR REPLACE MACRO identifier(listed, kind) AS
   list_filter(listed, lambda one: (one ->> '$.Type') = kind)[1] ->> '$.ID';
@@ -32,7 +27,7 @@ SELECT
       'ipAddress', nullif(address, ''), 'roles', json('[]'))) END AS InitiatedBy,
   json_array(json_object('id', listed("Target")[2] ->> '$.ID', 'displayName', identifier(listed("Target"), '1'),
     'type', listed("Target")[3] ->> '$.ID',
-    'modifiedProperties', list_transform(properties, lambda one: json_object('displayName', one ->> '$.Name',
+    'modifiedProperties', list_transform(changed_properties, lambda one: json_object('displayName', one ->> '$.Name',
       'oldValue', as_in_entra(one ->> '$.OldValue'), 'newValue', as_in_entra(one ->> '$.NewValue'))),
     'administrativeUnits', json('[]'))) AS TargetResources,
   'AuditLogs' AS "Type"

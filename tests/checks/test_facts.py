@@ -17,7 +17,7 @@ from detection_pack.checks.facts import AGE, FILE, aged, faults
 from detection_pack.model.documents import load_documents
 from detection_pack.model.rule import INVESTIGATION, TIERS
 
-TODAY = date(2026, 11, 26)
+TODAY = date(2026, 11, 27)
 FINE: dict[str, Any] = {
     "id": "a-fact",
     "kind": "operation",
@@ -58,7 +58,7 @@ def test_a_pack_without_facts_has_none_at_fault(tmp_path: Path) -> None:
         ({"kind": "rumour"}, 3),
         ({"states": ""}, 2),
         ({"read": "yesterday"}, 6),
-        ({"read": "2026-11-27"}, 6),
+        ({"read": "2026-11-28"}, 6),
         ({"until": "soon"}, 9),
         ({"confirmed": "maybe"}, 9),
         ({"rules": "one"}, 7),
@@ -94,7 +94,7 @@ def test_it_is_old_after_a_year_or_when_its_day_has_come(tmp_path: Path, ago: in
     assert [check for check, *_ in of(tmp_path, stated)] == (["stale-fact"] if old else [])
 
 
-@pytest.mark.parametrize(("read", "old"), [("2025-11-26", False), ("2025-11-25", True), ("x", False)])
+@pytest.mark.parametrize(("read", "old"), [("2025-11-27", False), ("2025-11-26", True), ("x", False)])
 def test_other_dates_of_reading_age_too(read: str, old: bool, tmp_path: Path) -> None:
     path = tmp_path / "rule.yml"
     path.write_text(f"seen_today:\n  in: x\n  read: {read}\n", encoding="utf-8")

@@ -199,6 +199,7 @@ def test_records_of_several_sources_in_one_file(tmp_path: Path, form: str) -> No
     others = [
         plain | {"RecordType": 24, "Operation": "SearchExported", "Workload": "SecurityComplianceCenter"},
         plain | {"RecordType": 47, "Operation": "AdminMailAccess", "Workload": "SecurityComplianceCenter"},
+        plain | {"RecordType": 261, "Operation": "CopilotInteraction", "Workload": "Copilot"},
         plain | {"RecordType": 8, "Operation": "Consent to application.", "Workload": "AzureActiveDirectory"},
     ]
     records = numbered([plain | {"Workload": "Exchange"}] * 30 + others)
@@ -212,4 +213,4 @@ def test_records_of_several_sources_in_one_file(tmp_path: Path, form: str) -> No
         counts: dict[str, int] = {}
         for (source, _), number in reading.counts.items():
             counts[source] = counts.get(source, 0) + number
-    assert counts == {"m365": 30, "compliance_audit": 2, "directory_audit": 1}
+    assert counts == {"m365": 30, "compliance_audit": 3, "directory_audit": 1}
