@@ -121,8 +121,9 @@ class Records:
         every declared key as JSON, null where a record lacks it. With ``parts``, ``_record`` is a structure
         of these keys instead of the whole record; ``more`` are further columns, SQL with `key`."""
         table = self.tables[source.name]
-        extra = [key for key in table.columns if key not in declared_keys(source)]
-        keys = [f"{self.key(source, key)} AS {quoted(key)}" for key in declared_keys(source)]
+        declared = dict.fromkeys(declared_keys(source))
+        extra = [key for key in table.columns if key not in declared]
+        keys = [f"{self.key(source, key)} AS {quoted(key)}" for key in declared]
         others = [quoted(table.columns[key]) for key in extra]
         record = RECORD
         if parts is not None:

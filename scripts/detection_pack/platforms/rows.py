@@ -9,7 +9,9 @@ where no setting can be changed.
 
 from __future__ import annotations
 
+import json
 import re
+import secrets
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache, lru_cache
 from itertools import count
@@ -33,6 +35,8 @@ _TEMPORARY = re.compile(rf"{_COMMENTS}CREATE\s+(?:OR\s+REPLACE\s+)?TEMP(?:ORARY)
 _TODO = "correct the ingest model of the log source"
 _WORD, _COMMENT = re.compile(r"\w+"), re.compile(r"--[^\n]*")
 _numbers = count()
+#: In the names of variables, so that no model can set one of another source.
+_OURS = secrets.token_hex(8)
 
 
 def ingest(
@@ -101,11 +105,13 @@ def _prepare(
         cursor.execute("CREATE TABLE enums(enum VARCHAR, value VARCHAR, name VARCHAR)")
         insert_rows(cursor, "enums", named)
     if words & {"name_of", "spelled"}:
-        cursor.execute(f"CREATE MACRO name_of(kind, said) AS {_looked_up(named)}")
+        looked_up = _looked_up(cursor, f"{source.name}_names", named)
+        cursor.execute(f"CREATE MACRO name_of(kind, said) AS {looked_up}")
         cursor.execute("CREATE MACRO spelled(kind, said) AS coalesce(name_of(kind, said), said)")
     if "number_of" in words:
         turned = [(enumeration, name, value) for enumeration, value, name in named]
-        cursor.execute(f"CREATE MACRO number_of(kind, said) AS {_looked_up(turned)}")
+        looked_up = _looked_up(cursor, f"{source.name}_numbers", turned)
+        cursor.execute(f"CREATE MACRO number_of(kind, said) AS {looked_up}")
     for text in shared:
         cursor.execute(text)
     cursor.execute(f"CREATE VIEW raw AS {raw}")
@@ -121,16 +127,22 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(word.lower() for word in _WORD.findall(text))
 
 
-def _looked_up(named: Iterable[tuple[str, str, str]]) -> str:
+def _looked_up(cursor: duckdb.DuckDBPyConnection, about: str, named: Iterable[tuple[str, str, str]]) -> str:
     """(enumeration, key, value) as one expression, the first value of a key: a plan leaves out what nobody
-    reads of it, which it does not with a join."""
+    reads of it, which it does not with a join. Each enumeration is a variable of the connection, made once:
+    written out, it would be read again for every query."""
     maps: dict[str, dict[str, str]] = {}
     for enumeration, key, value in named:
         maps.setdefault(enumeration, {}).setdefault(key, value)
     cases = []
-    for enumeration, found in maps.items():
-        pairs = ", ".join(f"{literal(key)}: {literal(value)}" for key, value in found.items())
-        cases.append(f"WHEN {literal(enumeration)} THEN MAP {{{pairs}}}[said]")
+    for number, (enumeration, found) in enumerate(maps.items()):
+        name = f"{about}_{number}_{_OURS}"
+        variable = literal(name)
+        if cursor.execute(f"SELECT getvariable({variable}) IS NULL").fetchone() == (True,):
+            held = literal(json.dumps(found, ensure_ascii=False))
+            made = f"CAST(CAST({held} AS JSON) AS MAP(VARCHAR, VARCHAR))"
+            cursor.execute(f"SET VARIABLE {name} = {made}")
+        cases.append(f"WHEN {literal(enumeration)} THEN getvariable({variable})[said]")
     return f"CASE kind {' '.join(cases)} END" if cases else "CAST(NULL AS VARCHAR)"
 
 

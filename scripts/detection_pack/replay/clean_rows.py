@@ -58,7 +58,7 @@ class CleanRows:
         )
         identity = " || '/' || ".join(f"({values[name]} ->> '$')" for name in self.source.identity)
         kept = [
-            _written(value) if key == self.source.time.field else value
+            f"CAST({_written(value)} AS JSON)" if key == self.source.time.field else self._json(value)
             for key, value in ((key, values[key]) for key in table.columns)
         ]
         kind = f"{values[self.source.kind]} ->> '$'" if self.source.kind else "NULL"
@@ -70,7 +70,7 @@ class CleanRows:
             f"{PLACE}",
             f"coalesce({kind}, {literal(self.form.title)}) AS {KIND}",
             *(
-                f"CAST({value} AS JSON) AS {quoted(table.columns[key])}"
+                f"{value} AS {quoted(table.columns[key])}"
                 for key, value in zip(table.columns, kept, strict=True)
             ),
         ]
@@ -97,6 +97,15 @@ class CleanRows:
 
     def _column(self, key: str) -> str:
         return self._columns.setdefault(key, f"k{len(self._columns)}")
+
+    @property
+    def _plain(self) -> bool:
+        """Whether the scan has the keys of records as JSON."""
+        return self.key is None and self.file.table is None
+
+    def _json(self, value: str) -> str:
+        """A key of the record as JSON, from its column of text. What was JSON already is not read again."""
+        return f"CASE WHEN {value} IS NOT NULL THEN j{value} END" if self._plain else f"CAST({value} AS JSON)"
 
     # ---- conditions ---------------------------------------------------------------------------------
 
@@ -190,7 +199,10 @@ class CleanRows:
                 f"read_json({path}, format='newline_delimited', columns={{{keys}}}, ignore_errors=true,"
                 f" maximum_object_size={LONGEST})"
             )
-            columns = [f"{_text(quoted(key))} AS {self._columns[key]}" for key in outer]
+            columns = [
+                f"{_text(quoted(key))} AS {name}, {quoted(key)} AS j{name}"
+                for key, name in ((key, self._columns[key]) for key in outer)
+            ]
             return f"SELECT {place}, {', '.join(columns)} FROM {rows}"
         else:
             rows = (
@@ -298,4 +310,6 @@ def _written(value: str) -> str:
 def _shallow(value: str) -> str:
     """It cannot be nested more deeply than a record may be."""
     brackets = f"length({value}) - length(replace(replace({value}, '{{', ''), '[', ''))"
-    return f"coalesce(length({value}) < {2 * MAX_LEVELS} OR {brackets} < {MAX_LEVELS}, true)"
+    # A CASE counts the brackets of long texts alone.
+    shallow = f"CASE WHEN strlen({value}) < {2 * MAX_LEVELS} THEN true ELSE {brackets} < {MAX_LEVELS} END"
+    return f"coalesce({shallow}, true)"

@@ -35,7 +35,7 @@ from detection_pack.platforms.elastic.store import (
     mapping_of,
     now_of,
 )
-from detection_pack.platforms.records import Records, quoted, records_of
+from detection_pack.platforms.records import Probe, Records, quoted, records_of
 
 Result = TypeVar("Result")
 
@@ -71,7 +71,11 @@ class ColumnStore:
         return self._documents().document(identifier)
 
     def shown(self, ids: Iterable[str], fields: Sequence[str]) -> dict[str, dict[str, Any]]:
-        return self._columns.shown(fields, ids)
+        wanted = list(ids)
+        # Of no documents nothing is shown, but what would be read of one has to be known.
+        if not wanted and not isinstance(self._records, Probe):
+            return {}
+        return self._columns.shown(fields, wanted)
 
     def lucene(
         self, query: str, indices: Sequence[str] = ("*",), during: Range = (None, None)

@@ -16,6 +16,7 @@ from duckdb_kql.errors import KqlError
 from detection_pack.languages.kept import kept
 from detection_pack.languages.kql.address_ranges import RANGE_MACROS, register
 from detection_pack.languages.kql.joined_terms import with_joined_terms
+from detection_pack.languages.kql.known_text import without_dispatch
 from detection_pack.languages.kql.watchlists import (
     SEARCH_KEY,
     WATCHLIST_MACROS,
@@ -111,6 +112,10 @@ class Workspace:
             row[0] for row in self.connection.sql(f"SELECT {EVENT} FROM {quoted(table)}").fetchall()
         )
 
+    def hold(self, table: str) -> str:
+        """As `Tables.hold`."""
+        return self._tables.hold(table)
+
     def set_alerts(self, raised: Sequence[tuple[datetime, str]]) -> None:
         """Let the table of alerts hold these: when each was raised, and its ExtendedProperties."""
         self.connection.execute(f"DELETE FROM {ALERTS}")
@@ -124,8 +129,11 @@ class Workspace:
             text = _LOOKBACK.sub(lambda m: f"let {m[1]} = {clock.lookback};", text)
         text = _with_ingestion_column(_with_plain_characters(text))
         text = with_watchlists(text, self._watchlists)
-        sql, timed = _translated(text, tuple((t, tuple(c)) for t, c in self._columns.items()))
-        sql = with_joined_terms(self._tables.ready(sql))
+        columns = self._tables.read_by(text)
+        known = self._tables.text_in(text)
+        named = tuple((t, tuple(c)) for t, c in (self._columns | columns).items())
+        sql, timed = _translated(text, named, tuple(sorted(known)))
+        sql = with_joined_terms(self._tables.ready(sql, columns))
         now = clock.now.astimezone(UTC).replace(tzinfo=None)
         result = self._records.execute(self.connection, sql, {_NOW: now} if timed else {})
         names = [column[0] for column in result.description or []]
@@ -133,17 +141,20 @@ class Workspace:
 
 
 @lru_cache(maxsize=256)
-def _translated(text: str, columns: tuple[tuple[str, tuple[str, ...]], ...]) -> tuple[str, bool]:
-    """A query over tables of these columns as SQL, and whether the SQL asks for the time of the query."""
+def _translated(
+    text: str, columns: tuple[tuple[str, tuple[str, ...]], ...], texts: tuple[str, ...]
+) -> tuple[str, bool]:
+    """A query over tables of these columns, of which ``texts`` are known to hold text, as SQL, and whether
+    the SQL asks for the time of the query."""
     # Not `duckdb_kql.query`: it sets the zone, and the settings are locked. Nothing may be written.
     known = {table: list(names) for table, names in columns}
 
     def made() -> tuple[str, bool]:
         sql = duckdb_kql.to_sql(text, schema=known, query_now="2000-01-01T00:00:00Z", allow_write=False)
         assert set(sql.parameters) <= {_NOW}
-        return str(sql), _NOW in sql.parameters
+        return without_dispatch(str(sql), texts), _NOW in sql.parameters
 
-    sql, timed = kept("KQL", [text, json.dumps(known)], made)
+    sql, timed = kept("KQL", [text, json.dumps(known), *texts], made)
     return sql, timed
 
 

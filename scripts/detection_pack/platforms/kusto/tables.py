@@ -7,13 +7,15 @@ query reads parts of it, and so that the whole need not be there, the column the
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
 import duckdb
 
 from detection_pack.languages.databases import literal
+from detection_pack.languages.kql.known_text import text_columns
+from detection_pack.languages.kql.named_columns import named_columns
 from detection_pack.model.log_source import tables_of
 from detection_pack.platforms.records import Records, insert_rows, quoted, stamp
 from detection_pack.platforms.rows import ingest
@@ -54,25 +56,51 @@ class Tables:
         }
         self._with_whole = [name for name, columns in self._tables.items() if WHOLE in columns.values()]
         self._arrival = self._arrivals(ingested)
+        self.columns = {table: [EVENT, INGESTED, *columns] for table, columns in self._tables.items()}
         self._parts: frozenset[str] | None = frozenset()
         self._conditions: dict[str, str] = {}
+        self._filled: dict[str, list[str]] = {}
+        self._held: set[str] = set()
+        self._shown: dict[str, Sequence[str]] = {}
         self._make()
-        self.columns = {table: [EVENT, INGESTED, *columns] for table, columns in self._tables.items()}
 
-    def ready(self, sql: str) -> str:
-        """A translated query, after which the tables hold what it reads."""
+    def read_by(self, text: str) -> dict[str, list[str]]:
+        """`columns`, of each table those that a KQL query reads, and perhaps more."""
+        return {
+            table: [EVENT, INGESTED, *named_columns(text, columns, self._conditions.get(table, ""))]
+            for table, columns in self._tables.items()
+        }
+
+    def text_in(self, text: str) -> frozenset[str]:
+        """The names that stand for text wherever a KQL query has them."""
+        kinds = [{name: kind == "string" for name, kind in one.items()} for one in self._tables.values()]
+        return text_columns(text, [*kinds, {EVENT: True, INGESTED: False}])
+
+    def ready(self, sql: str, columns: Mapping[str, Sequence[str]]) -> str:
+        """A translated query, after which the tables hold what it reads of these columns."""
+        self._show(sql, columns)
         if not any(quoted(table) in sql for table in self._with_whole):
             return sql
         said, parts = self._partial(sql)
         if parts is not None and (self._parts is None or not parts <= self._parts):
             self._parts = parts | (self._parts or frozenset())
-            self._make()
+            self._make(sql, columns)
         if parts is not None and self._shows_no_whole(said):
             return said
         if self._parts is not None:
             self._parts = None
-            self._make()
+            self._make(sql, columns)
         return sql
+
+    def hold(self, table: str) -> str:
+        """Make an empty table of a view, and leave it to its owner to fill. Returns the name of one with all
+        of the view's rows."""
+        self._show("", {table: self.columns[table]}, {table})
+        self._cursor.execute(f"CREATE TEMP TABLE everything AS FROM {quoted(table)}")
+        self._cursor.execute(f"DROP VIEW {quoted(table)}")
+        self._cursor.execute(f"CREATE TEMP TABLE {quoted(table)} AS FROM everything LIMIT 0")
+        self._held.add(table)
+        return "everything"
 
     def restrict(self, table: str, condition: str) -> None:
         """Let a table hold only the rows of which this is true, in SQL."""
@@ -103,14 +131,26 @@ class Tables:
         rows = self._cursor.execute(f"DESCRIBE {_without_parameters(sql)}").fetchall()
         return not any(str(kind).startswith("STRUCT") for _, kind, *_ in rows)
 
-    def _make(self) -> None:
+    def _make(self, sql: str = "", columns: Mapping[str, Sequence[str]] | None = None) -> None:
+        """All views with all columns, or those that a statement reads with these."""
         raw = partial(self._records.raw, parts=self._parts)
-        filled = ingest(self._cursor, self._schema, self._records, raw=raw)
-        for table, columns in self._tables.items():
-            self._create(table, columns, filled.get(table, []))
+        self._filled = ingest(self._cursor, self._schema, self._records, raw=raw)
+        self._shown = {}
+        self._show(sql, columns or self.columns, () if sql else self._tables)
 
-    def _create(self, table: str, columns: Mapping[str, str], filled: Sequence[str]) -> None:
-        """A view of the table's columns; one that no model fills is empty text, or null where it is none."""
+    def _show(self, sql: str, columns: Mapping[str, Sequence[str]], more: Collection[str] = ()) -> None:
+        """Give the tables that a statement reads, and ``more``, these columns: to bind a view of a hundred
+        takes longer than to run a query over few rows of it."""
+        for table, kinds in self._tables.items():
+            if table in self._held or self._shown.get(table) == columns[table]:
+                continue
+            if table in more or quoted(table) in sql:
+                self._create(table, {name: kinds[name] for name in columns[table] if name in kinds})
+                self._shown[table] = columns[table]
+
+    def _create(self, table: str, columns: Mapping[str, str]) -> None:
+        """A view of columns of a table; one that no model fills is empty text, or null where it is none."""
+        filled = self._filled.get(table, [])
         empty = [
             f"CAST(NULL AS {self._empty_type(kind)}) AS {quoted(name)}"
             for name, kind in columns.items()

@@ -76,9 +76,7 @@ def alerts(
     period = timedelta(seconds=Timespan.parse(stated["queryPeriod"]).seconds)
     workspace = Workspace([a.event for a in arrivals], {a.event.id: a.ingested for a in arrivals})
     held = workspace.connection
-    held.execute(f"CREATE TEMP TABLE everything AS FROM {quoted(table)}")
-    held.execute(f"DROP VIEW {quoted(table)}")
-    held.execute(f"CREATE TEMP TABLE {quoted(table)} AS FROM everything LIMIT 0")
+    everything = workspace.hold(table)
     raised: list[SentinelAlert] = []
     before: tuple[frozenset[Any], int] | None = None
     for run in runs:
@@ -87,7 +85,7 @@ def alerts(
         known = [a for a in raised if run.due - period < a.at <= min(run.due, started - behaviour.delivery)]
         held.execute(f"DELETE FROM {quoted(table)}")
         held.execute(
-            f"INSERT INTO {quoted(table)} FROM everything WHERE {INGESTED} <= {timestamp(started)}"
+            f"INSERT INTO {quoted(table)} FROM {everything} WHERE {INGESTED} <= {timestamp(started)}"
             f" AND TimeGenerated > {timestamp(run.due - period)} AND TimeGenerated <= {timestamp(run.due)}"
         )
         # What has just arrived may have to wait, which makes it new once more.
