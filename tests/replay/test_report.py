@@ -262,4 +262,4 @@ def test_a_page_that_cannot_be_written_is_said_before_the_replay(
 def test_a_report_needs_logs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--root", str(ROOT), "replay", "--report", str(tmp_path / "r.html")])
-    assert ended.value.code == 2 and "--report:1: goes with a log" in capsys.readouterr().err
+    assert ended.value.code == 2 and "error: --report goes with a log" in capsys.readouterr().err
