@@ -176,7 +176,8 @@ def test_the_steps_pass_a_sound_change_and_one_comment_tells_it(runner: Runner) 
     ):
         code, said = runner.run(name)
         assert code == 0, said
-        _commands_are_off(said)
+        if name.startswith("detection-pack"):
+            _commands_are_off(said)
     assert (runner.folder / "temp" / "dist" / "splunk" / "queries" / "net.spl").is_file()
     assert not (runner.folder / "temp" / "dist" / "sentinel").exists()
     assert runner.run("detection-pack diff")[0] == 0
@@ -200,9 +201,8 @@ def test_the_steps_pass_a_sound_change_and_one_comment_tells_it(runner: Runner) 
 def _commands_are_off(printed: str) -> None:
     """The runner takes no command between these lines, whose word nobody can guess."""
     lines = printed.splitlines()
-    if (opened := re.fullmatch(r"::stop-commands::([0-9a-f]{64})", lines[0] if lines else "")) is None:
-        assert not re.search(r"^\s*::|##\[", printed, re.MULTILINE)
-        return
+    opened = re.fullmatch(r"::stop-commands::([0-9a-f]{64})", lines[0])
+    assert opened is not None
     assert lines[-1] == f"::{opened[1]}::" and lines.count(lines[-1]) == 1
 
 
