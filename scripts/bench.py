@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """What is published in figures: ``bench.py build`` and ``bench.py replay`` measure how long things take,
 ``bench.py month`` counts what the rules make of a month in which nothing is wrong (scripts/bench_month.py),
-``bench.py corpus`` how many rules of anybody's folder each platform has (scripts/bench_corpus.py).
+``bench.py corpus`` how many rules of anybody's folder each platform has (scripts/bench_corpus.py), ``bench.py
+elastic`` what a query costs Elasticsearch before it reads a document (scripts/bench_elastic.py).
 
 Builds are measured as ratios to stock `sigma convert` on the same rules and targets in the same run; replays
 as ratios to DuckDB's own scan of the same log (scripts/bench_replay.py).
@@ -172,11 +173,20 @@ def main() -> int:
         "tuning", help="what lists and parameters do to it; writes reference/month/tuning.yml"
     )
     commands.add_parser("month", help="alerts of a benign month; writes reference/month/figures.yml")
+    cost = commands.add_parser("elastic", help="what a query costs Elasticsearch, against stock pySigma's")
+    cost.add_argument("--rules", type=int, default=100, help="rules in the made corpus")
+    cost.add_argument("--runs", type=int, default=5, help="of each query")
+    cost.add_argument("--seed", type=int, default=1, help="of the corpus")
+    cost.add_argument("--major", default="8", help="version of Elasticsearch")
     shares = commands.add_parser("corpus", help="how many rules of a folder each platform has, and goals")
     shares.add_argument("--rules", type=Path, required=True, metavar="CHECKOUT", help="of SigmaHQ's rules")
     chosen = parser.parse_args()
     if chosen.command == "corpus":
         return bench_corpus.main(chosen.rules)
+    if chosen.command == "elastic":
+        import bench_elastic  # the judges that it needs need a JDK
+
+        return 0 if bench_elastic.measure(chosen.rules, chosen.runs, chosen.seed, chosen.major) else 1
     if chosen.command == "month":
         return 0 if bench_month.measure() else 1
     if chosen.command == "tuning":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from detection_pack.build import dist as build
 from detection_pack.build import outcomes
@@ -117,9 +118,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="detection-pack", description="Build, replay and validate the detection pack."
-    )
+    parser = _Parser(prog="detection-pack", description="Build, replay and validate the detection pack.")
     parser.add_argument(
         "--root", type=Path, default=None, help="the pack's folder (default: found from here)"
     )
@@ -202,17 +201,36 @@ def _parser() -> argparse.ArgumentParser:
         "--value", action="append", default=[], metavar="TEXT", help="a plain text that the rule looks for"
     )
     command.set_defaults(run=_new)
-    command = commands.add_parser("diff", help="show what changes for users since a git revision")
-    command.add_argument("base", metavar="BASE", help="a commit, branch or tag whose dist/ is committed")
-    command.add_argument("--format", choices=("text", "json", "markdown"), default="text")
-    command.add_argument("--check", action="store_true", help="exit 1 if version or changelog lag behind")
-    command.set_defaults(run=_diff)
+    _add_diff(commands)
     _add_simulate(commands)
     _add_deploy(commands)
     return parser
 
 
-def _add_deploy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_diff(commands: argparse._SubParsersAction[_Parser]) -> None:
+    command = commands.add_parser(
+        "diff",
+        help="show what changes for users since a git revision",
+        description="Compare the pack with the dist/ that BASE has committed, or with --rules what is built "
+        "of a folder of Sigma rules today with what is built of it as it was at BASE.",
+    )
+    command.add_argument("base", metavar="BASE", help="a commit, branch or tag")
+    command.add_argument(
+        "--rules", type=Path, metavar="DIR", help="compare this folder of Sigma rules instead"
+    )
+    command.add_argument("--platform", action="append", choices=PLATFORMS, help="with --rules: only this one")
+    command.add_argument(
+        "--jobs", type=_jobs, metavar="N", help="with --rules: processes (default: all cores)"
+    )
+    command.add_argument(
+        "--limit", type=_characters, metavar="N", help="with --rules: print no more characters than this"
+    )
+    command.add_argument("--format", choices=("text", "json", "markdown"), default="text")
+    command.add_argument("--check", action="store_true", help="exit 1 if version or changelog lag behind")
+    command.set_defaults(run=_diff)
+
+
+def _add_deploy(commands: argparse._SubParsersAction[_Parser]) -> None:
     from detection_pack.deploy.products import PRODUCTS
 
     command = commands.add_parser(
@@ -283,7 +301,7 @@ def _replay_options(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_replay)
 
 
-def _add_investigate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_investigate(commands: argparse._SubParsersAction[_Parser]) -> None:
     command = commands.add_parser(
         "investigate",
         help="answer the first questions after an alert from an export",
@@ -319,7 +337,7 @@ def _explain_arguments(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_explain)
 
 
-def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_simulate(commands: argparse._SubParsersAction[_Parser]) -> None:
     command = commands.add_parser(
         "simulate",
         help="write records of the atomic tests for today, to send through a pipeline",
@@ -372,6 +390,12 @@ def _jobs(text: str) -> int:
     return int(text)
 
 
+def _characters(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 1000 <= int(text) <= 10_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 1000 to 10000000")
+    return int(text)
+
+
 @contextmanager
 def _attack(arguments: argparse.Namespace) -> Iterator[None]:
     """The version of ATT&CK that the arguments ask for."""
@@ -393,11 +417,11 @@ def _check_build(arguments: argparse.Namespace, root: Path, out: Path) -> None:
     if arguments.package is not None and (arguments.rules or arguments.out or arguments.check):
         raise _Unusable("--package", "stands alone", "leave out --rules, --out and --check")
     if arguments.pipelines is not None and arguments.out is None:
-        raise _Unusable("--pipelines", "needs --out", "name the folder to write")
+        raise _Unusable("--pipelines", "requires --out DIR", "name the folder to write")
     if arguments.pipelines is not None and not arguments.pipelines.is_dir():
         raise _Unusable(str(arguments.pipelines), "is not a folder", "name the folder of the pipelines")
     if arguments.rules is not None and arguments.out is None:
-        raise _Unusable("--rules", "needs --out", "name the folder to write")
+        raise _Unusable("--rules", "requires --out DIR", "name the folder to write")
     if arguments.rules is not None and not arguments.rules.is_dir():
         raise _Unusable(str(arguments.rules), "is not a folder", "name the folder that holds the rules")
     if root == _PACKAGED and arguments.out is None and arguments.package is None and not arguments.check:
@@ -406,7 +430,7 @@ def _check_build(arguments: argparse.Namespace, root: Path, out: Path) -> None:
         raise _Unusable(str(out), "and the rules lie in one another", "name a folder apart for --out")
     _check_site(arguments)
     if arguments.platform and arguments.rules is None:
-        raise _Unusable("--platform", "goes with --rules", "leave it out: the pack has all platforms")
+        raise _Unusable("--platform", "requires --rules DIR", "leave it out: the pack has all platforms")
     if arguments.format == "json" and (arguments.check or arguments.package is not None):
         raise _Unusable("--format", "is of a build that is written", "leave out --check and --package")
 
@@ -473,10 +497,10 @@ def _build(arguments: argparse.Namespace) -> int:
 def _check_site(arguments: argparse.Namespace) -> None:
     if arguments.site is not None and (arguments.rules is not None or arguments.out is None):
         raise _Unusable(
-            "--site", "needs --out, and goes with the pack's own rules", "name the folder to write"
+            "--site", "requires --out DIR, and goes with the pack's own rules", "name the folder to write"
         )
     if arguments.lists and arguments.site is None:
-        raise _Unusable("--lists", "needs --site", "name the file of the site's lists")
+        raise _Unusable("--lists", "requires --site FILE", "name the file of the site's lists")
 
 
 def _site(pack: Pack, path: Path) -> Site:
@@ -513,7 +537,9 @@ def _collection(arguments: argparse.Namespace) -> Collection:
     """What the rules are called together."""
     for option in ("name", "title"):
         if getattr(arguments, option) is not None and arguments.rules is None:
-            raise _Unusable(f"--{option}", "goes with --rules", "leave it out: the pack has names of its own")
+            raise _Unusable(
+                f"--{option}", "requires --rules DIR", "leave it out: the pack has names of its own"
+            )
     if arguments.rules is None:
         return PACK
     if arguments.name is not None and not is_collection_name(arguments.name):
@@ -551,7 +577,7 @@ def _replay(arguments: argparse.Namespace) -> int:
     if arguments.report is not None and (arguments.report.is_dir() or not arguments.report.parent.is_dir()):
         raise _Unusable(str(arguments.report), "cannot be written", "name a file in a folder that is there")
     if arguments.junit is not None and arguments.expect is None:
-        raise _Unusable("--junit", "needs --expect FILE", "name the expectations")
+        raise _Unusable("--junit", "requires --expect FILE", "name the expectations")
     if arguments.format == "csv" and not arguments.logs:
         raise _Unusable("--format", "is csv for a log alone", "use table or json")
     try:
@@ -687,21 +713,22 @@ def _investigate(arguments: argparse.Namespace) -> int:
     if arguments.queries:
         for name, there in (("LOG", arguments.logs), ("--report", report)):
             if there:
-                raise _Misused(f"--queries goes without {name}")
+                raise _Unusable("--queries", f"goes without {name}", f"leave out --queries or {name}")
         if not values:
-            raise _Misused("--queries requires --user, --mailbox, --application or --address")
+            what = "requires --user, --mailbox, --application or --address"
+            raise _Unusable("--queries", what, "give the value to look for")
     else:
         for name in (*given, "platform"):
             if getattr(arguments, name) is not None:
-                raise _Misused(f"--{name} requires --queries")
+                raise _Unusable(f"--{name}", "requires --queries", "add it, or leave this out")
         if not arguments.logs:
-            raise _Misused(
-                f"{'investigate' if arguments.user is None else '--user'} requires LOG or --queries"
-            )
+            place = "investigate" if arguments.user is None else "--user"
+            raise _Unusable(place, "requires LOG or --queries", "name an export, or ask for the queries")
         if arguments.user is None:
-            raise _Misused("LOG requires --user ACCOUNT")
+            raise _Unusable("LOG", "requires --user ACCOUNT", "name the account, as the log has it")
     if report is not None and (report.is_dir() or not report.parent.is_dir()):
-        raise _Misused(f"--report {report} cannot be written; name a file in a folder that is there")
+        what, todo = f"{report} cannot be written", "name a file in a folder that is there"
+        raise _Unusable("--report", what, todo)
     root = _root(arguments)
     try:
         pack = load_pack(root)
@@ -712,7 +739,7 @@ def _investigate(arguments: argparse.Namespace) -> int:
         asked = command.Asked(arguments.logs, arguments.user, arguments.strict, arguments.quiet, report)
         said, shown = command.investigate(pack, root / "dist", asked, arguments.format)
     except PackError as error:
-        _report_use(error.findings)
+        _report(error.findings)
         return UNUSABLE
     for line in said:
         print(line, file=sys.stderr)
@@ -868,7 +895,9 @@ def _new(arguments: argparse.Namespace) -> int:
     if root == _PACKAGED:
         raise _Unusable("--root", "is missing, and the installed pack is not written to", "name a checkout")
     if arguments.baseline and not arguments.from_events:
-        raise _Unusable("--baseline", "needs --from-events LOG", "name the records that the rule is to find")
+        raise _Unusable(
+            "--baseline", "requires --from-events LOG", "name the records that the rule is to find"
+        )
     if arguments.value and arguments.from_events:
         raise _Unusable("--value", "does not go with --from-events", "the values are those of the records")
     shown = ""
@@ -898,6 +927,11 @@ def _diff(arguments: argparse.Namespace) -> int:
     from detection_pack.diff.revision import UnknownRevision
 
     root = _root(arguments)
+    if arguments.rules is not None:
+        return _diff_folder(arguments, root)
+    for option in ("platform", "jobs", "limit"):
+        if getattr(arguments, option) is not None:
+            raise _Unusable(f"--{option}", "requires --rules DIR", "leave it out")
     try:
         report = compare(root, arguments.base)
     except UnknownRevision as error:
@@ -907,6 +941,27 @@ def _diff(arguments: argparse.Namespace) -> int:
     findings = release_findings(root, report) if arguments.check else []
     _report(findings)
     return FINDINGS if findings else FINE
+
+
+def _diff_folder(arguments: argparse.Namespace, root: Path) -> int:
+    from detection_pack.diff.diff_text import render_folder
+    from detection_pack.diff.folder_comparison import compare_folder
+
+    if arguments.check:
+        raise _Unusable("--check", "goes without --rules", "leave it out: a folder states no version")
+    if arguments.limit is not None and arguments.format == "json":
+        raise _Unusable("--limit", "goes without --format json", "leave it out, or print text or Markdown")
+    if not arguments.rules.is_dir():
+        raise _Unusable(str(arguments.rules), "is not a folder", "name the folder that holds the rules")
+    names = [name for name in PLATFORMS if name in (arguments.platform or PLATFORMS)]
+    jobs = arguments.jobs or outcomes.processors()
+    try:
+        report = compare_folder(root, arguments.rules, arguments.base, names, jobs)
+    except PackError as error:
+        _report(error.findings)
+        return UNUSABLE
+    print(render_folder(report, arguments.format, arguments.limit))
+    return FINE
 
 
 def _simulate(arguments: argparse.Namespace) -> int:
@@ -955,7 +1010,7 @@ def _deploy(arguments: argparse.Namespace) -> int:
         wish = deployment.Wish(arguments.apply, arguments.overwrite, rules)
         results = deployment.deploy(product.opened(asked), wish, names)
     except PackError as error:
-        _report_use(error.findings)
+        _report(error.findings)
         return UNUSABLE
     except KeyboardInterrupt:
         _report([Finding("detection-pack", 1, "interrupted", "run it again: it says what is there by now")])
@@ -1003,35 +1058,38 @@ class _Version(argparse.Action):
         parser.exit()
 
 
+class _Parser(argparse.ArgumentParser):
+    """One whose usage errors read as all others do; its subcommands are of the same class."""
+
+    def error(self, message: str) -> NoReturn:
+        what = re.sub(r"^argument (?=\S)", "", message)
+        self.exit(UNUSABLE, f"error: {printable(what)}; see {self.prog} --help\n")
+
+
 class _Unusable(SystemExit):
-    """Wrong use: one line on standard error and exit code 2."""
+    """A usage error: ``error: what is wrong; what to do`` on one line of standard error, and exit code 2.
 
-    def __init__(self, path: str, what: str, todo: str) -> None:
-        print(Finding(path, 1, what, todo), file=sys.stderr)
+    ``place`` is the option or the path at fault; with ``what`` it makes a sentence.
+    """
+
+    def __init__(self, place: str, what: str, todo: str) -> None:
+        print(_usage_error(Finding(place, 1, what, todo)), file=sys.stderr)
         super().__init__(UNUSABLE)
 
 
-class _Misused(SystemExit):
-    """A usage error: ``error:`` and a sentence on one line of standard error, and exit code 2."""
-
-    def __init__(self, sentence: str) -> None:
-        print(f"error: {printable(sentence)}", file=sys.stderr)
-        super().__init__(UNUSABLE)
-
-
-def _report_use(findings: Sequence[Finding]) -> None:
-    """Findings, of which one on an option or on a variable of the environment is a usage error: the option's
-    name and what is said of it make the sentence."""
-    for finding in findings:
-        place, given = finding.path, str(finding)
-        if place.startswith("--") or (place.isidentifier() and place.isupper()):
-            given = f"error: {place} {given.removeprefix(f'{place}:{finding.line}: ')}"
-        print(given, file=sys.stderr)
+def _usage_error(finding: Finding) -> str:
+    place = f"{finding.path}:{finding.line}: "
+    return f"error: {printable(finding.path)} {str(finding).removeprefix(printable(place))}"
 
 
 def _report(findings: Sequence[Finding]) -> None:
+    """Print findings. An error on an option, an argument or a variable of the environment is a usage error,
+    wherever it was found."""
     for finding in findings:
-        print(finding, file=sys.stderr)
+        place = finding.path
+        named = place.startswith("--") or (place.isidentifier() and place.isupper())
+        wrong_use = named and finding.severity == "error"
+        print(_usage_error(finding) if wrong_use else finding, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ def test_the_number_of_processes_is_a_small_number(capsys: pytest.CaptureFixture
 def test_a_platform_is_chosen_for_rules_of_ones_own_only(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["--root", str(ROOT), "build", "--platform", "elastic"])
-    assert stopped.value.code == 2 and "goes with --rules" in capsys.readouterr().err
+    assert stopped.value.code == 2 and "requires --rules DIR" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

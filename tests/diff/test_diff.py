@@ -462,7 +462,7 @@ def test_unknown_base_is_one_line(root: Path, run: Any, name: str) -> None:
     before = snapshot(root)
     code, out, err = run(root, "--", name)
     assert (code, out, len(err)) == (2, "", 1)
-    assert re.fullmatch(r"BASE:1: .+; .+", err[0]) and err[0].isprintable()
+    assert re.fullmatch(r"error: BASE .+; .+", err[0]) and err[0].isprintable()
     assert snapshot(root) == before
 
 

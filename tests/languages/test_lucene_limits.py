@@ -63,6 +63,19 @@ def test_whatever_is_written_fits(texts: list[str]) -> None:
         assert fits(node) and len(render(node)) <= MAX_LENGTH
 
 
+def test_the_states_of_a_list_grow_with_its_length_and_no_faster() -> None:
+    """What may be anywhere stands alone: one automaton of all would keep in each state where every value may
+    begin. An end, or a whole term with its boundaries, is cheaper with its like."""
+    words = [f"piece{number}of" for number in range(12)]
+    pieces = expressions("f", [SigmaString(f"*{word}*") for word in words])
+    assert len(pieces) == 12
+    alone = [dfa_size(node, MAX_STATES, MAX_WORK) for node in pieces]
+    together = dfa_size(_ENDS.build([SigmaString(f"*{word}*") for word in words]), MAX_STATES, MAX_WORK)
+    assert together is not None and sum(found[1] for found in alone if found) < together[1]
+    assert len(expressions("f", [SigmaString(f"*\\\\{word}") for word in words])) == 1
+    assert len(expressions("f", [marked(SigmaString(f"*{word}*")) for word in words[:4]])) == 1
+
+
 def test_a_refusal_without_counting_is_no_waste() -> None:
     """Some of what is split without counting would have fitted, but not much of it."""
     words = [f"Verb{number}-SomeNoun{number}" for number in range(40)]

@@ -14,6 +14,7 @@ from sigma.types import SigmaCasedString, SigmaNumber, SigmaRegularExpression, S
 from detection_pack.languages.lucene.index_mapping import UnsupportedMapping, read_mapping
 from detection_pack.languages.lucene.lucene_index import matches
 from detection_pack.languages.lucene.lucene_nodes import UnsupportedLucene
+from detection_pack.languages.lucene.lucene_regex import render
 from detection_pack.model.refused_value import RefusedValue
 from detection_pack.platforms.elastic.conditions import wanted
 
@@ -89,7 +90,8 @@ STATE = {"field_types": {"t": "text(-)", "k": "keyword"}}
 
 def test_a_piece_of_a_word_is_an_expression_of_its_own_case() -> None:
     [found] = wanted("t", [SigmaString("*Search-Mailbox*"), SigmaString("*FindItems*")], STATE)
-    assert len(found.nodes) == 1 and not found.folded and not found.plain
+    assert [render(node) for node in found.nodes] == [r".*search\-mailbox.*", ".*finditems.*"]
+    assert not found.folded and not found.plain
 
 
 @pytest.mark.parametrize(

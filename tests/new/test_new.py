@@ -334,7 +334,7 @@ def test_refusal_is_one_line_and_writes_nothing(
     before = tree(root.parent)
     assert new(root, *arguments) == 2
     said = capsys.readouterr()
-    assert said.out == "" and re.fullmatch(r"\S.*:\d+: .+; .+\n", said.err), said.err
+    assert said.out == "" and re.fullmatch(r"(error: \S.*|\S.*:\d+: .+); .+\n", said.err), said.err
     assert tree(root.parent) == before
 
 

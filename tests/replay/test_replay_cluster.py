@@ -390,7 +390,7 @@ def test_a_redirect_is_not_followed() -> None:
 def test_a_cluster_that_cannot_be_asked(url: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--root", str(ROOT), "replay", "--yes", "--elasticsearch", url]) == 2
     printed = capsys.readouterr().err
-    assert printed.startswith(f"--elasticsearch:1: {message}") and printed.count("\n") == 1
+    assert printed.startswith(f"error: --elasticsearch {message}") and printed.count("\n") == 1
     assert "pass@" not in printed
 
 
@@ -433,7 +433,7 @@ def test_what_is_not_a_cluster_for_us(
     with played(always(status, content)) as (url, asked):
         assert main(["--root", str(ROOT), "replay", "--yes", "--elasticsearch", url]) == 2
         printed = capsys.readouterr().err
-        assert printed == f"--elasticsearch:1: {url} {printed.split(f'{url} ')[1]}" and message in printed
+        assert printed == f"error: --elasticsearch {url} {printed.split(f'{url} ')[1]}" and message in printed
         assert printed.count("\n") == 1 and {command for command, *_ in asked} == {"GET"}
 
 

@@ -256,10 +256,10 @@ def test_a_page_that_cannot_be_written_is_said_before_the_replay(
             ["--root", str(ROOT), "replay", str(tmp_path / "missing.json"), "--report", str(tmp_path / name)]
         )
     assert ended.value.code == 2
-    assert re.search(r":1: cannot be written; ", capsys.readouterr().err)
+    assert re.match(r"error: .+ cannot be written; ", capsys.readouterr().err)
 
 
 def test_a_report_needs_logs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--root", str(ROOT), "replay", "--report", str(tmp_path / "r.html")])
-    assert ended.value.code == 2 and "--report:1: goes with a log" in capsys.readouterr().err
+    assert ended.value.code == 2 and "error: --report goes with a log" in capsys.readouterr().err

@@ -157,9 +157,9 @@ def test_without_a_time_it_is_now(tmp_path: Path) -> None:
     [
         (
             ["--rule", "graph_mail_serch"],
-            'no records of "graph_mail_serch"; did you mean "graph_mail_search"?',
+            'without records: "graph_mail_serch"; did you mean "graph_mail_search"?',
         ),
-        (["--rule", "x\x1b[31m"], "there are no records of"),
+        (["--rule", "x\x1b[31m"], "names a rule without records"),
         (["--out", "/nowhere/at/all.jsonl"], "cannot be written"),
     ],
 )

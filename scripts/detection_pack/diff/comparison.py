@@ -37,6 +37,7 @@ from detection_pack.diff.difference import (
     SharedChange,
     TestChange,
     ValueChange,
+    values,
 )
 from detection_pack.diff.revision import check_out
 from detection_pack.diff.sides import QUERIES, Side, base_side, base_version, head_side, side_of
@@ -154,7 +155,7 @@ def _changed(before: Side, after: Side, name: str, words_alone: bool) -> RuleCha
     old, new = before.own(name), after.own(name)
     different = _different(old, new)
     parts = _different(before.parts[name], after.parts[name])
-    settings = _values(before.settings[name], after.settings[name])
+    settings = values(before.settings[name], after.settings[name])
     about = _about(before, after, name)
     verdicts: list[VerdictChange] = []
     notices: list[str] = []
@@ -237,7 +238,7 @@ def _about(before: Side, after: Side, name: str) -> tuple[ValueChange, ...]:
     """What else the rule says of itself; out of the manifest where the base's rule cannot be loaded today."""
     rule = before.rules.get(name)
     if rule is None:
-        return _values(
+        return values(
             {k: _shown(v) for k, v in before.about(name).items()},
             {k: _shown(v) for k, v in after.about(name).items()},
         )
@@ -245,7 +246,7 @@ def _about(before: Side, after: Side, name: str) -> tuple[ValueChange, ...]:
         {key: _shown(value) for key, value in r.main.data.items() if key not in _MEANING}
         for r in (rule, after.rules[name])
     )
-    return _values(old, new)
+    return values(old, new)
 
 
 def _about_reasons(about: Iterable[ValueChange], was: Rule | None, now: Rule) -> list[Reason]:
@@ -294,11 +295,6 @@ def _test_change(before: Side, after: Side, name: str) -> TestChange:
 
 def _different(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
     return sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))
-
-
-def _values(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[ValueChange, ...]:
-    keys = [*old, *(key for key in new if key not in old)]
-    return tuple(ValueChange(k, old.get(k), new.get(k)) for k in keys if old.get(k) != new.get(k))
 
 
 def _shown(value: object) -> str:

@@ -14,11 +14,14 @@ from dataclasses import asdict, dataclass
 from detection_pack.diff.changed_verdicts import VerdictChange
 from detection_pack.diff.changelog import draft
 from detection_pack.diff.difference import FileChange, Report, RuleChange, ValueChange
+from detection_pack.diff.folder_comparison import FolderReport
 from detection_pack.diff.versions import Bump
 from detection_pack.languages import markdown
 from detection_pack.model.findings import printable
 
 FORMATS = ("text", "json", "markdown")
+#: What becomes of a rule, as a `RuleChange` says it.
+_KINDS = ("added", "changed", "removed")
 #: How much of a changed value is shown; JSON has all of it.
 _SHOWN = 300
 _RESTS_ON = {
@@ -58,6 +61,54 @@ def render(report: Report, form: str) -> str:
     if form == "json":
         return json.dumps(_as_json(report), indent=1)
     return "\n\n".join(_blocks(report, _MARKDOWN if form == "markdown" else _TEXT))
+
+
+def render_folder(report: FolderReport, form: str, limit: int | None = None) -> str:
+    """The same of a folder of anybody's rules. ``limit``: how many characters it may have; blocks that no
+    longer fit are left out whole, and a last line says so."""
+    if form == "json":
+        return json.dumps(asdict(report), indent=1)
+    blocks = list(_folder_blocks(report, _MARKDOWN if form == "markdown" else _TEXT))
+    return "\n\n".join(blocks if limit is None else _fitting(blocks, limit))
+
+
+def _fitting(blocks: Sequence[str], limit: int) -> list[str]:
+    """The first of the blocks that fit with a line of their number, or all."""
+    if len("\n\n".join(blocks)) <= limit:
+        return list(blocks)
+    fitting: list[str] = []
+    room = limit
+    for block in blocks:
+        left = f"{len(blocks) - len(fitting)} of {len(blocks)} blocks are left out: the report is too long."
+        if room < len(block) + 2 + len(left) + 2:
+            return [*fitting, left]
+        fitting.append(block)
+        room -= len(block) + 2
+    return fitting
+
+
+def _folder_blocks(report: FolderReport, style: _Style) -> Iterator[str]:
+    yield style.heading(2, "What changes for users")
+    counts = [(kind, sum(rule.kind == kind for rule in report.rules)) for kind in _KINDS]
+    found = ", ".join(f"{number} {kind}" for kind, number in counts if number)
+    yield (
+        f"Compared with {style.mark(report.base[:12])}, both sides built by detection-pack {report.version}: "
+        + (f"rules {found}." if found else "no query and no import changes.")
+    )
+    for title, findings in (("Refused since", report.refused), ("No longer refused", report.mended)):
+        if findings:
+            yield style.heading(3, title)
+            # A list a block: what does not fit is left out by the finding.
+            for one in findings:
+                where = style.mark(f"{one.path}:{one.line}")
+                yield f"- {where}: {style.say(one.what)}; {style.say(one.todo)}"
+    if report.rules:
+        yield style.heading(3, "Rules")
+        yield "\n".join(f"- {style.mark(change.name)}: {change.kind}" for change in report.rules)
+    for change in report.rules:
+        yield style.heading(3, f"{style.mark(change.name)}: {change.kind}")
+        yield style.say(change.title)
+        yield from _details(change, style)
 
 
 def _blocks(report: Report, style: _Style) -> Iterator[str]:
@@ -100,6 +151,11 @@ def _rule(change: RuleChange, style: _Style) -> Iterator[str]:
     yield f"{style.say(change.title)} ({tiers})"
     reasons = [f"- {reason.bump.name.lower()}: {style.say(reason.why)}" for reason in change.reasons]
     yield "\n".join([*reasons, *(f"- note: {style.say(notice)}" for notice in change.notices)])
+    yield from _details(change, style)
+
+
+def _details(change: RuleChange, style: _Style) -> Iterator[str]:
+    """What of a rule changes: its words, settings, verdicts, queries and other files."""
     if change.about:
         yield "The rule:"
         yield "\n".join(f"- {_value(value, style)}" for value in change.about)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from semver import Version
@@ -39,6 +40,12 @@ class ValueChange:
     of: str
     before: str | None
     after: str | None
+
+
+def values(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[ValueChange, ...]:
+    """The keys whose values differ, in the order of the old ones."""
+    keys = [*old, *(key for key in new if key not in old)]
+    return tuple(ValueChange(k, old.get(k), new.get(k)) for k in keys if old.get(k) != new.get(k))
 
 
 @dataclass(frozen=True)

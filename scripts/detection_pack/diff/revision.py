@@ -45,20 +45,8 @@ def check_out(root: Path, name: str, into: Path) -> Revision:
     ``name`` may be anything that git takes for a commit; it is never taken for an option. Links and
     submodules are left out. Raises `UnknownRevision`.
     """
-    try:
-        asked = _git(root, ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"])
-        commit = asked.decode("ascii").strip()
-    except (OSError, ValueError, subprocess.CalledProcessError) as error:
-        todo = "name a commit, a branch or a tag that is in this clone (a shallow clone has few)"
-        raise UnknownRevision.at("BASE", 1, f'"{name}" is no revision of {root}', todo) from error
-    try:
-        for path, content in _blobs(root, commit):
-            target = into / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
-    except (OSError, ValueError, subprocess.CalledProcessError) as error:
-        what = f"the files of {commit[:12]} cannot be read ({type(error).__name__})"
-        raise UnknownRevision.at("BASE", 1, what, "check the clone with git fsck") from error
+    commit = _commit(root, name)
+    _write_files(root, commit, into, PATHS)
     revision = Revision(commit, into)
     try:
         rule_entries(revision.dist)
@@ -68,9 +56,39 @@ def check_out(root: Path, name: str, into: Path) -> Revision:
     return revision
 
 
-def _blobs(root: Path, commit: str) -> Iterator[tuple[str, bytes]]:
-    """Every file under `PATHS` by its path from ``root``, which need not be the top of the repository."""
-    listed = _git(root, ["ls-tree", "-r", "-z", "--end-of-options", commit, *PATHS])
+def check_out_folder(folder: Path, name: str, into: Path) -> str:
+    """Write what a revision holds of ``folder`` into the new folder ``into``, and give the commit's full
+    name. A folder that the revision lacks is empty. As `check_out` in all else."""
+    commit = _commit(folder, name)
+    into.mkdir()
+    _write_files(folder, commit, into)
+    return commit
+
+
+def _commit(root: Path, name: str) -> str:
+    try:
+        asked = _git(root, ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"])
+        return asked.decode("ascii").strip()
+    except (OSError, ValueError, subprocess.CalledProcessError) as error:
+        todo = "name a commit, a branch or a tag that is in this clone (a shallow clone has few)"
+        raise UnknownRevision.at("BASE", 1, f'"{name}" is no revision of {root}', todo) from error
+
+
+def _write_files(root: Path, commit: str, into: Path, paths: Sequence[str] = ()) -> None:
+    try:
+        for path, content in _blobs(root, commit, paths):
+            target = into / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+    except (OSError, ValueError, subprocess.CalledProcessError) as error:
+        what = f"the files of {commit[:12]} cannot be read ({type(error).__name__})"
+        raise UnknownRevision.at("BASE", 1, what, "check the clone with git fsck") from error
+
+
+def _blobs(root: Path, commit: str, paths: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """Every file under ``paths`` (without any: all) by its path from ``root``, which need not be the top of
+    the repository."""
+    listed = _git(root, ["ls-tree", "-r", "-z", "--end-of-options", commit, *paths])
     entries = []
     for line in filter(None, listed.decode("utf-8").split("\0")):
         about, _, path = line.partition("\t")

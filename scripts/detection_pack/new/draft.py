@@ -51,7 +51,9 @@ def draft(
     ``values`` are plain texts for the one field that the rule is about; without them they are placeholders.
     """
     if not NAME.fullmatch(name):
-        raise PackError.at(name, 1, "cannot name a rule", "use 3 to 64 of a-z, 0-9 and _, a letter first")
+        raise PackError.at(
+            "NAME", 1, f'"{name}" cannot name a rule', "use 3 to 64 of a-z, 0-9 and _, a letter first"
+        )
     faults: list[Finding] = []
     pack = load_pack(root, findings=faults)
     paths = {
@@ -106,7 +108,7 @@ def _liked(pack: Pack, name: str, faults: Sequence[Finding]) -> Rule:
     if own:
         raise PackError(own)
     known = ", ".join(rule.name for rule in pack.rules)
-    raise PackError.at("--like", 1, f'no rule "{name}" in the pack', f"use {known}")
+    raise PackError.at("--like", 1, f'names no rule of the pack: "{name}"', f"use {known}")
 
 
 def _check_free(root: Path, pack: Pack, name: str, paths: Sequence[str]) -> None:

@@ -39,7 +39,9 @@ def asked_rule(pack: Pack, name: str) -> Rule:
     path = Path(name)
     if is_yaml(path) and path.exists():
         return load_rule(path, "other", named_by_stem=True)
-    raise PackError.at(name, 1, "is no rule of the pack", f"use {', '.join(known)}, or a rule's file")
+    raise PackError.at(
+        "RULE", 1, f'is no rule of the pack: "{name}"', f"use {', '.join(known)}, or a rule's file"
+    )
 
 
 def case_event(pack: Pack, rule: Rule, identifier: str) -> FoundEvent:

@@ -91,7 +91,7 @@ def _built(pack: Pack, changes: Sequence[Change], folder: Path, known: Sequence[
         return None
     for change in changes:
         if change.rule not in known:
-            raise PackError.at("--set", 1, f'no rule "{change.rule}" here', f"use {', '.join(known)}")
+            raise PackError.at("--set", 1, f'names no rule here: "{change.rule}"', f"use {', '.join(known)}")
     built = tried(pack, changes, folder / "rules")
     if built.refused:
         raise PackError(built.refused)

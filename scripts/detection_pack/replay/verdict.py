@@ -53,7 +53,9 @@ def selected(entries: Sequence[RuleEntry], names: Iterable[str] | None) -> list[
     known = {entry.name: entry for entry in entries}
     for name in names:
         if name not in known:
-            raise PackError.at("--rule", 1, f'no rule "{name}" in dist/', f"use {', '.join(sorted(known))}")
+            raise PackError.at(
+                "--rule", 1, f'names no rule of the build: "{name}"', f"use {', '.join(sorted(known))}"
+            )
     return [known[name] for name in dict.fromkeys(names)]
 
 

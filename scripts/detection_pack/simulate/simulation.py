@@ -50,7 +50,7 @@ def chosen(sets: Sequence[RecordSet], rules: Iterable[str]) -> list[RecordSet]:
     for name in sorted(wanted - set(known)):
         near = difflib.get_close_matches(name, known, n=1)
         todo = f'did you mean "{near[0]}"?' if near else f"use {', '.join(known)}"
-        raise PackError.at("--rule", 1, f'there are no records of "{name}"', todo)
+        raise PackError.at("--rule", 1, f'names a rule without records: "{name}"', todo)
     found = [one for one in sets if set(one.fires) <= wanted]
     for name in sorted(wanted - {name for one in found for name in one.fires}):
         fitting = [one for one in sets if name in one.fires]

@@ -45,8 +45,8 @@ def wildcard_node(parts: Sequence[Any], cased: bool) -> Node:
 def expressions(field: str, values: Sequence[SigmaString]) -> list[Node]:
     """The expressions whose union is "``field`` is one of ``values``", in any letter case.
 
-    A value with a wildcard inside stands in an expression of its own: the automata of several would
-    multiply.
+    A value with a wildcard inside stands in an expression of its own, because the automata of several would
+    multiply, and so does a piece that may be anywhere.
     """
     terms: list[WholeTerm] = []
     simple: list[SigmaString] = []
@@ -61,7 +61,12 @@ def expressions(field: str, values: Sequence[SigmaString]) -> list[Node]:
             simple.append(value)
     try:
         found = pack(terms, _TERMS)
-        found += pack(simple, _ENDS)
+        # Each piece of a text alone: every state of an automaton of several holds where each may begin, so
+        # that the work grows with the square of their number (`scripts/bench.py elastic`).
+        found += pack([value for value in simple if _open_ends(value) != (True, True)], _ENDS)
+        found += [
+            node for value in simple if _open_ends(value) == (True, True) for node in pack([value], _ENDS)
+        ]
         return found + [node for value in alone for node in pack([value], _WILDCARDS)]
     except TooLarge as error:
         longest = max(values, key=lambda v: len(str(v)))
