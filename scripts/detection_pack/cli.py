@@ -59,8 +59,8 @@ class _Ended(SystemExit):
 def main(argv: Sequence[str] | None = None) -> int:
     try:
         try:
-            with _ended_by_signals():
-                return _run(argv)
+            with _ended_by_signals() as came:
+                return _run(argv, came)
         except _Ended as ended:
             print("detection-pack: interrupted", file=sys.stderr)
             sys.stderr.flush()
@@ -76,28 +76,33 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Exit code 130 for Ctrl-C and 143 for a signal to end, with one line and no traceback."""
+def _ended_by_signals() -> Iterator[Sequence[int]]:
+    """Exit code 130 for Ctrl-C and 143 for a signal to end, with one line and no traceback. Gives the signals
+    that came: DuckDB puts an error of its own in place of what is raised while it runs a query."""
+    came: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's
+        yield came  # signals are the main thread's
         return
 
     def end(number: int, _: object) -> None:
+        came.append(number)
         raise _Ended(128 + number)
 
     before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        yield came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _run(argv: Sequence[str] | None) -> int:
+def _run(argv: Sequence[str] | None, came: Sequence[int]) -> int:
     arguments = _parser().parse_args(argv)
     try:
         with _attack(arguments):
             code: int = arguments.run(arguments)
+        if came:  # and somebody took it for a fault of a rule
+            raise _Ended(128 + came[0])
         return code
     except PackError as error:
         _report(error.findings)
@@ -112,6 +117,8 @@ def _run(argv: Sequence[str] | None) -> int:
         _report([Finding(str(error.filename or "detection-pack"), 1, what, "check the path")])
         return UNUSABLE
     except Exception as error:  # a fault of ours must not show users a traceback
+        if came:
+            raise _Ended(128 + came[0]) from None
         what = f"internal error, {type(error).__name__}: {error}"
         _report([Finding("detection-pack", 1, what, "please report it with the input")])
         return UNUSABLE

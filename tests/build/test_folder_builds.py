@@ -133,6 +133,44 @@ def test_a_build_that_is_told_to_end_says_so_and_leaves_nobody_behind(
     assert not (tmp_path / "out").exists()
 
 
+DURING_A_QUERY = """
+import argparse, os, signal, sys, time
+from detection_pack import cli
+
+def run(_):
+    try:
+        os.kill(os.getpid(), signal.{name})
+        time.sleep(10)
+    except BaseException:
+        if not {swallowed}:
+            raise RuntimeError("Query interrupted") from None
+    return 0
+
+class Parser:
+    def parse_args(self, _):
+        return argparse.Namespace(run=run, attack=None)
+
+cli._parser = Parser
+sys.exit(cli.main([]))
+"""
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize("swallowed", [False, True])
+def test_a_signal_during_a_query_is_no_fault_of_the_query(name: str, code: int, swallowed: bool) -> None:
+    """DuckDB raises a `RuntimeError` of its own in place of what the signal's handler raised; whoever lets one
+    rule's fault not stop the others takes it for one."""
+    done = subprocess.run(
+        [sys.executable, "-c", DURING_A_QUERY.format(name=name, swallowed=swallowed)],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "scripts")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (code, "detection-pack: interrupted\n")
+
+
 def children(parent: int) -> list[str]:
     path = Path(f"/proc/{parent}/task/{parent}/children")
     if not path.exists():
