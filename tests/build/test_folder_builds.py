@@ -158,7 +158,7 @@ sys.exit(cli.main([]))
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 @pytest.mark.parametrize("swallowed", [False, True])
 def test_a_signal_during_a_query_is_no_fault_of_the_query(name: str, code: int, swallowed: bool) -> None:
-    """DuckDB raises a `RuntimeError` of its own in place of what the signal's handler raised; whoever lets one
+    """DuckDB raises a `RuntimeError` of its own in place of what the handler raised; whoever lets one
     rule's fault not stop the others takes it for one."""
     done = subprocess.run(
         [sys.executable, "-c", DURING_A_QUERY.format(name=name, swallowed=swallowed)],
