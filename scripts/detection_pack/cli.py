@@ -101,27 +101,32 @@ def _run(argv: Sequence[str] | None, came: Sequence[int]) -> int:
     try:
         with _attack(arguments):
             code: int = arguments.run(arguments)
-        if came:  # and somebody took it for a fault of a rule
-            raise _Ended(128 + came[0])
-        return code
-    except PackError as error:
-        _report(error.findings)
-        return FINDINGS
     except BrokenPipeError:
         raise
-    except RecursionError:
+    except Exception as error:
+        if not came:
+            return _told(error)
+    if came:  # and somebody may have taken it for a fault of a rule, a file or a query
+        raise _Ended(128 + came[0])
+    return code
+
+
+def _told(error: Exception) -> int:
+    """Say what stopped a command; its exit code."""
+    if isinstance(error, PackError):
+        _report(error.findings)
+        return FINDINGS
+    if isinstance(error, RecursionError):
         print("detection-pack:1: the input is nested too deeply; flatten it", file=sys.stderr)
         return UNUSABLE
-    except OSError as error:
+    if isinstance(error, OSError):
         what = error.strerror or type(error).__name__
         _report([Finding(str(error.filename or "detection-pack"), 1, what, "check the path")])
         return UNUSABLE
-    except Exception as error:  # a fault of ours must not show users a traceback
-        if came:
-            raise _Ended(128 + came[0]) from None
-        what = f"internal error, {type(error).__name__}: {error}"
-        _report([Finding("detection-pack", 1, what, "please report it with the input")])
-        return UNUSABLE
+    # A fault of ours must not show users a traceback.
+    what = f"internal error, {type(error).__name__}: {error}"
+    _report([Finding("detection-pack", 1, what, "please report it with the input")])
+    return UNUSABLE
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,6 +3,7 @@ what cannot be said exactly is refused, and a threshold base query is never narr
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from detection_pack.platforms.elastic.backend import ElasticQuery, queries
 from detection_pack.platforms.elastic.esql_text import name
 from detection_pack.platforms.elastic.store import Store
 from support.elastic_rules import AUDIT, pipeline, rule_of
+from support.esql.parser import parse
 from support.sources import M365
 
 
@@ -85,6 +87,28 @@ def test_an_order_is_that_of_the_events(order: str, fires: bool) -> None:
     with Store([Event(str(n), M365, record) for n, record in enumerate(records)]) as store:
         assert query.esql is not None
         assert bool(store.esql(query.esql)) == fires
+
+
+def _depth(node: object) -> int:
+    """How deep a tree is: each operator of a row of them is one deeper than the one before."""
+    if isinstance(node, tuple):
+        return max(map(_depth, node), default=0)
+    if not is_dataclass(node):
+        return 0
+    return 1 + max((_depth(getattr(node, part.name)) for part in fields(node)), default=0)
+
+
+@pytest.mark.parametrize("detection", ["Operation|contains", "Operation|contains|all"])
+def test_no_list_makes_a_query_that_is_too_deep(detection: str) -> None:
+    """Elasticsearch refuses an expression that is more than 300 deep, brackets counted."""
+    rule = base("a", {detection: [f"some{n}thing" for n in range(990)]})
+    correlation = {"type": "event_count", "rules": ["a"], "group-by": ["UserId"], "timespan": "1h"}
+    query = queries(
+        rule_of(rule, {"title": "T", "correlation": {**correlation, "condition": {"gte": 1}}}), pipeline()
+    )
+    assert query.esql is not None
+    commands, _ = parse(query.esql)
+    assert _depth(tuple(commands)) < 150
 
 
 def test_threshold_parameters() -> None:

@@ -46,6 +46,8 @@ _OPERATORS = {
     SigmaCompareExpression.CompareOperators.GTE: ">=",
 }
 _CONDITION_OPERATORS = {"LT": "<", "LTE": "<=", "GT": ">", "GTE": ">=", "EQ": "==", "NEQ": "!="}
+#: With the most values of a rule (`limits`), brackets and what stands in each are some 40 and 25 deep.
+_IN_A_BRACKET = 25
 _AGGREGATES = {"value_sum": "SUM({})", "value_avg": "AVG({})"}
 
 
@@ -79,7 +81,7 @@ class EsqlBackend(TextQueryBackend):
     # -- conditions ------------------------------------------------------------------------------------
 
     def convert_condition_and(self, cond: ConditionAND, state: ConversionState) -> str:
-        return " AND ".join(self._part(arg, state) for arg in cond.args)
+        return _joined([self._part(arg, state) for arg in cond.args], "AND")
 
     def convert_condition_or(self, cond: ConditionOR, state: ConversionState) -> str:
         parts: list[str] = []
@@ -87,7 +89,7 @@ class EsqlBackend(TextQueryBackend):
         for field, values in unfolded(lists).items():
             parts += self._clauses(field, values, state)
         parts += [self._part(arg, state) for arg in cond.args if not listable(arg)]
-        return " OR ".join(parts)
+        return _joined(parts, "OR")
 
     def convert_condition_not(self, cond: ConditionNOT, state: ConversionState) -> str:
         self._negations += 1
@@ -103,7 +105,7 @@ class EsqlBackend(TextQueryBackend):
         if listable(cond):
             listed, values = next(iter(unfolded([cond]).items()))
             clauses = self._clauses(listed, values, state)
-            return clauses[0] if len(clauses) == 1 else f"({' OR '.join(clauses)})"
+            return clauses[0] if len(clauses) == 1 else f"({_joined(clauses, 'OR')})"
         kind = field_type(field, state.processing_state)
         if isinstance(value, SigmaNull) or (isinstance(value, SigmaExists) and not value):
             return f"{name(field)} IS NULL"
@@ -233,6 +235,16 @@ class EsqlBackend(TextQueryBackend):
                 raise RefusedValue(f'"{field}" holds no number', field)
             return Counted(kind, _AGGREGATES[kind].format(name(field)))
         raise RefusedValue(f"the correlation type {kind} is not supported on Elastic", "type")
+
+
+def _joined(parts: Sequence[str], operator: str) -> str:
+    """The parts with the operator between them. Of many a bracket holds some: Elasticsearch reads each
+    operator one deeper than the one before it, and refuses what is more than 300 deep (`ExpressionBuilder`).
+    """
+    if len(parts) <= _IN_A_BRACKET:
+        return f" {operator} ".join(parts)
+    brackets = [parts[n : n + _IN_A_BRACKET] for n in range(0, len(parts), _IN_A_BRACKET)]
+    return f" {operator} ".join(f"({f' {operator} '.join(some)})" for some in brackets)
 
 
 def _among(field: str, values: Sequence[str]) -> str:

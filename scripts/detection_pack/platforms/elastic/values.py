@@ -1,4 +1,4 @@
-"""Sigma string values as Lucene regular expressions, one for a whole list where the limits allow."""
+"""Sigma string values as Lucene regular expressions: one for many values where that is cheaper."""
 
 from __future__ import annotations
 
