@@ -183,7 +183,10 @@ def test_the_hits_are_those_of_the_plain_records(name: str, rules: Rules) -> Non
     ("name", "rules"),
     [
         *((name, FIND) for name in WAYS),
-        *(pytest.param(name, kinds(), id=f"{name}-kinds", marks=pytest.mark.campaign) for name in WAYS[::2]),
+        *(
+            pytest.param(name, FIND | kinds(), id=f"{name}-kinds", marks=pytest.mark.campaign)
+            for name in WAYS[::2]
+        ),
     ],
 )
 def test_whole_records_give_the_same_hits(name: str, rules: Rules) -> None:
