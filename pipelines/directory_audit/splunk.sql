@@ -19,15 +19,17 @@ SELECT _id, _time, 'azure:monitor:aad' AS sourcetype,
   -- What spath finds of the event's text.
   list_transform(changed_properties, lambda one: one ->> '$.Name')
     AS "_raw{}.properties.targetResources{}.modifiedProperties{}.displayName",
-  list_transform(changed_properties, lambda one: CAST(json_object('displayName', one ->> '$.Name',
-    'oldValue', as_in_entra(one ->> '$.OldValue'), 'newValue', as_in_entra(one ->> '$.NewValue')) AS VARCHAR))
+  list_transform(modified, lambda one: CAST(one AS VARCHAR))
     AS "_raw{}.properties.targetResources{}.modifiedProperties{}",
   -- The event's text, as far as searches read it.
   CAST(json_object('time', CAST(_time AS VARCHAR), 'category', 'AuditLogs',
     'operationName', regexp_replace(activity, '\.$', ''),
     'properties', json_object('id', "Id" ->> '$', 'targetResources', json_array(json_object('modifiedProperties',
-      list_transform(changed_properties, lambda one: json_object('displayName', one ->> '$.Name',
-        'oldValue', as_in_entra(one ->> '$.OldValue'), 'newValue', as_in_entra(one ->> '$.NewValue')))))))
-    AS VARCHAR) AS _raw
-FROM (SELECT *, starts_with(as_text("UserId"), 'ServicePrincipal_') AS by_service FROM acts)
+      modified)))) AS VARCHAR) AS _raw
+FROM (
+  SELECT *, starts_with(as_text("UserId"), 'ServicePrincipal_') AS by_service,
+    list_transform(changed_properties, lambda one: json_object('displayName', one ->> '$.Name',
+      'oldValue', as_in_entra(one ->> '$.OldValue'), 'newValue', as_in_entra(one ->> '$.NewValue'))) AS modified
+  FROM acts
+)
 WHERE of_entra;

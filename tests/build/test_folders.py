@@ -227,8 +227,9 @@ def test_ended_at_any_moment_the_folder_is_whole_or_comes_back(
     assert content(out) == folder(out, "last").files and beside(out) == set()
 
 
+@pytest.mark.parametrize("ending", [KeyboardInterrupt, SystemExit])
 def test_an_interrupt_while_a_folder_is_removed_is_no_fault_of_the_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ending: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`shutil.rmtree` closes a descriptor twice where an interrupt comes right after the first time."""
     replace_folders([folder(tmp_path / "out", "old")])
@@ -239,10 +240,10 @@ def test_an_interrupt_while_a_folder_is_removed_is_no_fault_of_the_disk(
         close(descriptor)
         if not interrupted and sys._getframe(1).f_code.co_filename == shutil.__file__:
             interrupted = True
-            raise KeyboardInterrupt
+            raise ending
 
     monkeypatch.setattr(os, "close", closing)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(ending):
         replace_folders([folder(tmp_path / "out", "new")])
     monkeypatch.undo()
     assert interrupted and content(tmp_path / "out") == folder(tmp_path / "out", "new").files

@@ -13,7 +13,6 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from conftest import ROOT
 from detection_pack.cli import main
 from diff.test_diff import commit, git
 from house.test_workflow import PINNED, README, faults, loaded, workflow_commands
+from judges.zizmor_judge import judged
 from languages.test_markdown import MENTION, displayed, rendered
 from support import rule_folders
 from support.product_servers import Answer, ProductServer, Request, serving
@@ -310,17 +310,8 @@ def test_its_actions_and_its_installation_are_those_of_the_gate() -> None:
 
 
 def test_zizmor_finds_nothing_in_it() -> None:
-    program = shutil.which("zizmor", path=sysconfig.get_path("scripts"))
-    if program is None:
-        if os.environ.get("CI"):
-            pytest.fail("zizmor is missing: install the test extra")
-        pytest.skip("zizmor is missing: install the test extra")
-    judged = subprocess.run(
-        [program, "--offline", "--no-progress", "--color=never", "--persona=pedantic", "--collect=all",
-         "--config", str(ROOT / ".github" / "zizmor.yml"), str(RULES)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert judged.returncode == 0, judged.stdout + judged.stderr
+    code, said = judged(RULES)
+    assert code == 0, said
 
 
 @pytest.mark.parametrize(

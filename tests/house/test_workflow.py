@@ -9,9 +9,6 @@ from __future__ import annotations
 import copy
 import os
 import re
-import shutil
-import subprocess
-import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,7 @@ import yaml
 
 from conftest import ROOT
 from detection_pack.cli import _parser
+from judges.zizmor_judge import judged
 
 WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
 #: Actions of GitHub itself, each by the hash of a commit: a tag can be moved to other code.
@@ -233,16 +231,5 @@ def test_the_workflow_installs_as_readme_does() -> None:
 
 
 def test_zizmor_finds_nothing() -> None:
-    """An outside judge of workflows. Its wheel holds the program; ``--offline`` keeps it from the network."""
-    program = shutil.which("zizmor", path=sysconfig.get_path("scripts"))
-    if program is None:
-        if os.environ.get("CI"):
-            pytest.fail("zizmor is missing: install the test extra")
-        pytest.skip("zizmor is missing: install the test extra")
-    judged = subprocess.run(
-        [program, "--offline", "--no-progress", "--color=never", "--persona=pedantic", "--collect=all",
-         "--config", str(ROOT / ".github" / "zizmor.yml"),
-         str(WORKFLOW), str(ROOT / ".github" / "dependabot.yml"), str(ROOT / ".pre-commit-config.yaml")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert judged.returncode == 0, judged.stdout + judged.stderr
+    code, said = judged(WORKFLOW, ROOT / ".github" / "dependabot.yml", ROOT / ".pre-commit-config.yaml")
+    assert code == 0, said

@@ -103,12 +103,12 @@ def _replace(folders: Sequence[Folder]) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder, as far as it can be. An interrupt stays one: where it comes between the closing of a
-    descriptor and the note that it is closed, `shutil` closes it again and raises `OSError` instead."""
+    """Remove a folder, as far as it can be. What is to end the program goes on: where it comes between the
+    closing of a descriptor and the note that it is closed, `shutil` closes it again and raises `OSError`."""
     try:
         shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
-        if isinstance(error.__context__, KeyboardInterrupt):
+        if error.__context__ is not None and not isinstance(error.__context__, Exception):
             raise error.__context__ from None
 
 

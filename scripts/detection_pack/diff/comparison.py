@@ -20,7 +20,6 @@ files byte for byte.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -37,6 +36,8 @@ from detection_pack.diff.difference import (
     SharedChange,
     TestChange,
     ValueChange,
+    differing_keys,
+    shown,
     values,
 )
 from detection_pack.diff.revision import check_out
@@ -82,7 +83,7 @@ def _rule_changes(before: Side, after: Side, pack: Pack) -> list[RuleChange]:
     gone = sorted(before.entries.keys() - after.entries.keys())
     new = sorted(after.entries.keys() - before.entries.keys())
     words_alone = _reworded(before, after, pack, changed)
-    if not (changed or gone or new) and _different(before.shared(), after.shared()):
+    if not (changed or gone or new) and differing_keys(before.shared(), after.shared()):
         # Only what holds every rule differs: any rule may find other events in it.
         changed = common
     made = [_removed(before, after, name) for name in gone] + [_added(before, after, name) for name in new]
@@ -153,8 +154,8 @@ def _added(before: Side, after: Side, name: str) -> RuleChange:
 def _changed(before: Side, after: Side, name: str, words_alone: bool) -> RuleChange:
     was, now = before.entries[name], after.entries[name]
     old, new = before.own(name), after.own(name)
-    different = _different(old, new)
-    parts = _different(before.parts[name], after.parts[name])
+    different = differing_keys(old, new)
+    parts = differing_keys(before.parts[name], after.parts[name])
     settings = values(before.settings[name], after.settings[name])
     about = _about(before, after, name)
     verdicts: list[VerdictChange] = []
@@ -219,7 +220,7 @@ def _moves(before: Side, name: str) -> list[tuple[str, str]]:
 def _shared_changes(old: Mapping[str, object], new: Mapping[str, object]) -> tuple[SharedChange, ...]:
     return tuple(
         SharedChange(path, "added" if path not in old else "removed" if path not in new else "changed")
-        for path in _different(old, new)
+        for path in differing_keys(old, new)
     )
 
 
@@ -239,11 +240,11 @@ def _about(before: Side, after: Side, name: str) -> tuple[ValueChange, ...]:
     rule = before.rules.get(name)
     if rule is None:
         return values(
-            {k: _shown(v) for k, v in before.about(name).items()},
-            {k: _shown(v) for k, v in after.about(name).items()},
+            {k: shown(v) for k, v in before.about(name).items()},
+            {k: shown(v) for k, v in after.about(name).items()},
         )
     old, new = (
-        {key: _shown(value) for key, value in r.main.data.items() if key not in _MEANING}
+        {key: shown(value) for key, value in r.main.data.items() if key not in _MEANING}
         for r in (rule, after.rules[name])
     )
     return values(old, new)
@@ -291,11 +292,3 @@ def _verdict_reasons(verdicts: Sequence[VerdictChange]) -> list[Reason]:
 def _test_change(before: Side, after: Side, name: str) -> TestChange:
     old, new = ([records_of(case) for case in side.cases.get(name, ())] for side in (before, after))
     return TestChange(name, len(set(new) - set(old)), len(set(old) - set(new)))
-
-
-def _different(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
-    return sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))
-
-
-def _shown(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

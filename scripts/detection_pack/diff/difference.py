@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -46,6 +47,16 @@ def values(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[ValueChange,
     """The keys whose values differ, in the order of the old ones."""
     keys = [*old, *(key for key in new if key not in old)]
     return tuple(ValueChange(k, old.get(k), new.get(k)) for k in keys if old.get(k) != new.get(k))
+
+
+def differing_keys(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
+    """The keys whose values differ, sorted."""
+    return sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+
+
+def shown(value: object) -> str:
+    """A value of a rule as text: JSON unless it is text."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,13 @@ change needs is its owner's business.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from detection_pack.build.dist import Built, make_folder
-from detection_pack.diff.difference import FileChange, RuleChange, ValueChange, values
+from detection_pack.diff.difference import FileChange, RuleChange, ValueChange, differing_keys, shown, values
 from detection_pack.diff.revision import check_out_folder
 from detection_pack.diff.sides import QUERIES, Side, side_of
 from detection_pack.model.collection import of_folder
@@ -95,12 +94,11 @@ def _changes(before: Side, after: Side) -> Iterator[RuleChange]:
         kind = "added" if was is None else "removed" if now is None else "changed"
         own = [side.own(name) if side else {} for side in (was, now)]
         queries = [side.queries(name) if side else {} for side in (was, now)]
-        different = sorted(path for path in {**own[0], **own[1]} if own[0].get(path) != own[1].get(path))
+        paths = differing_keys(*own)
         about: tuple[ValueChange, ...] = ()
         settings: tuple[ValueChange, ...] = ()
         if was is not None and now is not None:
-            shown = [{k: _shown(v) for k, v in side.about(name).items()} for side in (was, now)]
-            about = values(*shown)
+            about = values(*({k: shown(v) for k, v in side.about(name).items()} for side in (was, now)))
             settings = values(was.settings[name], now.settings[name])
         yield RuleChange(
             name,
@@ -110,14 +108,10 @@ def _changes(before: Side, after: Side) -> Iterator[RuleChange]:
             (),
             tuple(
                 FileChange(path, queries[0].get(path), queries[1].get(path))
-                for path in different
+                for path in paths
                 if path.endswith(QUERIES)
             ),
-            tuple(path for path in different if not path.endswith(QUERIES)),
+            tuple(path for path in paths if not path.endswith(QUERIES)),
             about,
             settings,
         )
-
-
-def _shown(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

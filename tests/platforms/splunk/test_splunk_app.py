@@ -136,7 +136,7 @@ class Taken:
 
     rules: list[RuleEntry]
     events: list[Event]
-    every: bool
+    every_kind: bool
 
     @functools.cached_property
     def clock(self) -> Clock:
@@ -483,7 +483,7 @@ def test_app_finds_what_the_queries_find(taken: Taken) -> None:
 
 def test_a_year_old_event_is_outside_the_shipped_time_range(taken: Taken) -> None:
     """In the ordinary run of one of three rules: rules of one look-back say it in the same words."""
-    rules, events = taken.rules if taken.every else taken.rules[::3], taken.events
+    rules, events = taken.rules if taken.every_kind else taken.rules[::3], taken.events
     now = taken.clock.now
     later = Clock(now + timedelta(days=365))
     assert not verdicts(run_app(DIST, rules, events, later))

@@ -50,6 +50,7 @@ def expressions(field: str, values: Sequence[SigmaString]) -> list[Node]:
     """
     terms: list[WholeTerm] = []
     simple: list[SigmaString] = []
+    pieces: list[SigmaString] = []
     alone: list[SigmaString] = []
     for value in values:
         term = None if isinstance(value, SigmaCasedString) else whole_term(value)
@@ -57,16 +58,15 @@ def expressions(field: str, values: Sequence[SigmaString]) -> list[Node]:
             terms.append(term)
         elif any(isinstance(part, SpecialChars) for part in value.s[1:-1]):
             alone.append(value)
+        elif _open_ends(value) == (True, True):
+            pieces.append(value)
         else:
             simple.append(value)
     try:
-        found = pack(terms, _TERMS)
+        found = pack(terms, _TERMS) + pack(simple, _ENDS)
         # Each piece of a text alone: every state of an automaton of several holds where each may begin, so
         # that the work grows with the square of their number (`scripts/bench.py elastic`).
-        found += pack([value for value in simple if _open_ends(value) != (True, True)], _ENDS)
-        found += [
-            node for value in simple if _open_ends(value) == (True, True) for node in pack([value], _ENDS)
-        ]
+        found += [node for value in pieces for node in pack([value], _ENDS)]
         return found + [node for value in alone for node in pack([value], _WILDCARDS)]
     except TooLarge as error:
         longest = max(values, key=lambda v: len(str(v)))
