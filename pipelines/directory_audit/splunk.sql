@@ -22,10 +22,12 @@ SELECT _id, _time, 'azure:monitor:aad' AS sourcetype,
   list_transform(modified, lambda one: CAST(one AS VARCHAR))
     AS "_raw{}.properties.targetResources{}.modifiedProperties{}",
   -- The event's text, as far as searches read it.
-  CAST(json_object('time', CAST(_time AS VARCHAR), 'category', 'AuditLogs',
-    'operationName', regexp_replace(activity, '\.$', ''),
-    'properties', json_object('id', "Id" ->> '$', 'targetResources', json_array(json_object('modifiedProperties',
-      modified)))) AS VARCHAR) AS _raw
+  CAST(to_json({
+    time: CAST(_time AS VARCHAR),
+    category: 'AuditLogs',
+    operationName: regexp_replace(activity, '\.$', ''),
+    properties: {id: "Id" ->> '$', targetResources: [{modifiedProperties: modified}]}
+  }) AS VARCHAR) AS _raw
 FROM (
   SELECT *, starts_with(as_text("UserId"), 'ServicePrincipal_') AS by_service,
     list_transform(changed_properties, lambda one: json_object('displayName', one ->> '$.Name',
